@@ -1,0 +1,32 @@
+"""Weights of the diffusion prior: conversion from guided diffusion, and loading that refuses.
+
+`architecture` describes a network, `guided_diffusion` translates the published key layout, `files`
+reads and writes checkpoints, `priors` joins them: what the bundle and the command line call.
+"""
+
+from __future__ import annotations
+
+from monai_ddfm.checkpoints.architecture import Architecture
+from monai_ddfm.checkpoints.files import KNOWN_SHA256, sidecar_path
+from monai_ddfm.checkpoints.guided_diffusion import convert_guided_diffusion_state_dict
+from monai_ddfm.checkpoints.priors import (
+    PriorInfo,
+    convert_checkpoint,
+    load_prior,
+    network_from_file,
+    prior_info,
+    save_prior,
+)
+
+__all__ = [
+    "KNOWN_SHA256",
+    "Architecture",
+    "PriorInfo",
+    "convert_checkpoint",
+    "convert_guided_diffusion_state_dict",
+    "load_prior",
+    "network_from_file",
+    "prior_info",
+    "save_prior",
+    "sidecar_path",
+]

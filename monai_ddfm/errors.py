@@ -1,0 +1,34 @@
+"""The one kind of error that a user can mend.
+
+Everything a user can get wrong (a missing file, a constant image, a checkpoint of another
+architecture) is raised as `InputError` with one sentence that names the file and the mend. MONAI
+wraps exceptions of transforms and of configured components in its own; `find_input_error` looks
+through those wrappings, so that every face of the program prints the sentence and not a traceback.
+"""
+
+from __future__ import annotations
+
+__all__ = ["InputError", "find_input_error"]
+
+
+class InputError(ValueError):
+    """What was given cannot be used; the message is one sentence that says what to do about it."""
+
+
+def find_input_error(error: BaseException | None) -> InputError | None:
+    """Return the `InputError` that caused `error`, or None if the fault is not the user's.
+
+    Args:
+        error: any exception; its ``__cause__`` and ``__context__`` chain is followed.
+
+    Returns:
+        The innermost cause of type `InputError`, or None.
+    """
+    seen: set[int] = set()
+    found: InputError | None = None
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, InputError):
+            found = error
+        error = error.__cause__ or error.__context__
+    return found

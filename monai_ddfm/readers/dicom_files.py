@@ -1,0 +1,242 @@
+"""Which DICOM files are there, which series they make, and which series is meant."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.modality import Modality
+from monai_ddfm.readers.tags import text, texts, whole
+from monai_ddfm.readers.volume import reason
+
+__all__ = ["DicomFile", "Series", "find_series", "looks_like_dicom", "read_dataset"]
+
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_CODES: dict[Modality, tuple[str, ...]] = {
+    Modality.MR: ("MR",),
+    Modality.CT: ("CT",),
+    Modality.PET: ("PT",),
+    Modality.SPECT: ("NM", "ST"),
+}
+_UNSPECIFIC = ("", "OT", "SC")
+_NO_VOLUME = ("SEG", "RTDOSE", "RTIMAGE", "PR", "KO", "SR", "REG", "RTSTRUCT", "RTPLAN")
+_MOST_FILES = 100_000
+_LISTED = 12
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One file and its header, without pixels."""
+
+    path: Path
+    header: Dataset
+
+    @property
+    def frames(self) -> int:
+        """The number of frames it holds."""
+        return max(1, whole(self.header, "NumberOfFrames", 1))
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it calls itself a localizer."""
+        return "LOCALIZER" in {t.upper() for t in texts(self.header, "ImageType")}
+
+
+@dataclass(frozen=True)
+class Series:
+    """The image files that share a SeriesInstanceUID."""
+
+    uid: str
+    files: tuple[DicomFile, ...]
+
+    @property
+    def header(self) -> Dataset:
+        """The header of the first file."""
+        return self.files[0].header
+
+    @property
+    def code(self) -> str:
+        """DICOM's code of the modality."""
+        return text(self.header, "Modality").upper()
+
+    @property
+    def description(self) -> str:
+        """The description a person chose by."""
+        return text(self.header, "SeriesDescription")
+
+    @property
+    def frames(self) -> int:
+        """The number of slices in all files."""
+        return sum(file.frames for file in self.files)
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it consists of localizers only."""
+        return all(file.is_localizer for file in self.files)
+
+    def __str__(self) -> str:
+        number = text(self.header, "SeriesNumber") or "?"
+        name = self.description or self.uid
+        return f"'{name}' ({self.code or '?'}, number {number}, {self.frames} slices)"
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file has DICOM's preamble, or at least its ending.
+
+    Args:
+        path: an existing file.
+
+    Returns:
+        True for what `read_dataset` should be tried on.
+    """
+    if path.suffix.lower() in DICOM_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def read_dataset(path: Path, *, pixels: bool) -> Dataset:
+    """Read a DICOM file.
+
+    Args:
+        path: the file.
+        pixels: whether to read the pixel data too.
+
+    Returns:
+        The dataset; some of its elements may still turn out damaged when they are touched.
+
+    Raises:
+        InputError: it is not a DICOM file, or cut off.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+            known = "SOPClassUID" in dataset or "Rows" in dataset
+    except Exception as error:  # what a damaged file raises is not documented
+        raise InputError(
+            f"{path} is a damaged or cut off DICOM file ({reason(error)}); fetch it again."
+        ) from error
+    if not known:
+        raise InputError(f"{path} is not a DICOM image; give another file or remove it.")
+    return dataset
+
+
+def find_series(path: Path, *, modality: Modality | None, series: str | None) -> Series:
+    """Find the one series that is meant.
+
+    Args:
+        path: a DICOM file, or a folder that is searched with its subfolders.
+        modality: choose among series of this modality only.
+        series: SeriesInstanceUID, SeriesNumber or description (or an unambiguous part of it).
+
+    Returns:
+        The series.
+
+    Raises:
+        InputError: nothing fits, several series fit, or patients are mixed.
+    """
+    files = _images(path)
+    groups: dict[str, list[DicomFile]] = {}
+    for file in files:
+        groups.setdefault(text(file.header, "SeriesInstanceUID"), []).append(file)
+    found = [Series(uid, tuple(members)) for uid, members in groups.items()]
+    fitting = _named(found, series, path) if series else found
+    if modality is not None:
+        codes = _CODES[modality]
+        exact = [s for s in fitting if s.code in codes]
+        fitting = exact or [s for s in fitting if s.code in _UNSPECIFIC]
+        if not fitting:
+            raise InputError(f"{path} holds no {modality}, but {_listing(found)}; choose another.")
+    if len(fitting) > 1:
+        fitting = [s for s in fitting if s.frames > 1 and not s.is_localizer] or fitting
+    _check_patients(fitting, path)
+    if len(fitting) > 1:
+        raise InputError(
+            f"{path} holds {len(fitting)} series that could be meant; choose one with series=: "
+            f"{_listing(fitting)}."
+        )
+    return fitting[0]
+
+
+def _images(path: Path) -> list[DicomFile]:
+    """Read the headers of all images."""
+    if path.is_file():
+        candidates = [path]
+    else:
+        try:
+            entries = list(itertools.islice(path.rglob("*"), _MOST_FILES + 1))
+        except OSError as error:
+            raise InputError(f"{path} cannot be searched ({reason(error)}); check it.") from error
+        if len(entries) > _MOST_FILES:
+            raise InputError(f"{path} holds too many files; give the folder of the series itself.")
+        candidates = sorted(
+            entry
+            for entry in entries
+            if not entry.name.startswith(".") and entry.is_file() and looks_like_dicom(entry)
+        )
+        if not candidates:
+            seen = sorted(e.name for e in entries if e.is_file())[:3]
+            inside = f"it has {', '.join(seen)}" if seen else "it is empty"
+            raise InputError(f"{path} holds no DICOM images ({inside}); give the image itself.")
+    headers = [DicomFile(file, read_dataset(file, pixels=False)) for file in candidates]
+    images = [f for f in headers if _is_image(f.header)]
+    if not images:
+        kinds = sorted({_kind(f.header) for f in headers})
+        raise InputError(
+            f"{path} holds no image with pixel data, but {', '.join(kinds[:3])}; give the image "
+            "series itself."
+        )
+    return images
+
+
+def _is_image(header: Dataset) -> bool:
+    sized = whole(header, "Rows") > 0 and whole(header, "Columns") > 0
+    return sized and text(header, "Modality").upper() not in _NO_VOLUME
+
+
+def _kind(header: Dataset) -> str:
+    uid = pydicom.uid.UID(text(header, "SOPClassUID"))
+    return uid.name if uid.is_valid and uid else "an unknown object"
+
+
+def _named(found: Sequence[Series], wanted: str, path: Path) -> list[Series]:
+    plain = str(wanted).strip().casefold()
+    rules = (
+        lambda s: s.uid == plain,
+        lambda s: s.description.casefold() == plain,
+        lambda s: text(s.header, "SeriesNumber") == plain,
+        lambda s: plain in s.description.casefold(),
+    )
+    for rule in rules:
+        fitting = [s for s in found if rule(s)]
+        if fitting:
+            return fitting
+    raise InputError(f"{path} holds no series '{wanted}', but {_listing(found)}; choose one.")
+
+
+def _listing(found: Sequence[Series]) -> str:
+    shown = ", ".join(str(s) for s in found[:_LISTED])
+    return shown + (f" and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
+
+
+def _check_patients(fitting: Sequence[Series], path: Path) -> None:
+    files = [file for s in fitting for file in s.files]
+    for keyword in ("PatientID", "PatientName"):
+        known = {text(file.header, keyword) for file in files} - {""}
+        if len(known) > 1:
+            raise InputError(
+                f"{path} mixes images of {len(known)} patients; give a folder of one patient."
+            )
+        if known:
+            return

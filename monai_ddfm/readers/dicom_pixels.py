@@ -1,0 +1,143 @@
+"""Pixel values of DICOM frames: decoded by pydicom's plug-ins, then rescaled.
+
+``MONOCHROME1`` says that a display shows the lowest value white. It says nothing about what a value
+means: Hounsfield units, activity and counts stay what they are, whichever way they are displayed
+(a PET stored as MONOCHROME1 has its high uptake in its high values). Only images without units of
+their own (MR, digitized film), whose values mean nothing but brightness, are inverted.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+from pydicom.pixels.utils import pixel_array
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_files import read_dataset
+from monai_ddfm.readers.dicom_frames import Frame
+from monai_ddfm.readers.tags import number, text, whole
+from monai_ddfm.readers.volume import reason
+
+__all__ = ["FrameDecoder", "decode", "is_color"]
+
+
+def is_color(header: Dataset) -> bool:
+    """Whether an image is to be read as RGB."""
+    return whole(header, "SamplesPerPixel", 1) > 1 or (
+        text(header, "PhotometricInterpretation").upper() == "PALETTE COLOR"
+    )
+
+
+def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
+    """Decode one frame.
+
+    Args:
+        dataset: an image with its pixel data.
+        path: its file, for messages.
+        index: the frame, from 0.
+
+    Returns:
+        [rows, columns] stored values, or [rows, columns, 3] RGB in 0..255 float32.
+
+    Raises:
+        InputError: no pixel data, cut off, or a compression that no plug-in here can decode.
+    """
+    if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise InputError(f"{path} has no pixel data; fetch the file again.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = pixel_array(dataset, index=index)
+            if is_color(dataset):
+                return _rgb(pixels, dataset)
+    except Exception as error:  # what plug-ins raise is not documented
+        raise _undecodable(dataset, path, error) from error
+    return _used_bits(pixels, dataset)
+
+
+def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
+    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
+    if syntax is not None and not syntax.is_private and syntax.is_compressed:
+        if "missing dependencies" in str(error):
+            return InputError(
+                f"{path} is compressed with {syntax.name}, for which no decoder is installed; "
+                "install them with: pip install 'monai-ddfm[dicom]'."
+            )
+        return InputError(
+            f"the pixels of {path} ({syntax.name}) cannot be decoded ({reason(error)}); fetch the "
+            "file again or convert it to an uncompressed one."
+        )
+    return InputError(
+        f"the pixel data of {path} are cut off or damaged ({reason(error)}); fetch the file again."
+    )
+
+
+def _used_bits(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
+    """Clear what stands above the stored bits (old overlays), keeping the sign."""
+    allocated, stored = pixels.dtype.itemsize * 8, whole(dataset, "BitsStored")
+    if pixels.dtype.kind not in "iu" or not 0 < stored < allocated:
+        return pixels
+    return (pixels << (allocated - stored)) >> (allocated - stored)
+
+
+def _rgb(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.float32]:
+    if text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR":
+        pixels = apply_color_lut(pixels, dataset)
+    full = float(np.iinfo(pixels.dtype).max)
+    return pixels[..., :3].astype(np.float32) * np.float32(255.0 / full)
+
+
+class FrameDecoder:
+    """Decodes frames to values in their units, keeping the last file open in memory."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._dataset = Dataset()
+
+    def __call__(self, frame: Frame) -> npt.NDArray[np.float32]:
+        """Decode one frame.
+
+        Args:
+            frame: the frame.
+
+        Returns:
+            [columns, rows] rescaled values with NaN for padding, or [columns, rows, 3] RGB.
+
+        Raises:
+            InputError: the pixels cannot be decoded.
+        """
+        if frame.file.path != self._path:
+            self._dataset = read_dataset(frame.file.path, pixels=True)
+            self._path = frame.file.path
+        dataset = self._dataset
+        stored = decode(dataset, frame.file.path, frame.index)
+        if stored.shape[:2] != frame.size[::-1]:
+            raise InputError(f"the pixels of {frame.file.path} do not have the size it claims.")
+        if stored.ndim == 3:
+            return np.ascontiguousarray(stored.transpose(1, 0, 2), dtype=np.float32)
+        if "ModalityLUTSequence" in dataset:
+            try:
+                values = np.asarray(apply_modality_lut(stored, dataset), dtype=np.float32)
+            except Exception as error:  # a damaged table
+                raise _undecodable(dataset, frame.file.path, error) from error
+        else:
+            values = (stored * frame.slope + frame.intercept).astype(np.float32)
+        values[_padding(stored, dataset)] = np.nan
+        return np.ascontiguousarray(values.T)
+
+
+def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
+    """Return which pixels were never measured (outside the field of view)."""
+    value = number(dataset, "PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, dtype=bool)
+    limit = number(dataset, "PixelPaddingRangeLimit")
+    low, high = sorted((value, value if limit is None else limit))
+    padded: npt.NDArray[np.bool_] = (stored >= low) & (stored <= high)
+    return padded

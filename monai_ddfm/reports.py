@@ -1,0 +1,44 @@
+"""Notes that a processing step leaves for the provenance, carried in a MetaTensor's metadata.
+
+A note is a plain JSON object. It travels as a JSON string because MONAI's collate and decollate
+functions keep strings as they are, but turn numbers and lists into tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from monai.data import MetaTensor
+
+__all__ = ["add_report", "reports_of"]
+
+_PREFIX = "ddfm_report_"
+
+
+def add_report(tensor: MetaTensor, name: str, report: Mapping[str, Any]) -> None:
+    """Attach `report` to `tensor` under `name`, replacing an earlier one of that name.
+
+    Args:
+        tensor: the volume that the step has worked on.
+        name: the step, for example ``"registration"``.
+        report: values that `json.dumps` can write.
+    """
+    tensor.meta[_PREFIX + name] = json.dumps(dict(report))
+
+
+def reports_of(tensor: MetaTensor) -> dict[str, Any]:
+    """Return every report attached to `tensor`, by name.
+
+    Args:
+        tensor: a volume that has come through the preprocessing.
+
+    Returns:
+        Mapping from the step's name to its report.
+    """
+    return {
+        key.removeprefix(_PREFIX): json.loads(value)
+        for key, value in tensor.meta.items()
+        if isinstance(key, str) and key.startswith(_PREFIX)
+    }

@@ -1,0 +1,1 @@
+"""Training of the prior: slices, their augmentation, the denoising step and its handlers."""

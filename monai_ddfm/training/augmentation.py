@@ -1,0 +1,275 @@
+r"""Random appearance and geometry for the prior's training slices, a batch at a time.
+
+The prior must judge fused pictures of any modality, yet it is trained on T1-weighted heads alone.
+So each slice t (values in [0, 1]) is shown under a random view and a random contrast:
+
+1. *View*: rotation, flips, shift and a pixel size drawn log-uniformly, sampled bicubically at twice
+   the resolution and averaged down, so that coarse views are not aliased.
+2. *Rendering*: inside the head, t is sent through a random curve (gamma, a monotone curve, a free
+   piecewise-linear curve, or an inversion). Some renderings turn the dark ring between scalp and
+   brain bright, as bone is in CT; some are blurred, given Poisson noise and blurred again, as
+   reconstructed PET and SPECT are.
+3. *Composition*: two renderings of one slice are joined by maximum, by a constant share or by a
+   smooth random field of shares. That is what fused pictures look like.
+4. A multiplicative bias field, slight blur, rarely slight noise.
+
+All steps are tensor operations on the batch's own device and draw from torch's global generator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["SliceAugmenter", "gaussian_blur", "head_and_bone", "random_render", "random_view"]
+
+_CURVE_KNOTS = 7
+
+
+class SliceAugmenter:
+    """Turns a batch of plain slices into a batch of training pictures.
+
+    Args:
+        sizes: sides in pixels, one is drawn per batch; each a multiple of the network's divisor.
+        pixels_per_batch: at large sizes only so many pictures are kept that their pixels do not
+            exceed this, so that every batch costs about the same.
+        pixel_mm: range of the pixel size of a picture.
+    """
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int] = (64, 96, 128, 128, 160, 192, 256),
+        pixels_per_batch: int = 16 * 128 * 128,
+        pixel_mm: tuple[float, float] = (0.8, 2.5),
+    ) -> None:
+        self.sizes = tuple(sizes)
+        self.pixels_per_batch = pixels_per_batch
+        self.pixel_mm = pixel_mm
+
+    def __call__(self, slices: Tensor, pixel_mm: Tensor, detail_mm: Tensor) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            slices: [N, 1, H, W] in [0, 1].
+            pixel_mm: [N], pixel size of the slices in mm.
+            detail_mm: [N], pixel size in mm at which the slices were acquired.
+
+        Returns:
+            Pictures [n, 1, S, S] in [-1, 1] with n <= N; empty background is -1 exactly.
+        """
+        size = self.sizes[int(torch.randint(len(self.sizes), ()))]
+        count = max(1, min(slices.shape[0], self.pixels_per_batch // size**2))
+        view = random_view(
+            slices[:count],
+            pixel_mm[:count],
+            detail_mm[:count],
+            size=size,
+            pixel_range=self.pixel_mm,
+        )
+        masks = head_and_bone(view)
+        picture = _compose(random_render(view, *masks), random_render(view, *masks))
+        picture = picture * _bias_field(picture)
+        picture = _slight_degradation(picture)
+        return picture.clamp(0, 1) * 2 - 1
+
+
+def random_view(
+    slices: Tensor,
+    pixel_mm: Tensor,
+    detail_mm: Tensor,
+    *,
+    size: int,
+    pixel_range: tuple[float, float],
+) -> Tensor:
+    """Look at each slice under a random rotation, flip, shift and pixel size.
+
+    Args:
+        slices: [N, 1, H, W] in [0, 1].
+        pixel_mm: [N], pixel size of the slices in mm.
+        detail_mm: [N], pixel size at acquisition in mm. No view is finer than 0.6 of it, since
+            there is no detail to be had.
+        size: side of the view in pixels.
+        pixel_range: smallest and largest pixel size of the view in mm.
+
+    Returns:
+        Views [N, 1, size, size] in [0, 1].
+    """
+    count, device = slices.shape[0], slices.device
+    low = torch.maximum(0.6 * detail_mm, detail_mm.new_tensor(pixel_range[0])).log()
+    high = max(math.log(pixel_range[1]), float(low.max()))
+    target_mm = (low + (high - low) * torch.rand(count, device=device)).exp()
+    zoom = size * target_mm / (pixel_mm * slices.shape[-1])
+
+    quarter = torch.randint(4, (count,), device=device) * (math.pi / 2)
+    angle = quarter + (torch.rand(count, device=device) - 0.5) * math.radians(50)
+    flip = torch.randint(2, (count,), device=device) * 2 - 1
+    # A narrow view may look anywhere in the head; a wide one keeps the head in sight.
+    reach = 0.15 + 0.45 * (1 - zoom).clamp(min=0)
+    shift = (torch.rand(count, 2, device=device) * 2 - 1) * reach[:, None]
+
+    rows = torch.stack(
+        [
+            torch.stack([zoom * angle.cos() * flip, -zoom * angle.sin(), shift[:, 0]], dim=1),
+            torch.stack([zoom * angle.sin() * flip, zoom * angle.cos(), shift[:, 1]], dim=1),
+        ],
+        dim=1,
+    )
+    grid = functional.affine_grid(rows, [count, 1, 2 * size, 2 * size], align_corners=False)
+    fine = functional.grid_sample(slices, grid, mode="bicubic", align_corners=False)
+    return functional.avg_pool2d(fine, 2).clamp(0, 1)
+
+
+def head_and_bone(
+    view: Tensor, *, threshold: float = 0.1, closing: int = 13, depth: int = 15
+) -> tuple[Tensor, Tensor]:
+    """Soft masks of the head, and of the dark ring below its surface that bone makes in T1.
+
+    Args:
+        view: [N, 1, H, W] in [0, 1], H and W even.
+        threshold: grey value above which a pixel is surely tissue.
+        closing: dark gaps up to about this many pixels wide count as head.
+        depth: how far below the surface bone is looked for, in pixels.
+
+    Returns:
+        Head and bone, each [N, 1, H, W] in [0, 1].
+    """
+    # Half the resolution is enough for masks that are smoothed anyway, and four times cheaper.
+    small = functional.avg_pool2d(view, 2)
+    tissue = (functional.avg_pool2d(small, 3, 1, 1) > threshold).to(view.dtype)
+    inside = -_dilate(-_dilate(tissue, closing // 4), closing // 4)
+    core = -_dilate(-inside, depth // 2)
+    ring = inside * (1 - core) * (small < 2 * threshold).to(view.dtype)
+    masks = functional.avg_pool2d(torch.cat([inside, ring], dim=1), 3, 1, 1)
+    masks = functional.interpolate(masks, scale_factor=2, mode="bilinear", align_corners=False)
+    return masks[:, :1], masks[:, 1:]
+
+
+def random_render(view: Tensor, head: Tensor, bone: Tensor) -> Tensor:
+    """Give each view a random contrast, see the module's second step.
+
+    Args:
+        view: [N, 1, H, W] in [0, 1].
+        head: soft mask of the head, same shape.
+        bone: soft mask of bone, same shape.
+
+    Returns:
+        Renderings [N, 1, H, W] in [0, 1].
+    """
+    count, device = view.shape[0], view.device
+    gain = 0.8 + 0.8 * _uniform(count, device=device)
+    tissue = _apply_curve((view * gain).clamp(0, 1), _random_curves(count, device=device))
+    level = torch.where(_chance(count, 0.9, device=device), 0.0, _uniform(count, device=device))
+    rendering = head * tissue + (1 - head) * level
+
+    brain = head * (0.1 + 0.4 * _uniform(count, device=device)) * (0.7 + 0.3 * tissue)
+    tomogram = torch.maximum(brain, bone * (0.7 + 0.3 * _uniform(count, device=device)))
+    rendering = torch.where(_chance(count, 0.2, device=device), tomogram, rendering)
+
+    chosen = torch.rand(count, device=device) < 0.25
+    if chosen.any():
+        rendering[chosen] = _emission(rendering[chosen])
+    return rendering
+
+
+def gaussian_blur(images: Tensor, sigma: Tensor, *, radius: int = 8) -> Tensor:
+    """Blur each image by its own Gaussian.
+
+    Args:
+        images: [N, 1, H, W].
+        sigma: [N], standard deviations in pixels; 0 leaves an image as it is.
+        radius: half width of the truncated kernel in pixels.
+
+    Returns:
+        Blurred images [N, 1, H, W]; the border is repeated outwards.
+    """
+    offsets = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = kernel / kernel.sum(dim=1, keepdim=True)
+    count = images.shape[0]
+    stacked = functional.pad(images.transpose(0, 1), [radius] * 4, mode="replicate")
+    stacked = functional.conv2d(stacked, kernel[:, None, None, :], groups=count)
+    stacked = functional.conv2d(stacked, kernel[:, None, :, None], groups=count)
+    return stacked.transpose(0, 1)
+
+
+def _uniform(count: int, *, device: torch.device) -> Tensor:
+    return torch.rand(count, 1, 1, 1, device=device)
+
+
+def _chance(count: int, probability: float, *, device: torch.device) -> Tensor:
+    return _uniform(count, device=device) < probability
+
+
+def _random_curves(count: int, *, device: torch.device) -> Tensor:
+    """Random grey-value curves [N, K] in [0, 1], tabulated at K equidistant knots."""
+    knots = torch.linspace(0, 1, _CURVE_KNOTS, device=device).expand(count, -1)
+    gamma = knots ** torch.exp(1.6 * (torch.rand(count, 1, device=device) - 0.5))
+    free = torch.rand(count, _CURVE_KNOTS, device=device)
+    monotone = free.sort(dim=1).values
+    inverted = 1 - gamma
+    kind = torch.rand(count, 1, device=device)
+    curves = torch.where(kind < 0.4, gamma, monotone)
+    curves = torch.where(kind > 0.6, inverted, curves)
+    return torch.where(kind > 0.75, free, curves)
+
+
+def _apply_curve(images: Tensor, curves: Tensor) -> Tensor:
+    """Look each pixel up in its image's curve, with linear interpolation."""
+    position = images * (_CURVE_KNOTS - 1)
+    left = position.floor().clamp(max=_CURVE_KNOTS - 2)
+    flat = left.long().flatten(1)
+    low = curves.gather(1, flat).view_as(images)
+    high = curves.gather(1, flat + 1).view_as(images)
+    return low + (position - left) * (high - low)
+
+
+def _dilate(images: Tensor, radius: int) -> Tensor:
+    """Maximum over a square of side 2 radius + 1, one direction after the other."""
+    side = 2 * radius + 1
+    rows = functional.max_pool2d(images, (1, side), 1, (0, radius))
+    return functional.max_pool2d(rows, (side, 1), 1, (radius, 0))
+
+
+def _emission(rendering: Tensor) -> Tensor:
+    """Blur, count and blur again, as an emission tomograph does."""
+    count, device = rendering.shape[0], rendering.device
+    sigma = 0.8 + 2.2 * torch.rand(count, device=device)
+    blurred = gaussian_blur(rendering, sigma).clamp(min=0)
+    counts = torch.exp(math.log(20) + 4 * _uniform(count, device=device))
+    return gaussian_blur(torch.poisson(blurred * counts) / counts, 0.5 * sigma + 0.4).clamp(0, 1)
+
+
+def _compose(first: Tensor, second: Tensor) -> Tensor:
+    """Keep one rendering, or join two by maximum, constant shares or a field of shares."""
+    count, device = first.shape[0], first.device
+    kind = _uniform(count, device=device)
+    coarse = torch.rand(count, 1, 5, 5, device=device)
+    field = functional.interpolate(coarse, first.shape[-2:], mode="bicubic").clamp(0, 1)
+    share = torch.where(kind < 0.7, _uniform(count, device=device), field)
+    joined = share * first + (1 - share) * second
+    joined = torch.where(kind < 0.6, torch.maximum(first, second), joined)
+    return torch.where(kind < 0.45, first, joined)
+
+
+def _bias_field(images: Tensor) -> Tensor:
+    """Smooth positive field, one for two images in three, exp of a random bicubic surface else."""
+    count, device = images.shape[0], images.device
+    coarse = 0.35 * torch.randn(count, 1, 3, 3, device=device)
+    field = functional.interpolate(coarse, images.shape[-2:], mode="bicubic").exp()
+    return torch.where(_chance(count, 0.33, device=device), field, torch.ones_like(field))
+
+
+def _slight_degradation(images: Tensor) -> Tensor:
+    """Blur one image in four by up to a pixel; give one in twelve slight Rician noise."""
+    count, device = images.shape[0], images.device
+    sigma = torch.rand(count, device=device)
+    blurred = gaussian_blur(images, sigma, radius=4)
+    images = torch.where(_chance(count, 0.25, device=device), blurred, images)
+    level = 0.03 * _uniform(count, device=device)
+    noisy = torch.hypot(images + level * torch.randn_like(images), level * torch.randn_like(images))
+    return torch.where(_chance(count, 1 / 12, device=device), noisy, images)

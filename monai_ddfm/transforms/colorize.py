@@ -1,0 +1,168 @@
+"""The colored form of a fusion, as it suits the modality.
+
+========  ==========================================================================================
+PET       chroma of the volume pseudo-colored by a table, or of the volume itself if it is in color
+SPECT     the same
+CT        grey: no volume in color, unless bone is to be tinted, which its HU tell apart
+========  ==========================================================================================
+
+The luminance of the result is the fused luminance, everywhere and for every modality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any, Final
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
+from monai.utils import TransformBackends, convert_to_tensor
+
+from monai_ddfm.color import merge_chroma
+from monai_ddfm.errors import InputError
+from monai_ddfm.modality import Modality
+from monai_ddfm.reports import add_report
+from monai_ddfm.transforms.color import (
+    DEFAULT_TABLE,
+    MergeChroma,
+    PseudoColor,
+    smooth_step,
+    unit_rgb,
+)
+
+__all__ = ["ColorizeFusionD", "ColorizeFusionDict", "ColorizeFusiond", "tint_bone"]
+
+BONE_RGB: Final = (1.0, 0.82, 0.55)
+"""The warm tint; only its chroma is used."""
+
+BONE_SOFTNESS_HU: Final = 100.0
+"""The tint sets in over so many HU on either side of the threshold."""
+
+
+def tint_bone(luma: torch.Tensor, hounsfield: torch.Tensor, *, threshold: float) -> torch.Tensor:
+    """Tint bone, leave everything else grey.
+
+    Args:
+        luma: fused luminance [1, H, W(, D)] in [0, 1].
+        hounsfield: CT [1, H, W(, D)] in HU on the same grid.
+        threshold: HU at which half of the tint is reached.
+
+    Returns:
+        RGB [3, H, W(, D)] in [0, 1] of the luminance `luma`.
+    """
+    strength = smooth_step((hounsfield - threshold) / (2 * BONE_SOFTNESS_HU) + 0.5)
+    tint = torch.tensor(BONE_RGB, dtype=luma.dtype, device=luma.device)
+    tint = tint.reshape(3, *[1] * (luma.ndim - 1)).expand(3, *luma.shape[1:])
+    return merge_chroma(luma, tint, strength=strength, dim=0)
+
+
+class ColorizeFusiond(MapTransform):  # type: ignore[misc]
+    """Add the fusion in color, where the modality has one.
+
+    Args:
+        modality: of `moving`: "CT", "PET" or "SPECT".
+        luminance_key: fused luminance [1, H, W(, D)] in [0, 1].
+        moving_key: `moving` as the network saw it, [1, H, W(, D)] in [-1, 1], on the same grid.
+        source_key: `moving` in original units on the same grid: HU for the tint of bone, or a
+            volume in color [3, H, W(, D)], whose chroma is then taken; may be absent for scalar
+            PET and SPECT.
+        output_key: where RGB [3, H, W(, D)] in [0, 1] goes; not written for CT without tint.
+        color_table: for scalar PET and SPECT, see `monai_ddfm.color.COLOR_TABLES`.
+        fade: brightness of `moving` below which its chroma fades, see `MergeChroma`.
+        bone_tint: whether bone is tinted; for CT only.
+        bone_threshold: HU at which half of the tint is reached.
+
+    Raises:
+        InputError: if the modality or the table is unknown, the fade is not in [0, 1], or bone is
+            to be tinted in anything but a CT.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI reads a list here
+
+    def __init__(
+        self,
+        modality: str | Modality,
+        *,
+        luminance_key: str = "fused",
+        moving_key: str = "moving_scaled",
+        source_key: str = "moving",
+        output_key: str = "fused_rgb",
+        color_table: str = DEFAULT_TABLE,
+        fade: float = 0.1,
+        bone_tint: bool = False,
+        bone_threshold: float = 300.0,
+    ) -> None:
+        super().__init__(luminance_key)
+        self.modality = Modality.parse_moving(modality)
+        if bone_tint and self.modality is not Modality.CT:
+            raise InputError(f"the tint of bone needs HU; leave it out for {self.modality}.")
+        self.luminance_key, self.moving_key = luminance_key, moving_key
+        self.source_key, self.output_key = source_key, output_key
+        self.color_table = color_table
+        self.pseudo_color = PseudoColor(color_table)
+        self.merge = MergeChroma(fade=fade)
+        self.bone_tint, self.bone_threshold = bone_tint, bone_threshold
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the volume in color.
+
+        Args:
+            data: a case with the volumes under the keys named above.
+
+        Returns:
+            The case with `output_key`, which has the metadata of the luminance and the report
+            "color".
+
+        Raises:
+            InputError: if bone is to be tinted and the CT is in color.
+            KeyError: if a volume that is needed is absent.
+        """
+        case = dict(data)
+        if self.modality is Modality.CT and not self.bone_tint:
+            return case
+        if self.modality is Modality.CT:
+            result, report = self._tinted(case)
+        elif (found := self._in_color(case)) is not None:
+            result = self.merge(case[self.luminance_key], unit_rgb(found))
+            report = {"chroma": "of the volume in color"}
+        else:
+            result, report = self._pseudo_colored(case)
+        add_report(result, "color", report | {"luminance": "fused", "fade": self.merge.fade})
+        case[self.output_key] = result
+        return case
+
+    def _in_color(self, case: Mapping[Hashable, Any]) -> MetaTensor | None:
+        """Return `moving` in color, if there is such a volume."""
+        for key in (self.source_key, self.moving_key):
+            if key in case and len(case[key]) == 3:
+                return convert_to_tensor(case[key], dtype=torch.float32, track_meta=True)
+        return None
+
+    def _pseudo_colored(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
+        """Return the fusion with the chroma of the pseudo-colored scalar."""
+        scalar = case[self.moving_key]
+        result = self.merge(
+            case[self.luminance_key], self.pseudo_color(scalar), brightness=(scalar + 1) / 2
+        )
+        return result, {"chroma": "of the color table", "color_table": self.color_table}
+
+    def _tinted(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
+        """Return the fusion with its bone tinted."""
+        hounsfield = case[self.source_key]
+        if len(hounsfield) != 1:
+            raise InputError("the tint of bone needs a CT in HU, not one in color; leave it out.")
+        luma = convert_to_tensor(case[self.luminance_key], dtype=torch.float32, track_meta=True)
+        plain = luma.as_tensor()
+        rgb = tint_bone(
+            plain,
+            convert_to_tensor(hounsfield, track_meta=False).to(plain),
+            threshold=self.bone_threshold,
+        )
+        result = MetaTensor(
+            rgb, meta=dict(luma.meta), applied_operations=list(luma.applied_operations)
+        )
+        return result, {"chroma": "bone", "bone_threshold_hu": self.bone_threshold}
+
+
+ColorizeFusionD = ColorizeFusionDict = ColorizeFusiond

@@ -1,0 +1,192 @@
+r"""Working copies of volumes for registration, and the mutual information of two of them.
+
+For the normalized joint histogram :math:`p(a, b)` of fixed and moving gray values, with marginals
+:math:`p(a)` and :math:`p(b)`,
+
+.. math::
+
+    I = \sum_{a,b} p(a,b) \log \frac{p(a,b)}{p(a)\,p(b)} - \frac{m_{ab} - m_a - m_b + 1}{2N},
+    \qquad
+    d = \frac{I}{\min(H_a, H_b)}, \quad H = -\sum p \log p .
+
+The second term of I is Miller's correction for N samples in m occupied bins, so that unrelated
+volumes come out near zero. d, in [0, 1], is the share of the simpler volume that the other
+one predicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from monai_ddfm.transforms.histogram import head_mask
+
+__all__ = ["JointHistogram", "Sighting", "sight", "working_spacing"]
+
+_VOXELS_ACROSS = 96
+_MARGIN = 5  # working voxels of surroundings that belong to the region around the head
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A volume as the registration sees it.
+
+    Attributes:
+        fine: gray values on an isotropic grid of `spacing` mm, cut to robust percentiles.
+        coarse: the same at twice the spacing.
+        head: mask (uint8) of the head on the grid of `fine`.
+        region: `head` with a margin: where the metric is evaluated.
+        spacing: mm.
+        background: the gray value with which the volume is continued beyond its field of view.
+        center: center of the head, LPS mm.
+        radius: root mean square distance of the head's voxels from that center, mm.
+    """
+
+    fine: Any
+    coarse: Any
+    head: Any
+    region: Any
+    spacing: float
+    background: float
+    center: NDArray[np.float64]
+    radius: float
+
+
+def working_spacing(image: Any) -> float:
+    """Return the spacing of the working grid for `image` in mm: 1/96 of its longest side."""
+    sides = np.array(image.GetSize()) * np.array(image.GetSpacing())
+    return float(sides.max() / _VOXELS_ACROSS)
+
+
+def sight(image: Any, *, spacing: float) -> Sighting:
+    """Prepare a volume for registration.
+
+    Args:
+        image: scalar `SimpleITK.Image` of float32, any units.
+        spacing: mm of the isotropic working grid.
+
+    Returns:
+        The working copies.
+    """
+    fine = _isotropic(image, spacing)
+    values = sitk.GetArrayViewFromImage(fine)
+    low, high = np.percentile(values, [0.5, 99.8])
+    if not low < high:
+        low, high = values.min(), values.max()
+    fine = sitk.Clamp(fine, sitk.sitkFloat32, float(low), float(high))
+    head = head_mask(sitk.GetArrayFromImage(fine).astype(np.float64).transpose(2, 1, 0))
+    region = ndimage.binary_dilation(head, iterations=_MARGIN)
+    index = np.argwhere(head)
+    size = np.array(fine.GetSpacing())
+    return Sighting(
+        fine=fine,
+        coarse=_isotropic(fine, 2 * spacing),
+        head=_mask_image(head, fine),
+        region=_mask_image(region, fine),
+        spacing=spacing,
+        background=float(low),
+        center=np.array(fine.TransformContinuousIndexToPhysicalPoint(index.mean(axis=0).tolist())),
+        radius=float(np.sqrt((index.var(axis=0) * size**2).sum())),
+    )
+
+
+class JointHistogram:
+    """Mutual information of two volumes as a function of the transform between them.
+
+    Args:
+        fixed: its coarse grid, within its region, is where values are compared.
+        moving: continued by its background beyond its field of view.
+        bins: gray levels per volume, equally spaced.
+    """
+
+    def __init__(self, fixed: Sighting, moving: Sighting, *, bins: int = 32) -> None:
+        self.bins = bins
+        self.moving = moving
+        self.grid = fixed.coarse
+        nearest = sitk.sitkNearestNeighbor
+        region = sitk.Resample(fixed.region, fixed.coarse, sitk.Transform(), nearest, 0)
+        self.region = region
+        self.inside = sitk.GetArrayFromImage(region) > 0
+        self.fixed_bins = self._binned(sitk.GetArrayFromImage(fixed.coarse)[self.inside])
+        values = sitk.GetArrayViewFromImage(moving.coarse)
+        self.range = float(values.min()), float(values.max())
+
+    def __call__(self, transform: Any) -> float:
+        """Return the mutual information in nats.
+
+        Args:
+            transform: maps points of fixed to points of moving.
+        """
+        return self._statistics(transform)[0]
+
+    def dependence(self, transform: Any) -> float:
+        """Return the mutual information as a share of the smaller entropy, about 0 to 1.
+
+        Args:
+            transform: maps points of fixed to points of moving.
+        """
+        information, smaller = self._statistics(transform)
+        return information / smaller if smaller > 0 else 0.0
+
+    def _statistics(self, transform: Any) -> tuple[float, float]:
+        moved = sitk.Resample(
+            self.moving.coarse, self.grid, transform, sitk.sitkLinear, self.moving.background
+        )
+        values = sitk.GetArrayViewFromImage(moved)[self.inside]
+        joint = np.bincount(
+            self.fixed_bins * self.bins + self._binned(values, *self.range),
+            minlength=self.bins**2,
+        ).reshape(self.bins, self.bins)
+        n = joint.sum()
+        p = joint / n
+        pa, pb = p.sum(axis=1), p.sum(axis=0)
+        ha, hb, hab = (_entropy(x) for x in (pa, pb, p))
+        occupied = [np.count_nonzero(x) for x in (p, pa, pb)]
+        bias = (occupied[0] - occupied[1] - occupied[2] + 1) / (2 * n)
+        return float(ha + hb - hab - bias), float(min(ha, hb))
+
+    def _binned(
+        self, values: NDArray[np.float32], low: float | None = None, high: float | None = None
+    ) -> NDArray[np.int64]:
+        low = float(values.min()) if low is None else low
+        high = float(values.max()) if high is None else high
+        scale = self.bins / max(high - low, 1e-12)
+        return np.clip((values - low) * scale, 0, self.bins - 1).astype(np.int64)
+
+
+def _entropy(p: NDArray[np.float64]) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
+
+
+def _isotropic(image: Any, spacing: float) -> Any:
+    """Smooth against aliasing and resample to cubes of `spacing` mm over the same field of view."""
+    old = np.array(image.GetSpacing())
+    sigma = 0.5 * np.sqrt(np.maximum(spacing**2 - old**2, 0))
+    for axis, width in enumerate(sigma):
+        if width > 0.1 * old[axis] and image.GetSize()[axis] >= 4:  # the filter needs 4 samples
+            image = sitk.RecursiveGaussian(image, float(width), direction=axis)
+    size = np.maximum(1, np.round(np.array(image.GetSize()) * old / spacing)).astype(int)
+    new = np.array(image.GetSize()) * old / size
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    origin = np.array(image.GetOrigin()) + direction @ (0.5 * (new - old))
+    return sitk.Resample(
+        image,
+        size.tolist(),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        origin.tolist(),
+        new.tolist(),
+        image.GetDirection(),
+    )
+
+
+def _mask_image(mask: NDArray[np.bool_], frame: Any) -> Any:
+    image = sitk.GetImageFromArray(np.ascontiguousarray(mask.transpose(2, 1, 0)).astype(np.uint8))
+    image.CopyInformation(frame)
+    return image

@@ -1,0 +1,33 @@
+"""Files that a run leaves: NIfTI volumes, the preview and the provenance, complete or absent."""
+
+from __future__ import annotations
+
+from monai_ddfm.writers.bound import CheckBoundd, excess_over_sources
+from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
+from monai_ddfm.writers.hashes import describe_input, sha256_of
+from monai_ddfm.writers.itk_transform import write_transform
+from monai_ddfm.writers.json_files import write_json
+from monai_ddfm.writers.nifti import write_nifti
+from monai_ddfm.writers.outputs import SaveFusionOutputsd
+from monai_ddfm.writers.preview import Panel, write_preview
+from monai_ddfm.writers.provenance import MarkStage, RunRecord, collect_provenance
+
+__all__ = [
+    "NOTICE",
+    "CheckBoundd",
+    "MarkStage",
+    "Panel",
+    "RunRecord",
+    "SaveFusionOutputsd",
+    "StagedFolder",
+    "atomic_path",
+    "collect_provenance",
+    "describe_input",
+    "excess_over_sources",
+    "prepare_output_dir",
+    "sha256_of",
+    "write_json",
+    "write_nifti",
+    "write_preview",
+    "write_transform",
+]

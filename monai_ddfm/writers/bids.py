@@ -1,0 +1,179 @@
+"""Results as a BIDS derivative: names, sidecars and the description of the data set.
+
+File names follow the Brain Imaging Data Structure [1]: entities such as ``sub-01`` in a fixed
+order, then a suffix. PET has a place in BIDS; CT and SPECT have none yet, so their files are named
+in the same way and listed in ``.bidsignore``.
+
+References:
+    [1] BIDS specification 1.10, "BIDS derivatives", https://bids-specification.readthedocs.io.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.modality import Modality
+from monai_ddfm.writers.files import NOTICE, StagedFolder
+from monai_ddfm.writers.json_files import write_json
+
+__all__ = ["bids_name", "dataset_description", "entities_of", "sidecar", "write_bids"]
+
+_VERSION = "1.10.0"
+_ORDER = ("sub", "ses", "trc", "space", "desc")
+# Result: value of the entity `desc`, what the file is, its units (None: those of `moving`).
+_VOLUMES = {
+    "fused.nii.gz": ("fused", "DDFM fusion, luminance", "arbitrary"),
+    "fused_rgb.nii.gz": ("fusedrgb", "DDFM fusion, color", "arbitrary"),
+    "weight.nii.gz": ("weight", "share of the moving volume in the fusion", "1"),
+    "moving_registered.nii.gz": ("registered", "moving volume on the grid of the MRI", None),
+}
+
+
+def bids_name(
+    suffix: str, extension: str, *, subject: str, description: str, **entities: str
+) -> str:
+    """Return the path of a derivative below the root of its data set.
+
+    Args:
+        suffix: for example ``pet``; also the name of the folder.
+        extension: for example ``.nii.gz``.
+        subject: label without ``sub-``.
+        description: label of the entity ``desc``.
+        entities: further labels by entity: ``ses``, ``trc``, ``space``; empty ones are left out.
+
+    Returns:
+        For example ``sub-01/ses-01/pet/sub-01_ses-01_trc-FDG_space-T1w_desc-fused_pet.nii.gz``.
+
+    Raises:
+        InputError: a label is not made of letters and digits.
+        ValueError: an entity is unknown.
+    """
+    labels = {"sub": subject, "desc": description, **entities}
+    unknown = labels.keys() - set(_ORDER)
+    if unknown:
+        raise ValueError(f"unknown BIDS entities {sorted(unknown)}")
+    labels = {entity: labels[entity] for entity in _ORDER if labels.get(entity)}
+    for entity, label in labels.items():
+        if not re.fullmatch(r"[0-9a-zA-Z]+", label):
+            raise InputError(
+                f"The BIDS label {entity}-{label} is not allowed: use letters and digits only."
+            )
+    folders = [f"{entity}-{labels[entity]}" for entity in ("sub", "ses") if entity in labels]
+    stem = "_".join(f"{entity}-{label}" for entity, label in labels.items())
+    return "/".join([*folders, suffix, f"{stem}_{suffix}{extension}"])
+
+
+def entities_of(path: str | Path) -> dict[str, str]:
+    """Read the entities out of a BIDS file name.
+
+    Args:
+        path: for example ``.../sub-01_ses-01_trc-FDG_pet.nii.gz``; any other name has none.
+
+    Returns:
+        Label by entity, for example ``{"sub": "01", "ses": "01", "trc": "FDG"}``.
+    """
+    stem = Path(path).name.partition(".")[0]
+    return dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([0-9a-zA-Z]+)(?=_|$)", stem))
+
+
+def dataset_description(sources: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """Return what ``dataset_description.json`` says.
+
+    Args:
+        sources: roots or URLs of the data sets that the inputs come from.
+    """
+    urls = [str(s) if "://" in str(s) else Path(s).absolute().as_uri() for s in sources]
+    return {
+        "Name": f"MRI fused with CT, PET or SPECT ({NOTICE})",
+        "BIDSVersion": _VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [
+            {
+                "Name": "monai-ddfm",
+                "Version": metadata.version("monai-ddfm"),
+                "Description": "Fusion with a diffusion prior (DDFM, arXiv 2303.06840)",
+            }
+        ],
+        "SourceDatasets": [{"URL": url} for url in urls],
+    }
+
+
+def sidecar(description: str, *, sources: Sequence[str], units: str) -> dict[str, Any]:
+    """Return what the JSON file beside a volume says.
+
+    Args:
+        description: what the volume is.
+        sources: BIDS URIs or paths of the volumes it was made from, first the one whose grid it is
+            on.
+        units: of its values.
+    """
+    return {
+        "Description": f"{description}; {NOTICE}",
+        "Sources": list(sources),
+        "SpatialReference": sources[0],
+        "SkullStripped": False,
+        "Units": units,
+    }
+
+
+def write_bids(
+    root: str | Path,
+    results: Mapping[str, str | Path],
+    *,
+    modality: str | Modality,
+    sources: Sequence[str],
+    subject: str,
+    session: str = "",
+    tracer: str = "",
+    space: str = "T1w",
+    units: str = "",
+    source_datasets: Sequence[str | Path] = (),
+) -> dict[str, Path]:
+    """Copy the volumes of a run into a BIDS derivative data set, all of them or none.
+
+    Args:
+        root: of the data set; made if it does not exist.
+        results: path by file name, as `SaveFusionOutputsd` summarizes them.
+        modality: of `moving`.
+        sources: BIDS URIs or paths of the MRI and the moving volume.
+        subject: label without ``sub-``.
+        session: label without ``ses-``; empty for none.
+        tracer: label without ``trc-``; empty for none.
+        space: the image whose grid the results are on.
+        units: of the moving volume.
+        source_datasets: roots or URLs of the data sets that `sources` belong to.
+
+    Returns:
+        Path in the data set by name of the result.
+
+    Raises:
+        InputError: a label or the modality is not allowed, or the folder cannot be written to.
+    """
+    kind = Modality.parse_moving(modality)
+    labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
+    suffix = str(kind).lower()
+    found = {name: entry for name, entry in _VOLUMES.items() if name in results}
+    names = {
+        name: bids_name(suffix, ".nii.gz", description=entry[0], **labels)
+        for name, entry in found.items()
+    }
+    root = Path(root).expanduser().absolute()
+    marker = bids_name(suffix, ".json", description="fused", **labels)
+    with StagedFolder(root, marker=marker) as staged:
+        for name, (_, about, unit) in found.items():
+            shutil.copyfile(results[name], staged.path(names[name]))
+            content = sidecar(about, sources=sources, units=unit or units or "arbitrary")
+            write_json(staged.path(names[name].replace(".nii.gz", ".json")), content)
+        if not (root / "dataset_description.json").exists():
+            write_json(
+                staged.path("dataset_description.json"), dataset_description(source_datasets)
+            )
+        if kind is not Modality.PET and not (root / ".bidsignore").exists():
+            staged.path(".bidsignore").write_text("**/ct/\n**/spect/\n", encoding="ascii")
+    return {name: root / path for name, path in names.items()}

@@ -1,0 +1,256 @@
+"""What a run leaves in its folder, as the transform that ends the chain of a configuration.
+
+- ``fused.nii.gz``: luminance of the fusion in [0, 1], float32.
+- ``fused_rgb.nii.gz``: the fusion in color, RGB24 (PET and SPECT).
+- ``weight.nii.gz``: share of `moving` in every voxel, 0 to 1.
+- ``moving_registered.nii.gz``: `moving` in its own units.
+- ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer.
+- ``preview.png``: three planes of all of them.
+- ``provenance.json``: how they came to be; written last: where it stands, all is complete.
+
+The volumes are on the MRI's own grid.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+from numpy.typing import NDArray
+
+from monai_ddfm.modality import Modality
+from monai_ddfm.writers.files import NOTICE, StagedFolder, prepare_output_dir
+from monai_ddfm.writers.itk_transform import write_transform
+from monai_ddfm.writers.json_files import write_json
+from monai_ddfm.writers.nifti import as_array, write_nifti
+from monai_ddfm.writers.preview import Panel, write_preview
+from monai_ddfm.writers.provenance import RunRecord, collect_provenance, collect_reports
+from monai_ddfm.writers.views import robust_window
+
+__all__ = [
+    "MARKER",
+    "OUTPUT_NAMES",
+    "SaveFusionOutputsD",
+    "SaveFusionOutputsDict",
+    "SaveFusionOutputsd",
+]
+
+OUTPUT_NAMES = (
+    "fused.nii.gz",
+    "fused_rgb.nii.gz",
+    "weight.nii.gz",
+    "moving_registered.nii.gz",
+    "transform.tfm",
+    "preview.png",
+)
+MARKER = "provenance.json"
+
+logger = logging.getLogger(__name__)
+
+
+class SaveFusionOutputsd(Transform):  # type: ignore[misc]
+    """Write everything a run leaves, all at once at the end or not at all.
+
+    The folder is tried when the transform is made, before anything is computed. A run that is
+    killed leaves no half-written file, and the results of an earlier run stay until the new ones
+    are complete.
+
+    Args:
+        output_dir: the folder; made if it does not exist.
+        modality: of `moving`: CT, PET or SPECT.
+        record: options and times of the run, for the provenance.
+        fixed_key: the MRI on its own grid, [1, H, W, D] in its own units.
+        moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255.
+        fused_key: [1, H, W, D] on that grid, luminance in [0, 1].
+        weight_key: [1, H, W, D] on that grid, share of `moving` in [0, 1]; may be absent.
+        rgb_key: [3, H, W, D] on that grid, colors in [0, 1]; may be absent.
+        transform_key: what `write_transform` takes; may be absent, the report "registration" of
+            `moving` is asked then.
+        bound_key: figures from `CheckBoundd`.
+        output_key: key under which the case gets the summary.
+
+    Raises:
+        InputError: the folder cannot be written to, or the modality is unknown.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        *,
+        modality: str | Modality,
+        record: RunRecord | None = None,
+        fixed_key: str = "fixed",
+        moving_key: str = "moving",
+        fused_key: str = "fused",
+        weight_key: str = "weight",
+        rgb_key: str = "fused_rgb",
+        transform_key: str = "transform",
+        bound_key: str = "bound",
+        output_key: str = "outputs",
+    ) -> None:
+        self.folder = prepare_output_dir(output_dir, names=(*OUTPUT_NAMES, MARKER))
+        self.record = record or RunRecord()
+        self.modality = Modality.parse_moving(modality)
+        self.fixed_key = fixed_key
+        self.moving_key = moving_key
+        self.fused_key = fused_key
+        self.weight_key = weight_key
+        self.rgb_key = rgb_key
+        self.transform_key = transform_key
+        self.bound_key = bound_key
+        self.output_key = output_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the files of one case.
+
+        Args:
+            data: the case at the end of the chain.
+
+        Returns:
+            The case with a summary: ``folder``, ``files`` (path by file name), ``bound``,
+            ``seconds`` and ``notice``.
+
+        Raises:
+            InputError: a file cannot be written.
+            ValueError: a volume is not on the MRI's grid or the fusion is not finite.
+        """
+        case = self._checked(data)
+        with StagedFolder(self.folder, marker=MARKER, owned=OUTPUT_NAMES) as staged:
+            with self.record.stage("writing"):
+                details = self._write_volumes(staged, case)
+                self._write_transform(staged, case)
+                self._write_preview(staged, case)
+            written = {name: staged.path(name) for name in OUTPUT_NAMES}
+            written = {name: path for name, path in written.items() if path.is_file()}
+            provenance = collect_provenance(self.record, case, outputs=written, details=details)
+            write_json(staged.path(MARKER), provenance)
+        summary = {
+            "folder": str(self.folder),
+            "files": {name: str(self.folder / name) for name in (*written, MARKER)},
+            "bound": provenance["bound"],
+            "seconds": provenance["seconds"],
+            "notice": NOTICE,
+        }
+        excess = (provenance["bound"] or {}).get("largest")
+        logger.info(
+            "Wrote the fusion, see %s; largest excess over the sources: %s; %s.",
+            self.folder / "preview.png",
+            "not measured" if excess is None else f"{excess:.2g}",
+            NOTICE,
+        )
+        self.record.restart()
+        return {**case, self.output_key: summary}
+
+    def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        fixed = data[self.fixed_key]
+        for key in (self.moving_key, self.fused_key, self.weight_key, self.rgb_key):
+            volume = data.get(key)
+            if volume is None:
+                continue
+            affine = getattr(volume, "affine", fixed.affine)
+            same = np.allclose(as_array(affine), as_array(fixed.affine), atol=1e-3)
+            if volume.shape[1:] != fixed.shape[1:] or not same:
+                raise ValueError(f"{key!r} is not on the grid of {self.fixed_key!r}")
+        if not bool(torch.as_tensor(data[self.fused_key]).isfinite().all()):
+            raise ValueError(f"{self.fused_key!r} has NaN or infinite voxels")
+        return dict(data)
+
+    def _write_volumes(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
+        fixed = case[self.fixed_key]
+        moving, fused = as_array(case[self.moving_key]), as_array(case[self.fused_key])
+        weight, rgb = case.get(self.weight_key), case.get(self.rgb_key)
+
+        def write(
+            name: str, data: Any, about: str, shown: tuple[float, float] | None = None
+        ) -> None:
+            write_nifti(
+                staged.path(name),
+                data,
+                fixed.affine,
+                template=fixed.meta,
+                description=about,
+                display_range=shown,
+            )
+
+        write("fused.nii.gz", np.clip(fused, 0, 1), "DDFM fusion, luminance", (0, 1))
+        if weight is not None:
+            write("weight.nii.gz", weight, f"share of {self.modality} in the fusion", (0, 1))
+        if rgb is not None:
+            write("fused_rgb.nii.gz", rgb, "DDFM fusion, color")
+        in_color = len(moving) == 3
+        moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
+        shown = None if in_color else robust_window(moving)
+        write("moving_registered.nii.gz", moving, f"{self.modality} on the MRI grid", shown)
+        return {
+            "bound": case.get(self.bound_key),
+            "fused": {
+                "smallest": float(fused.min()),
+                "largest": float(fused.max()),
+                "clipped_voxels": int(((fused < 0) | (fused > 1)).sum()),
+            },
+        }
+
+    def _write_transform(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
+        transform = case.get(self.transform_key)
+        if transform is None:
+            reports = collect_reports({self.moving_key: case[self.moving_key]})
+            report = reports.get("registration", {}).get(self.moving_key, {})
+            transform = report.get("transform")
+        if transform is not None:
+            write_transform(staged.path("transform.tfm"), transform)
+
+    def _write_preview(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
+        fixed, moving = as_array(case[self.fixed_key]), as_array(case[self.moving_key])
+        rgb, weight = case.get(self.rgb_key), case.get(self.weight_key)
+        windows = _windows(case)
+        in_color = len(moving) == 3
+        units = str(case[self.moving_key].meta.get("units") or "original units")
+        panels = [
+            Panel("MRI (fixed)", fixed, windows.get(Modality.MR)),
+            Panel(
+                f"{self.modality} (registered)",
+                moving / 255 if in_color else moving,
+                windows.get(self.modality),
+                colors=_color_table(case),
+                scale=None if in_color else units,
+            ),
+            Panel("Fused", case[self.fused_key] if rgb is None else rgb, (0, 1)),
+        ]
+        if weight is not None:
+            shown = np.where(_foreground(fixed) | _foreground(moving), as_array(weight), np.nan)
+            caption = f"0: MRI only, 1: {self.modality} only"
+            panels.append(Panel("Weight", shown, (0, 1), colors="viridis", scale=caption))
+        title = f"MRI + {self.modality} fusion"
+        write_preview(staged.path("preview.png"), panels, case[self.fixed_key].affine, title=title)
+
+
+def _windows(case: Mapping[Hashable, Any]) -> dict[str, tuple[float, float]]:
+    """Return, by modality, the window in which the volumes were fused."""
+    reports = collect_reports(case).get("intensity", {})
+    return {
+        str(report.get("modality", "")).upper(): (float(report["lower"]), float(report["upper"]))
+        for report in reports.values()
+        if {"lower", "upper"} <= report.keys() and report["lower"] < report["upper"]
+    }
+
+
+def _color_table(case: Mapping[Hashable, Any]) -> str:
+    """Return the table by which `moving` was colored, if it was."""
+    reports = collect_reports(case).get("color", {})
+    tables = [str(report["color_table"]) for report in reports.values() if "color_table" in report]
+    return tables[0] if tables else "gray"
+
+
+def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return [1, H, W, D], true where there is more than a twentieth of the window."""
+    luminance = volume.mean(axis=0, keepdims=True)
+    low, high = robust_window(luminance)
+    return np.asarray(luminance > low + 0.05 * (high - low))
+
+
+SaveFusionOutputsD = SaveFusionOutputsDict = SaveFusionOutputsd

@@ -1,0 +1,351 @@
+"""What a run leaves in its folder, and what the provenance says about it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.data import MetaTensor
+from PIL import Image
+
+from monai_ddfm.color import apply_color_table, color_table, merge_chroma
+from monai_ddfm.errors import InputError
+from monai_ddfm.reports import add_report
+from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.writers.bound import CheckBoundd, excess_over_sources
+from monai_ddfm.writers.hashes import describe_input, sha256_of
+from monai_ddfm.writers.json_files import jsonable, write_json
+from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SaveFusionOutputsd
+from monai_ddfm.writers.provenance import (
+    MarkStage,
+    RunRecord,
+    collect_provenance,
+    collect_reports,
+    peak_memory,
+)
+
+NOTICE = "research use only - not for diagnosis"
+SHAPE = (20, 24, 16)
+
+
+def mri_file(path: Path) -> Path:
+    header = nib.Nifti1Header()
+    header.set_data_shape(SHAPE)
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    affine[:3, 3] = (10.0, 20.0, -5.5)
+    header.set_qform(affine, 1)
+    header.set_sform(affine, 2)
+    grid = np.meshgrid(*(np.linspace(-1.2, 1.2, n) for n in SHAPE), indexing="ij")
+    data = (1000 * np.exp(-3 * sum(x**2 for x in grid))).astype(np.int16)
+    nib.Nifti1Image(data, affine, header).to_filename(path)
+    return path
+
+
+def make_case(folder: Path, *, color: bool = True) -> dict:
+    """A case as it stands at the end of the chain."""
+    fixed = LoadVolume()(mri_file(folder / "mri.nii.gz"))
+    moving = fixed.clone().flip(3) * 0.01 + 0.5
+    moving.meta["units"] = "SUVbw"
+    luminance = (fixed / fixed.max()).clamp(0, 1)
+    scaled = torch.cat([luminance, luminance.flip(3)]) * 2 - 1
+    weight = luminance.flip(3) / (luminance + luminance.flip(3) + 1e-3)
+    fused = (1 - weight) * luminance + weight * luminance.flip(3)
+    add_report(moving, "registration", {"verdict": "ok", "transform": np.eye(4).tolist()})
+    case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
+    case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
+    if color:
+        pet = apply_color_table(luminance.flip(3).as_tensor(), color_table("plasma"), dim=0)
+        case["fused_rgb"] = merge_chroma(fused.as_tensor(), pet, dim=0)
+    return case
+
+
+def save(folder: Path, case: dict, **options) -> dict:
+    return SaveFusionOutputsd(folder, **{"modality": "PET", **options})(case)["outputs"]
+
+
+@pytest.fixture
+def case(tmp_path):
+    return make_case(tmp_path)
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out put ü"
+
+
+def test_all_files_are_left_where_the_summary_says(case, out):
+    summary = save(out, case)
+    assert sorted(summary["files"]) == sorted((*OUTPUT_NAMES, MARKER))
+    assert sorted(summary["files"].values()) == sorted(str(path) for path in out.iterdir())
+    assert summary["notice"] == NOTICE
+
+
+def test_volumes_lie_on_the_grid_of_the_mri(case, out, tmp_path):
+    save(out, case)
+    mri = nib.load(tmp_path / "mri.nii.gz")
+    itk_mri = sitk.ReadImage(str(tmp_path / "mri.nii.gz"))
+    for path in out.glob("*.nii.gz"):
+        image = nib.load(path)
+        np.testing.assert_array_equal(image.affine, mri.affine)
+        assert (image.header["qform_code"], image.header["sform_code"]) == (1, 2)
+        assert NOTICE in bytes(image.header["descrip"]).decode()
+        read = sitk.ReadImage(str(path))
+        assert read.GetSize() == itk_mri.GetSize()
+        assert read.GetOrigin() == itk_mri.GetOrigin()
+        assert read.GetSpacing() == itk_mri.GetSpacing()
+        assert read.GetDirection() == itk_mri.GetDirection()
+
+
+def test_values_are_read_back(case, out):
+    save(out, case)
+    for name, key in {"fused": "fused", "weight": "weight", "moving_registered": "moving"}.items():
+        image = nib.load(out / f"{name}.nii.gz")
+        assert image.get_data_dtype() == np.float32
+        np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), case[key][0].numpy())
+    rgb = LoadVolume()(out / "fused_rgb.nii.gz")
+    np.testing.assert_array_equal(rgb.numpy(), np.rint(case["fused_rgb"].numpy() * 255))
+    point = sitk.ReadTransform(str(out / "transform.tfm")).TransformPoint((1, 2, 3))
+    assert point == pytest.approx((1, 2, 3))
+    assert Image.open(out / "preview.png").size[0] > 1000
+
+
+def test_a_grey_fusion_has_no_file_in_color_and_removes_that_of_an_earlier_run(case, out, tmp_path):
+    save(out, case)
+    assert (out / "fused_rgb.nii.gz").exists()
+    summary = save(out, make_case(tmp_path, color=False), modality="CT")
+    assert "fused_rgb.nii.gz" not in summary["files"]
+    assert not (out / "fused_rgb.nii.gz").exists()
+
+
+def test_a_moving_volume_in_color_stays_in_color(case, out):
+    case["moving"] = MetaTensor(torch.rand(3, *SHAPE) * 255, meta=case["moving"].meta)
+    save(out, case, modality="SPECT")
+    written = LoadVolume()(out / "moving_registered.nii.gz")
+    np.testing.assert_array_equal(written.numpy(), case["moving"].numpy().round())
+
+
+def test_luminance_beyond_the_range_is_clipped_and_counted(case, out):
+    case["fused"][0, 0, 0, 0], case["fused"][0, 0, 0, 1] = 1.5, -0.25
+    save(out, case)
+    written = nib.load(out / "fused.nii.gz").get_fdata()
+    assert (written.min(), written.max()) == (0, 1)
+    found = json.loads((out / MARKER).read_text())["fused"]
+    assert found == {"smallest": -0.25, "largest": 1.5, "clipped_voxels": 2}
+
+
+def test_equal_cases_give_equal_bytes(case, tmp_path):
+    save(tmp_path / "a", case)
+    save(tmp_path / "b", case)
+    for name in OUTPUT_NAMES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("fault", ["shape", "affine", "nan"])
+def test_a_faulty_case_leaves_nothing(case, out, fault):
+    if fault == "shape":
+        case["weight"] = case["weight"][:, 1:]
+    elif fault == "affine":
+        case["moving"].affine[0, 3] += 1
+    else:
+        case["fused"][0, 3, 3, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"grid|NaN"):
+        save(out, case)
+    assert not out.exists()
+
+
+def test_the_folder_is_tried_before_anything_is_computed(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="it is a file"):
+        SaveFusionOutputsd(tmp_path / "file", modality="PET")
+    with pytest.raises(InputError, match="unknown"):
+        SaveFusionOutputsd(tmp_path / "out", modality="ultrasound")
+    SaveFusionOutputsd(tmp_path / "out", modality="PET")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_one_line_says_where_the_pictures_are(case, out, caplog):
+    case = CheckBoundd()(case)
+    with caplog.at_level(logging.INFO, logger="monai_ddfm"):
+        save(out, case)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert str(out / "preview.png") in line
+    assert re.search(r"largest excess over the sources: \d", line)
+    assert NOTICE in line
+
+
+def test_the_provenance_is_complete(case, out, tmp_path):
+    (tmp_path / "prior.pt").write_bytes(b"weights")
+    record = RunRecord(
+        inputs={"fixed": tmp_path / "mri.nii.gz", "moving": tmp_path},
+        prior=tmp_path / "prior.pt",
+        options={"preset": "paper", "steps": 25, "seed": 7, "overrides": {"lr": np.float32(0.5)}},
+    )
+    record.mark("loading")
+    save(out, CheckBoundd()(case), record=record)
+    text = (out / MARKER).read_text(encoding="utf-8")
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert found["notice"] == NOTICE
+    begin, end = (datetime.fromisoformat(found[k]) for k in ("started_utc", "finished_utc"))
+    assert begin <= end
+    assert begin.utcoffset().total_seconds() == 0
+    options = {"preset": "paper", "steps": 25, "seed": 7, "overrides": {"lr": 0.5}}
+    assert found["options"] == options
+    assert Path(sys.argv[0]).name in found["command"]
+    fixed = found["inputs"]["fixed"]
+    content = (tmp_path / "mri.nii.gz").read_bytes()
+    assert fixed["path"] == str(tmp_path / "mri.nii.gz")
+    assert fixed["bytes"] == len(content)
+    assert fixed["sha256"] == hashlib.sha256(content).hexdigest()
+    assert found["inputs"]["moving"]["kind"] == "folder"
+    assert found["prior"]["sha256"] == hashlib.sha256(b"weights").hexdigest()
+    for name in OUTPUT_NAMES:
+        written = (out / name).read_bytes()
+        assert found["outputs"][name] == {
+            "bytes": len(written),
+            "sha256": hashlib.sha256(written).hexdigest(),
+        }
+    assert found["software"]["monai-ddfm"] == metadata.version("monai-ddfm")
+    assert found["software"]["torch"] == torch.__version__
+    assert found["software"]["python"] == sys.version.split()[0]
+    assert found["software"]["os"]
+    assert found["hardware"]["device"] == "cpu"
+    assert found["reports"]["registration"]["moving"]["verdict"] == "ok"
+    assert found["bound"]["largest"] < 1e-6
+    assert found["seconds"]["total"] >= found["seconds"]["writing"] > 0
+    assert found["memory"]["peak_rss_bytes"] > 1e8
+    assert found["memory"]["peak_device_bytes"] is None
+
+
+def test_the_next_case_has_times_of_its_own(case, tmp_path):
+    record = RunRecord()
+    record.mark("loading")
+    save(tmp_path / "a", case, record=record)
+    save(tmp_path / "b", case, record=record)
+    first, second = (json.loads((tmp_path / n / MARKER).read_text()) for n in "ab")
+    assert "loading" in first["seconds"]
+    assert "loading" not in second["seconds"]
+    assert first["finished_utc"] <= second["started_utc"]
+
+
+def test_stages_take_the_time_since_the_last_mark():
+    record = RunRecord()
+    time.sleep(0.02)
+    assert MarkStage(record, "first")("data") == "data"
+    with record.stage("second"):
+        time.sleep(0.04)
+    record.mark("first")
+    found = record.seconds()
+    assert list(found) == ["first", "other", "second", "total"]
+    assert found["first"] >= 0.02
+    assert found["second"] >= 0.04 > found["other"]
+    assert found["total"] >= sum(v for k, v in found.items() if k != "total") - 0.003
+
+
+def test_a_report_that_several_volumes_carry_is_listed_once(case):
+    case["copy"] = case["moving"].clone()
+    add_report(case["fixed"], "registration", {"verdict": "other"})
+    found = collect_reports(case)["registration"]
+    assert sorted(found) == ["fixed", "moving"]
+
+
+def test_the_excess_is_the_distance_from_the_box_between_the_sources():
+    sources = torch.tensor([[-0.5, 0.0, 0.2], [0.5, 0.0, 0.1]])[:, :, None, None]
+    fused = torch.tensor([0.5, 0.25, 0.05])[:, None, None]
+    found = excess_over_sources(fused, sources)
+    assert found["largest"] == pytest.approx(0.25)
+    assert found["mean"] == pytest.approx(0.1)
+    assert found["voxels_outside"] == 2
+    assert found["voxels"] == 3
+
+
+def test_the_bound_is_checked_on_the_first_channel_and_all_sources(case):
+    assert CheckBoundd()(case)["bound"]["largest"] < 1e-6
+    case["pred"][0, 0, 0, 0] = 1.75
+    separate = {"pred": case["pred"], "a": case["image"][:1], "b": case["image"][1:]}
+    above = 1.75 - float(case["image"][:, 0, 0, 0].max())
+    found = CheckBoundd(source_keys=("a", "b"), output_key="x")(separate)["x"]
+    assert found["largest"] == pytest.approx(above)
+    assert found["voxels_outside"] == 1
+
+
+def test_the_hash_of_a_folder_is_what_sha256sum_gives(tmp_path):
+    folder = tmp_path / "series"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("b.dcm", "a ü.dcm", "sub/c.dcm", "sub-d.dcm"):
+        (folder / name).write_text(name)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
+    lines = subprocess.run(
+        ["sha256sum", *names], cwd=folder, check=True, capture_output=True
+    ).stdout
+    found = describe_input(folder)
+    assert found["sha256"] == sha256_of(folder) == hashlib.sha256(lines).hexdigest()
+    assert found["files"] == 4
+    assert found["bytes"] == sum(len(name.encode()) for name in names)
+
+
+def test_a_missing_input_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"missing\.nii.*check the path"):
+        sha256_of(tmp_path / "missing.nii")
+    with pytest.raises(InputError, match=r"missing\.nii"):
+        collect_provenance(RunRecord(inputs={"fixed": tmp_path / "missing.nii"}), {})
+
+
+def test_whatever_a_run_has_at_hand_becomes_json(tmp_path):
+    content = {
+        1: (np.int64(2), np.float32(0.5), torch.tensor([1.0, float("inf")])),
+        "path": tmp_path,
+        "none": None,
+        "yes": True,
+        "nan": float("nan"),
+        "broken name": "a\udcffb",
+    }
+    write_json(tmp_path / "x.json", content)
+    assert json.loads((tmp_path / "x.json").read_bytes()) == {
+        "1": [2, 0.5, [1.0, None]],
+        "path": str(tmp_path),
+        "none": None,
+        "yes": True,
+        "nan": None,
+        "broken name": "a\udcffb",
+    }
+    assert jsonable({"a": {3}}) == {"a": [3]}
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_the_peak_is_that_of_this_process():
+    before = peak_memory()["peak_rss_bytes"]
+    ballast = np.ones(50_000_000)
+    assert peak_memory()["peak_rss_bytes"] >= before
+    resident = 4096 * int(Path("/proc/self/statm").read_text().split()[1])
+    assert peak_memory()["peak_rss_bytes"] >= 0.95 * resident
+    assert ballast.sum() == ballast.size
+
+
+def test_a_real_subject(shared, tmp_path):
+    """The T1 volume, with its own grid, survives the way through all files."""
+    source = shared / "data" / "mr_pet_subject" / "t1.nii.gz"
+    fixed = LoadVolume(modality="MR")(source)
+    fused = (fixed / fixed.max()).clamp(0, 1)
+    case = {"fixed": fixed, "moving": fixed.clone(), "fused": fused}
+    summary = save(tmp_path / "out", case, record=RunRecord(inputs={"fixed": source}))
+    assert sorted(summary["files"]) == sorted(
+        ("fused.nii.gz", "moving_registered.nii.gz", "preview.png", MARKER)
+    )
+    written, original = nib.load(summary["files"]["moving_registered.nii.gz"]), nib.load(source)
+    np.testing.assert_array_equal(written.affine, original.affine)
+    np.testing.assert_array_equal(np.asarray(written.dataobj), np.asarray(original.dataobj))
+    found = json.loads((tmp_path / "out" / MARKER).read_text())
+    assert found["inputs"]["fixed"]["sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
