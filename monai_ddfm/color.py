@@ -31,7 +31,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -74,16 +73,8 @@ _DICOM_TABLES: Final = {
     "hot_metal_blue": "1.2.840.10008.1.5.3",
     "pet_20_step": "1.2.840.10008.1.5.4",
 }
-_MATPLOTLIB_TABLES: Final = (
-    "viridis",
-    "plasma",
-    "inferno",
-    "magma",
-    "cividis",
-    "turbo",
-    "hot",
-    "gray",
-)
+_PERCEPTUAL: Final = ("viridis", "plasma", "inferno", "magma", "cividis")
+_MATPLOTLIB_TABLES: Final = (*_PERCEPTUAL, "turbo", "hot", "gray")
 
 COLOR_TABLES: Final[tuple[str, ...]] = (*_DICOM_TABLES, *_MATPLOTLIB_TABLES)
 """The names that `color_table` knows."""
@@ -150,7 +141,7 @@ def rgb_to_ycbcr_limited(rgb: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
     """Convert RGB to limited-range YCbCr, as ``skimage.color.rgb2ycbcr(rgb) / 255`` does.
 
     Args:
-        rgb: [..., 3, ...] in [0, 1], channels along `dim`.
+        rgb: as for `rgb_to_ycbcr`.
         dim: the channel dimension.
 
     Returns:
@@ -168,7 +159,7 @@ def ycbcr_limited_to_rgb(ycbcr: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
     """Convert limited-range YCbCr to RGB, as ``skimage.color.ycbcr2rgb(ycbcr * 255)`` does.
 
     Args:
-        ycbcr: [..., 3, ...], channels along `dim`; Y in [16, 235] / 255, chroma in [16, 240] / 255.
+        ycbcr: as from `rgb_to_ycbcr_limited`.
         dim: the channel dimension.
 
     Returns:
@@ -185,11 +176,7 @@ def ycbcr_limited_to_rgb(ycbcr: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
 
 
 def merge_chroma(
-    luma: torch.Tensor,
-    rgb: torch.Tensor,
-    *,
-    strength: torch.Tensor | float = 1.0,
-    dim: int = 1,
+    luma: torch.Tensor, rgb: torch.Tensor, *, strength: torch.Tensor | float = 1.0, dim: int = 1
 ) -> torch.Tensor:
     """Give a luminance the chroma of a color image, without leaving the gamut.
 
@@ -262,11 +249,7 @@ def color_table(name: str) -> torch.Tensor:
 
 
 def apply_color_table(
-    scalar: torch.Tensor,
-    table: torch.Tensor,
-    *,
-    interpolate: bool = True,
-    dim: int = 1,
+    scalar: torch.Tensor, table: torch.Tensor, *, interpolate: bool = True, dim: int = 1
 ) -> torch.Tensor:
     """Color a scalar image by a table.
 
@@ -290,15 +273,15 @@ def apply_color_table(
     wide = scalar.to(torch.promote_types(scalar.dtype, torch.float32)).squeeze(dim)
     position = torch.nan_to_num(wide, nan=0.0).clamp(0, 1) * (len(colors) - 1)
     if not interpolate:
-        return colors[position.round().long()].movedim(-1, dim)
+        return colors[position.round().long()].movedim(-1, dim).contiguous()
     below = position.floor().long()
     above = (below + 1).clamp_max(len(colors) - 1)
     fraction = (position - below).to(scalar.dtype).unsqueeze(-1)
-    return torch.lerp(colors[below], colors[above], fraction).movedim(-1, dim)
+    return torch.lerp(colors[below], colors[above], fraction).movedim(-1, dim).contiguous()
 
 
 @lru_cache
-def _table_entries(name: str) -> Sequence[Sequence[float]]:
+def _table_entries(name: str) -> tuple[tuple[float, ...], ...]:
     """Return the 256 RGB entries of a known table as tuples, which nobody can change."""
     steps = np.arange(256, dtype=np.uint8)
     if name in _DICOM_TABLES:
@@ -311,7 +294,6 @@ def _table_entries(name: str) -> Sequence[Sequence[float]]:
 def _three(image: torch.Tensor, dim: int) -> tuple[torch.Tensor, ...]:
     """Return the three channels along `dim`."""
     if image.shape[dim] != 3 or not image.is_floating_point():
-        raise ValueError(
-            f"expected floating point and 3 channels along {dim}, got {tuple(image.shape)}"
-        )
+        shape = tuple(image.shape)
+        raise ValueError(f"expected floating point and 3 channels along {dim}, got {shape}")
     return tuple(image.unbind(dim))

@@ -2,7 +2,7 @@ r"""One expectation-maximization step of DDFM's likelihood rectification.
 
 With the sources :math:`i` (moving) and :math:`v` (fixed), an estimate :math:`f` of the fused image
 and :math:`x = f - v`, :math:`y = i - v`, the model is :math:`y - x \sim \mathrm{Laplace}`,
-:math:`x \sim \mathrm{Laplace}` and a gradient penalty [1, section 3.3]. Both Laplace laws are
+:math:`x \sim \mathrm{Laplace}` and a gradient penalty [1]. Both Laplace laws are
 written as Gaussians of exponentially distributed variance, so the step is a closed form.
 
 E-step, the expected precisions per pixel and the scales :math:`\tau` per image:
@@ -38,7 +38,7 @@ Every quantity is per image: a batch equals its members one by one, to the last 
 
 References:
     [1] Z. Zhao et al., DDFM: Denoising Diffusion Model for Multi-Modality Image Fusion, ICCV 2023,
-        arXiv 2303.06840, equations 12 to 26 and algorithm 1.
+        arXiv 2303.06840, likelihood rectification and algorithm 1.
 """
 
 from __future__ import annotations

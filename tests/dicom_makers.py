@@ -67,7 +67,7 @@ def image(pixels: np.ndarray, *, modality: str = "MR", **tags: object) -> Datase
     dataset.PixelData = pixels.tobytes()
     for keyword, value in tags.items():
         if value is None:
-            delattr(dataset, keyword)
+            dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
     return dataset
@@ -115,15 +115,12 @@ def series(
             offset = normal * depths[k]
         else:
             offset = k * (normal * step if np.isscalar(step) else np.array(step))
-        dataset = image(
-            np.ascontiguousarray(pixels),
-            **{
-                "ImageOrientationPatient": [round(float(v), 9) for v in orientation],
-                "ImagePositionPatient": [round(float(v), 6) for v in np.array(origin) + offset],
-                "InstanceNumber": k + 1,
-                **tags,
-            },
-        )
+        place = {
+            "ImageOrientationPatient": [round(float(v), 9) for v in orientation],
+            "ImagePositionPatient": [round(float(v), 6) for v in np.array(origin) + offset],
+            "InstanceNumber": k + 1,
+        }
+        dataset = image(np.ascontiguousarray(pixels), **{**place, **tags})
         if change is not None:
             change(dataset, k)
         # Names in an order that differs from that of the slices.
@@ -177,6 +174,22 @@ def enhanced(
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
     return write(path, dataset)
+
+
+def force(dataset: Dataset, keyword: str, value: str) -> None:
+    """Set an element to a string as it might stand in a damaged file, whatever it should hold."""
+    raw = value.encode("latin-1")
+    raw += b" " * (len(raw) % 2)
+    tag = pydicom.tag.Tag(keyword)
+    vr = pydicom.datadict.dictionary_VR(tag)
+    if vr == "SQ":
+        dataset.pop(tag, None)
+        return
+    binary = {"US": 2, "US or SS": 2, "FD": 8}.get(vr)
+    if binary:
+        raw = (raw * 8)[:binary]
+        vr = vr.split()[0]
+    dataset[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True, True)
 
 
 def reread(path: Path) -> Dataset:

@@ -17,6 +17,7 @@ from monai_ddfm.color import (
     merge_chroma,
     rgb_to_ycbcr,
     rgb_to_ycbcr_limited,
+    white_level,
     ycbcr_limited_to_rgb,
     ycbcr_to_rgb,
 )
@@ -167,6 +168,15 @@ def test_tables_are_whole_and_private(name):
     assert color_table(name).equal(again)
 
 
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+def test_white_is_told_by_the_largest_value(white):
+    rgb = random_rgb(8, 3, 50) * white
+    assert white_level(rgb) == white
+    assert white_level(1.05 * rgb) == white
+    with pytest.raises(InputError, match=r"pet.nii has RGB values up to .*8 or 16 bits"):
+        white_level(rgb * 2e5, name="pet.nii")
+
+
 def test_unknown_table_lists_the_known():
     with pytest.raises(InputError, match=r"'rainbow' is unknown.*pet, hot_iron.*viridis"):
         color_table("rainbow")
@@ -203,6 +213,16 @@ def test_table_puts_channels_where_they_were(dim):
     )
     with pytest.raises(ValueError, match="1 channel"):
         apply_color_table(torch.rand(2, 2, 2), color_table("pet"), dim=dim)
+
+
+def test_nothing_is_fetched_from_another_device():
+    # The meta device has no values, so that anything that leaves it fails.
+    rgb = torch.empty(2, 3, 4, 5, device="meta")
+    luma = luminance(rgb)
+    results = [rgb_to_ycbcr(rgb), ycbcr_to_rgb(rgb), rgb_to_ycbcr_limited(rgb)]
+    results += [ycbcr_limited_to_rgb(rgb), merge_chroma(luma, rgb, strength=luma)]
+    results += [apply_color_table(luma, color_table("pet").to("meta"))]
+    assert all(result.is_meta and result.shape == rgb.shape for result in results)
 
 
 @pytest.mark.gpu

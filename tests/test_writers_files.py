@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing as mp
 import os
 import signal
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.writers.files import StagedFolder, atomic_path, prepare_output_dir
+from monai_ddfm.writers.nifti import write_nifti
 
 MARKER = "done.json"
 
@@ -178,30 +180,27 @@ def test_leftovers_of_a_dead_run_are_swept_and_those_of_a_live_run_are_not(tmp_p
     assert contents(tmp_path) == {"a.txt": b"live", MARKER: b"{}", "other": b""}
 
 
-CHILD = """
-import sys
-import numpy as np
-from monai_ddfm.writers.files import StagedFolder
-from monai_ddfm.writers.nifti import write_nifti
-noise = np.random.default_rng(0).random((300, 300, 300), dtype=np.float32)
-with StagedFolder(sys.argv[1], marker="done.json", owned=("a.txt", "b.txt")) as staged:
-    staged.path("a.txt").write_text("new")
-    write_nifti(staged.path("b.nii.gz"), noise, np.eye(4))
-    staged.path("done.json").write_text("too late")
-"""
+def write_a_set(folder: Path) -> None:
+    noise = np.random.default_rng(0).random((250, 250, 250), dtype=np.float32)
+    with StagedFolder(folder, marker=MARKER, owned=("a.txt", "b.txt")) as staged:
+        staged.path("a.txt").write_text("new")
+        write_nifti(staged.path("b.nii.gz"), noise, np.eye(4))
+        staged.path(MARKER).write_text("too late")
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal on this system")
+@pytest.mark.skipif("fork" not in mp.get_all_start_methods(), reason="no fork on this system")
 def test_a_run_killed_while_writing_leaves_earlier_results_and_the_next_run_sweeps(tmp_path):
     leave(tmp_path, a="old", b="old")
-    with subprocess.Popen([sys.executable, "-c", CHILD, tmp_path]) as child:
-        while child.poll() is None:
-            sizes = [path.stat().st_size for path in tmp_path.glob(".ddfm-partial-*/*b.nii.gz")]
-            if sum(sizes) > 1_000_000:
-                break
-            time.sleep(0.005)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
+    child = mp.get_context("fork").Process(target=write_a_set, args=(tmp_path,))
+    child.start()
+    while child.is_alive():
+        sizes = [path.stat().st_size for path in tmp_path.glob(".ddfm-partial-*/*b.nii.gz")]
+        if sum(sizes) > 1_000_000:
+            break
+        time.sleep(0.005)
+    child.kill()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
     seen = {k: v for k, v in contents(tmp_path).items() if not k.startswith(".ddfm-partial-")}
     assert seen == {"a.txt": b"old", "b.txt": b"old", MARKER: b"{}"}
     assert len(contents(tmp_path)) > len(seen)

@@ -17,7 +17,6 @@ from scipy.spatial.transform import Rotation
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.writers.itk_transform import write_transform
 from monai_ddfm.writers.nifti import write_nifti
 
 SHAPE = (5, 6, 7)
@@ -212,24 +211,3 @@ def test_other_suffixes_and_broken_colors_are_refused(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no.x\.nii\.gz"):
         write_nifti(tmp_path / "no" / "x.nii.gz", volume(), np.eye(4))
-
-
-def test_a_matrix_becomes_the_transform_that_itk_applies(tmp_path):
-    matrix = rigid(spacing=(1, 1, 1))
-    point = np.array([12.0, -34.0, 56.0, 1.0])
-    write_transform(tmp_path / "t.tfm", matrix)
-    transform = sitk.ReadTransform(str(tmp_path / "t.tfm"))
-    moved = transform.TransformPoint((TO_LPS @ point)[:3].tolist())
-    np.testing.assert_allclose(moved, (TO_LPS @ matrix @ point)[:3], atol=1e-9)
-
-
-def test_transforms_of_every_form_say_the_same(tmp_path):
-    euler = sitk.Euler3DTransform((1, 2, 3), 0.1, -0.2, 0.3, (4, 5, 6))
-    write_transform(tmp_path / "object.tfm", euler)
-    write_transform(tmp_path / "path.tfm", str(tmp_path / "object.tfm"))
-    write_transform(tmp_path / "text.tfm", (tmp_path / "object.tfm").read_text())
-    for name in ("object", "path", "text"):
-        read = sitk.ReadTransform(str(tmp_path / f"{name}.tfm"))
-        assert read.TransformPoint((7, 8, 9)) == pytest.approx(euler.TransformPoint((7, 8, 9)))
-    with pytest.raises(ValueError, match="matrix"):
-        write_transform(tmp_path / "bad.tfm", np.eye(3))

@@ -6,9 +6,7 @@ import hashlib
 import json
 import logging
 import re
-import subprocess
 import sys
-import time
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from PIL import Image
 
@@ -25,17 +24,10 @@ from monai_ddfm.color import apply_color_table, color_table, merge_chroma
 from monai_ddfm.errors import InputError
 from monai_ddfm.reports import add_report
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.writers.bound import CheckBoundd, excess_over_sources
-from monai_ddfm.writers.hashes import describe_input, sha256_of
-from monai_ddfm.writers.json_files import jsonable, write_json
+from monai_ddfm.transforms.transform_files import attach_transform
+from monai_ddfm.writers.bound import CheckBoundd
 from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SaveFusionOutputsd
-from monai_ddfm.writers.provenance import (
-    MarkStage,
-    RunRecord,
-    collect_provenance,
-    collect_reports,
-    peak_memory,
-)
+from monai_ddfm.writers.provenance import RunRecord
 
 NOTICE = "research use only - not for diagnosis"
 SHAPE = (20, 24, 16)
@@ -63,7 +55,8 @@ def make_case(folder: Path, *, color: bool = True) -> dict:
     scaled = torch.cat([luminance, luminance.flip(3)]) * 2 - 1
     weight = luminance.flip(3) / (luminance + luminance.flip(3) + 1e-3)
     fused = (1 - weight) * luminance + weight * luminance.flip(3)
-    add_report(moving, "registration", {"verdict": "ok", "transform": np.eye(4).tolist()})
+    attach_transform(moving, sitk.Euler3DTransform((1, 2, 3), 0.1, -0.2, 0.3, (4, 5, 6)))
+    add_report(moving, "registration", {"verdict": "ok"})
     case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
     case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
     if color:
@@ -117,8 +110,9 @@ def test_values_are_read_back(case, out):
         np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), case[key][0].numpy())
     rgb = LoadVolume()(out / "fused_rgb.nii.gz")
     np.testing.assert_array_equal(rgb.numpy(), np.rint(case["fused_rgb"].numpy() * 255))
-    point = sitk.ReadTransform(str(out / "transform.tfm")).TransformPoint((1, 2, 3))
-    assert point == pytest.approx((1, 2, 3))
+    written = sitk.ReadTransform(str(out / "transform.tfm"))
+    known = sitk.Euler3DTransform((1, 2, 3), 0.1, -0.2, 0.3, (4, 5, 6))
+    assert written.TransformPoint((1, 2, 3)) == known.TransformPoint((1, 2, 3))
     assert Image.open(out / "preview.png").size[0] > 1000
 
 
@@ -174,6 +168,52 @@ def test_the_folder_is_tried_before_anything_is_computed(tmp_path):
         SaveFusionOutputsd(tmp_path / "out", modality="ultrasound")
     SaveFusionOutputsd(tmp_path / "out", modality="PET")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "name"), [(10_000, r"weight\.nii\.gz"), (50_000, r"preview\.png")]
+)
+def test_when_the_disk_refuses_earlier_results_stay(case, out, limit, name):
+    resource = pytest.importorskip("resource")
+    case["weight"] = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    save(out, case)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(InputError, match=rf"{out}/{name}: File too large"):
+            save(out, case)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_configuration_shares_one_record(case, out):
+    parser = ConfigParser(
+        {
+            "record": {"_target_": "monai_ddfm.writers.RunRecord", "options": {"seed": 3}},
+            "chain": {
+                "_target_": "Compose",
+                "transforms": [
+                    {
+                        "_target_": "monai_ddfm.writers.MarkStage",
+                        "record": "@record",
+                        "stage": "sampling",
+                    },
+                    {"_target_": "monai_ddfm.writers.CheckBoundd"},
+                    {
+                        "_target_": "monai_ddfm.writers.SaveFusionOutputsd",
+                        "output_dir": str(out),
+                        "modality": "PET",
+                        "record": "@record",
+                    },
+                ],
+            },
+        }
+    )
+    summary = parser.get_parsed_content("chain")(case)["outputs"]
+    assert list(summary["seconds"]) == ["sampling", "other", "writing", "total"]
+    assert json.loads((out / MARKER).read_text())["options"]["seed"] == 3
 
 
 def test_one_line_says_where_the_pictures_are(case, out, caplog):
@@ -238,100 +278,6 @@ def test_the_next_case_has_times_of_its_own(case, tmp_path):
     assert "loading" in first["seconds"]
     assert "loading" not in second["seconds"]
     assert first["finished_utc"] <= second["started_utc"]
-
-
-def test_stages_take_the_time_since_the_last_mark():
-    record = RunRecord()
-    time.sleep(0.02)
-    assert MarkStage(record, "first")("data") == "data"
-    with record.stage("second"):
-        time.sleep(0.04)
-    record.mark("first")
-    found = record.seconds()
-    assert list(found) == ["first", "other", "second", "total"]
-    assert found["first"] >= 0.02
-    assert found["second"] >= 0.04 > found["other"]
-    assert found["total"] >= sum(v for k, v in found.items() if k != "total") - 0.003
-
-
-def test_a_report_that_several_volumes_carry_is_listed_once(case):
-    case["copy"] = case["moving"].clone()
-    add_report(case["fixed"], "registration", {"verdict": "other"})
-    found = collect_reports(case)["registration"]
-    assert sorted(found) == ["fixed", "moving"]
-
-
-def test_the_excess_is_the_distance_from_the_box_between_the_sources():
-    sources = torch.tensor([[-0.5, 0.0, 0.2], [0.5, 0.0, 0.1]])[:, :, None, None]
-    fused = torch.tensor([0.5, 0.25, 0.05])[:, None, None]
-    found = excess_over_sources(fused, sources)
-    assert found["largest"] == pytest.approx(0.25)
-    assert found["mean"] == pytest.approx(0.1)
-    assert found["voxels_outside"] == 2
-    assert found["voxels"] == 3
-
-
-def test_the_bound_is_checked_on_the_first_channel_and_all_sources(case):
-    assert CheckBoundd()(case)["bound"]["largest"] < 1e-6
-    case["pred"][0, 0, 0, 0] = 1.75
-    separate = {"pred": case["pred"], "a": case["image"][:1], "b": case["image"][1:]}
-    above = 1.75 - float(case["image"][:, 0, 0, 0].max())
-    found = CheckBoundd(source_keys=("a", "b"), output_key="x")(separate)["x"]
-    assert found["largest"] == pytest.approx(above)
-    assert found["voxels_outside"] == 1
-
-
-def test_the_hash_of_a_folder_is_what_sha256sum_gives(tmp_path):
-    folder = tmp_path / "series"
-    (folder / "sub").mkdir(parents=True)
-    for name in ("b.dcm", "a ü.dcm", "sub/c.dcm", "sub-d.dcm"):
-        (folder / name).write_text(name)
-    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
-    lines = subprocess.run(
-        ["sha256sum", *names], cwd=folder, check=True, capture_output=True
-    ).stdout
-    found = describe_input(folder)
-    assert found["sha256"] == sha256_of(folder) == hashlib.sha256(lines).hexdigest()
-    assert found["files"] == 4
-    assert found["bytes"] == sum(len(name.encode()) for name in names)
-
-
-def test_a_missing_input_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"missing\.nii.*check the path"):
-        sha256_of(tmp_path / "missing.nii")
-    with pytest.raises(InputError, match=r"missing\.nii"):
-        collect_provenance(RunRecord(inputs={"fixed": tmp_path / "missing.nii"}), {})
-
-
-def test_whatever_a_run_has_at_hand_becomes_json(tmp_path):
-    content = {
-        1: (np.int64(2), np.float32(0.5), torch.tensor([1.0, float("inf")])),
-        "path": tmp_path,
-        "none": None,
-        "yes": True,
-        "nan": float("nan"),
-        "broken name": "a\udcffb",
-    }
-    write_json(tmp_path / "x.json", content)
-    assert json.loads((tmp_path / "x.json").read_bytes()) == {
-        "1": [2, 0.5, [1.0, None]],
-        "path": str(tmp_path),
-        "none": None,
-        "yes": True,
-        "nan": None,
-        "broken name": "a\udcffb",
-    }
-    assert jsonable({"a": {3}}) == {"a": [3]}
-
-
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
-def test_the_peak_is_that_of_this_process():
-    before = peak_memory()["peak_rss_bytes"]
-    ballast = np.ones(50_000_000)
-    assert peak_memory()["peak_rss_bytes"] >= before
-    resident = 4096 * int(Path("/proc/self/statm").read_text().split()[1])
-    assert peak_memory()["peak_rss_bytes"] >= 0.95 * resident
-    assert ballast.sum() == ballast.size
 
 
 def test_a_real_subject(shared, tmp_path):

@@ -187,7 +187,7 @@ def _notes(sample: Frame, kind: Modality | None, slices: int) -> list[str]:
     header = sample.file.header
     notes = []
     if not sample.placed:
-        notes.append("the header places the volume nowhere: voxels of 1 mm are assumed")
+        notes.append("the header does not place the volume in space: voxels of 1 mm are assumed")
     announced = whole(header, "NumberOfSlices")
     if announced > slices:
         notes.append(f"the header announces {announced} slices, of which {slices} are there")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
@@ -27,6 +27,11 @@ _CODES: dict[Modality, tuple[str, ...]] = {
 }
 _UNSPECIFIC = ("", "OT", "SC")
 _NO_VOLUME = ("SEG", "RTDOSE", "RTIMAGE", "PR", "KO", "SR", "REG", "RTSTRUCT", "RTPLAN")
+_PLACES = (
+    "ImagePositionPatient",
+    "PerFrameFunctionalGroupsSequence",
+    "DetectorInformationSequence",
+)
 _MOST_FILES = 100_000
 _LISTED = 12
 
@@ -81,6 +86,11 @@ class Series:
         """Whether it consists of localizers only."""
         return all(file.is_localizer for file in self.files)
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether its first image may say where it lies; screenshots and projections do not."""
+        return any(keyword in self.header for keyword in _PLACES)
+
     def __str__(self) -> str:
         number = text(self.header, "SeriesNumber") or "?"
         name = self.description or self.uid
@@ -119,10 +129,8 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         InputError: it is not a DICOM file, or cut off.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
-            known = "SOPClassUID" in dataset or "Rows" in dataset
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+        known = any(name in dataset for name in ("SOPClassUID", "Rows", "DirectoryRecordSequence"))
     except Exception as error:  # what a damaged file raises is not documented
         raise InputError(
             f"{path} is a damaged or cut off DICOM file ({reason(error)}); fetch it again."
@@ -160,6 +168,7 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
             raise InputError(f"{path} holds no {modality}, but {_listing(found)}; choose another.")
     if len(fitting) > 1:
         fitting = [s for s in fitting if s.frames > 1 and not s.is_localizer] or fitting
+        fitting = [s for s in fitting if s.is_placed] or fitting
     _check_patients(fitting, path)
     if len(fitting) > 1:
         raise InputError(
@@ -190,7 +199,7 @@ def _images(path: Path) -> list[DicomFile]:
             inside = f"it has {', '.join(seen)}" if seen else "it is empty"
             raise InputError(f"{path} holds no DICOM images ({inside}); give the image itself.")
     headers = [DicomFile(file, read_dataset(file, pixels=False)) for file in candidates]
-    images = [f for f in headers if _is_image(f.header)]
+    images = [file for file in headers if _is_image(file)]
     if not images:
         kinds = sorted({_kind(f.header) for f in headers})
         raise InputError(
@@ -200,14 +209,22 @@ def _images(path: Path) -> list[DicomFile]:
     return images
 
 
-def _is_image(header: Dataset) -> bool:
-    sized = whole(header, "Rows") > 0 and whole(header, "Columns") > 0
-    return sized and text(header, "Modality").upper() not in _NO_VOLUME
+def _is_image(file: DicomFile) -> bool:
+    header = file.header
+    if text(header, "Modality").upper() in _NO_VOLUME:
+        return False
+    if whole(header, "Rows") > 0 and whole(header, "Columns") > 0:
+        return True
+    if "Image Storage" in _kind(header):
+        # Left out silently, a slice that was cut off would shorten the volume.
+        raise InputError(f"{file.path} is an image without pixels (cut off?); fetch it again.")
+    return False
 
 
 def _kind(header: Dataset) -> str:
-    uid = pydicom.uid.UID(text(header, "SOPClassUID"))
-    return uid.name if uid.is_valid and uid else "an unknown object"
+    meta = getattr(header, "file_meta", None)
+    uid = UID(text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID"))
+    return uid.name if uid.name != uid else "an unknown object"
 
 
 def _named(found: Sequence[Series], wanted: str, path: Path) -> list[Series]:
@@ -226,7 +243,12 @@ def _named(found: Sequence[Series], wanted: str, path: Path) -> list[Series]:
 
 
 def _listing(found: Sequence[Series]) -> str:
-    shown = ", ".join(str(s) for s in found[:_LISTED])
+    labels = [str(s) for s in found]
+    told_apart = [
+        label if labels.count(label) == 1 else f"{label} with UID {s.uid}"
+        for s, label in zip(found, labels, strict=True)
+    ]
+    shown = ", ".join(told_apart[:_LISTED])
     return shown + (f" and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
 
 

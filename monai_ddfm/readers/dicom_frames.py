@@ -21,12 +21,13 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.readers.checks import MAX_VOXELS
 from monai_ddfm.readers.dicom_files import DicomFile, Series
 from monai_ddfm.readers.suv import acquired_at
-from monai_ddfm.readers.tags import instant, item, number, numbers, text, texts, whole
+from monai_ddfm.readers.tags import EPOCH, instant, item, number, numbers, text, texts, whole
 
 __all__ = ["Frame", "frames_of"]
 
 _KNOWN_UNITS = ("Bq/ml", "{SUVbw}g/ml", "[hnsf'U]")
 _MOST_FRAMES = 200_000
+_FARTHEST_MM = 1e6
 _TURN = 1e-3
 """Largest difference between direction cosines within a series (0.06 degrees)."""
 
@@ -66,6 +67,12 @@ class Frame:
     rescaled: bool = False
     units: str = ""
     placed: bool = True
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message."""
+        name = self.file.path.name
+        return f"frame {self.index + 1} of {name}" if self.file.frames > 1 else name
 
 
 def frames_of(series: Series, path: Path, *, allow_unknown_geometry: bool) -> list[Frame]:
@@ -121,6 +128,8 @@ def _frames(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]
                 "spacing is missing); give an image with a place in space or allow unknown "
                 "geometry."
             )
+        if not np.abs(origin).max() < _FARTHEST_MM:
+            raise InputError(f"the position in {file.path} cannot be; correct the header.")
         slope, intercept, rescaled, units = _values(sources)
         lasted = _first(sources, "FrameAcquisitionDuration") or numbers(
             header, "ActualFrameDuration"
@@ -195,7 +204,7 @@ def _time(sources: tuple[Dataset | None, ...], header: Dataset, index: int) -> t
     stamps = (text(s, "FrameReferenceDateTime") for s in sources if s is not None)
     moment = next((m for stamp in stamps if (m := instant(stamp))), None)
     if moment is not None:
-        return (moment.timestamp(),)
+        return ((moment - EPOCH).total_seconds(),)
     slots = [
         vector[index]
         for name in ("RRIntervalVector", "TimeSlotVector", "TimeSliceVector", "PhaseVector")
@@ -207,7 +216,9 @@ def _time(sources: tuple[Dataset | None, ...], header: Dataset, index: int) -> t
     acquired = acquired_at(header)
     if reference is not None:
         return (reference,)
-    return (acquired.timestamp() if acquired else number(header, "TriggerTime") or 0.0,)
+    if acquired is not None:
+        return ((acquired - EPOCH).total_seconds(),)
+    return (number(header, "TriggerTime") or 0.0,)
 
 
 def _stacking(file: DicomFile, first: Dataset | None) -> npt.NDArray[np.float64]:

@@ -92,7 +92,7 @@ def sort_frames(frames: Sequence[Frame], path: Path) -> list[list[Frame]]:
         odd = next(p for p in places if len(p) != min(counts))
         raise InputError(
             f"{path} holds {len(odd)} different slices at the position of "
-            f"{odd[0].file.path.name}, but {min(counts)} elsewhere; remove the duplicates."
+            f"{odd[0].name}, but {min(counts)} elsewhere; remove the duplicates."
         )
     for place in places:
         apart = max(float(np.linalg.norm(f.position - place[0].position)) for f in place)
@@ -166,8 +166,8 @@ def _spacing(slices: Sequence[Frame], depth: Array, path: Path) -> tuple[bool, f
         if gap > _WIDEST_GAP_MM or (gap > GAP * usual and not filled):
             missing = max(1, round(gap / usual) - 1)
             raise InputError(
-                f"{path} lacks about {missing} slice(s) between {before.file.path.name} and "
-                f"{after.file.path.name} (a gap of {gap:.2f} mm where {usual:.2f} mm is usual); "
+                f"{path} lacks about {missing} slice(s) between {before.name} and "
+                f"{after.name} (a gap of {gap:.2f} mm where {usual:.2f} mm is usual); "
                 "fetch the whole series."
             )
     return False, float(gaps.min())

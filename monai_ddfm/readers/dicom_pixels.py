@@ -8,7 +8,8 @@ their own (MR, digitized film), whose values mean nothing but brightness, are in
 
 from __future__ import annotations
 
-import warnings
+import copy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers.dicom_files import read_dataset
@@ -51,19 +53,17 @@ def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise InputError(f"{path} has no pixel data; fetch the file again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pixels = pixel_array(dataset, index=index)
-            if is_color(dataset):
-                return _rgb(pixels, dataset)
+        pixels = pixel_array(dataset, index=index)
+        if is_color(dataset):
+            return _rgb(pixels, dataset)
     except Exception as error:  # what plug-ins raise is not documented
         raise _undecodable(dataset, path, error) from error
     return _used_bits(pixels, dataset)
 
 
 def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
-    syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    if syntax is not None and not syntax.is_private and syntax.is_compressed:
+    syntax = UID(text(getattr(dataset, "file_meta", None), "TransferSyntaxUID"))
+    if syntax.is_transfer_syntax and syntax.is_compressed:
         if "missing dependencies" in str(error):
             return InputError(
                 f"{path} is compressed with {syntax.name}, for which no decoder is installed; "
@@ -88,9 +88,23 @@ def _used_bits(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
 
 def _rgb(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.float32]:
     if text(dataset, "PhotometricInterpretation").upper() == "PALETTE COLOR":
-        pixels = apply_color_lut(pixels, dataset)
+        pixels = apply_color_lut(pixels, _native_palette(dataset))
     full = float(np.iinfo(pixels.dtype).max)
     return pixels[..., :3].astype(np.float32) * np.float32(255.0 / full)
+
+
+def _native_palette(dataset: Dataset) -> Dataset:
+    """Bring a palette to this machine's byte order, which pydicom leaves as it is in the file."""
+    file_order = "little" if dataset.file_meta.TransferSyntaxUID.is_little_endian else "big"
+    names = [f"{c}PaletteColorLookupTable" for c in ("Red", "Green", "Blue")]
+    if file_order == sys.byteorder or any(f"{name}Data" not in dataset for name in names):
+        return dataset
+    swapped = copy.copy(dataset)
+    for name in names:
+        data = dataset[f"{name}Data"].value
+        if len(data) >= 2 * (dataset[f"{name}Descriptor"].value[0] or 2**16):
+            setattr(swapped, f"{name}Data", np.frombuffer(data, np.uint16).byteswap().tobytes())
+    return swapped
 
 
 class FrameDecoder:

@@ -42,6 +42,7 @@ _FAULTS = (
 )
 _MM = {"meter": 1000.0, "micron": 0.001}
 _DISAGREE_MM = 1.0
+_NOWHERE = "the header does not place the volume in space: its axes and its centre are assumed"
 
 
 def read_nifti(
@@ -139,7 +140,7 @@ def _millimetres(image: Any) -> float:
 def _placement_notes(image: Any, path: Path) -> list[str]:
     """Look at how the header places the volume; nibabel mends some faults without a word."""
     if not isinstance(image, nib.Nifti1Pair):
-        return []
+        return [] if isinstance(image, nib.MGHImage) else [_NOWHERE]
     codes = int(image.header["qform_code"]), int(image.header["sform_code"])
     if codes[1] <= 0:
         holder = image.file_map.get("header") or image.file_map["image"]
@@ -151,10 +152,7 @@ def _placement_notes(image: Any, path: Path) -> list[str]:
                 "volume again."
             )
     if max(codes) <= 0:
-        return [
-            "the header places the volume nowhere (qform and sform codes are 0): axes and centre "
-            "are assumed"
-        ]
+        return [_NOWHERE]
     if min(codes) > 0:
         size = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)])
         size[:, :3] *= np.array(image.shape[:3]) - 1

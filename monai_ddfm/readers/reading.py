@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,16 @@ def read_volume(
     elif name.endswith(ITK_SUFFIXES) and place.is_file():
         volume = read_itk(place, modality=word, frames=frames)
     elif place.is_dir() or looks_like_dicom(place):
-        volume = read_dicom(
-            place,
-            modality=word,
-            series=series,
-            frames=frames,
-            allow_unknown_geometry=allow_unknown_geometry,
-        )
+        with warnings.catch_warnings():
+            # What pydicom finds odd in a header is judged here where it matters.
+            warnings.filterwarnings("ignore", module="pydicom")
+            volume = read_dicom(
+                place,
+                modality=word,
+                series=series,
+                frames=frames,
+                allow_unknown_geometry=allow_unknown_geometry,
+            )
     else:
         raise InputError(
             f"{place} is not an image known here; give NIfTI (.nii, .nii.gz), MGH, NRRD, MHA or "
@@ -82,7 +86,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
         place = Path(path).expanduser()
         exists = place.exists()
         usable = exists and (place.is_dir() or (place.is_file() and os.access(place, os.R_OK)))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{path!r} is not a usable path ({error}); check its spelling.") from error
     if not exists:
         raise InputError(f"{place} does not exist; check the path.")
@@ -120,7 +124,7 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
         "original_channel_dim": -1 if color else float("nan"),
     }
     notes = list(volume.report.get("notes", []))
-    if meta["modality"] == "CT" and not color:
+    if meta["units"] == "HU":
         notes += [note for note in [check_hounsfield(volume.array, path)] if note]
     report = {
         "path": str(path),

@@ -39,6 +39,7 @@ _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "PROPCNTS": "cou
 _CODED = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML"}
 _HALF_DAY = timedelta(hours=12)
 _DAY = timedelta(days=1)
+_LONG_LIVED = 12 * 3600.0
 _MOST_HALF_LIVES = 10
 
 
@@ -87,7 +88,7 @@ def acquired_at(header: Dataset) -> datetime | None:
 def _day(header: Dataset) -> str:
     """Return the day of the scan, any fixed day where the header has none."""
     days = [text(header, f"{name}Date") for name in ("Series", "Acquisition", "Study", "Content")]
-    return next((day for day in days if instant(day)), "20000101")
+    return next((day for day in days if instant(day, "00")), "20000101")
 
 
 def pet_scaling(header: Dataset, *, first: datetime | None, units: str = "") -> Scaling:
@@ -122,50 +123,43 @@ def pet_scaling(header: Dataset, *, first: datetime | None, units: str = "") -> 
     try:
         return _from_activity(header, first, concentration)
     except _CannotTellError as error:
-        why = f"no SUV, because {error}; values are relative"
-        return Scaling(concentration, "Bq/ml", why)
+        why = str(error)
+    except (OverflowError, ValueError, ZeroDivisionError):
+        why = "the times in the header are beyond all measure"
+    return Scaling(concentration, "Bq/ml", f"no SUV, because {why}; values are relative")
 
 
 def _from_activity(header: Dataset, first: datetime | None, concentration: float) -> Scaling:
     """Compute the factor for values that are, times `concentration`, in Bq/ml."""
     corrections = {c.upper() for c in texts(header, "CorrectedImage")}
-    if (corrections and "ATTN" not in corrections) or text(
-        header, "AttenuationCorrected"
-    ).upper() == "NO":
+    enhanced = text(header, "AttenuationCorrected").upper()
+    if (corrections and "ATTN" not in corrections) or enhanced == "NO":
         raise _CannotTellError("the image is not attenuation corrected")
-    weight = number(header, "PatientWeight") or 0.0
-    if not 0.01 <= weight <= 500:
-        raise _CannotTellError(f"PatientWeight is {'missing' if not weight else 'implausible'}")
     tracer = item(header, "RadiopharmaceuticalInformationSequence")
-    dose = number(tracer, "RadionuclideTotalDose") or 0.0
-    if dose <= 0:
-        raise _CannotTellError("RadionuclideTotalDose is missing")
-    if dose < 1e4:
-        raise _CannotTellError(f"RadionuclideTotalDose is {dose:g}, which cannot be in Bq")
-    half_life = number(tracer, "RadionuclideHalfLife") or 0.0
-    dated = bool(text(tracer, "RadiopharmaceuticalStartDateTime"))
+    weight = _within(header, "PatientWeight", 0.01, 500.0)
+    dose = _within(tracer, "RadionuclideTotalDose", 1e4, 1e12)
     mode, assumed = _decay_mode(header, corrections)
-    elapsed, how = 0.0, "decay corrected to the injection"
+    details = {"decay_correction": mode, "weight_kg": weight, "dose_bq": dose}
+    share, how = 1.0, "decay corrected to the injection"
     if mode != "ADMIN":
-        if half_life <= 0:
-            raise _CannotTellError("RadionuclideHalfLife is missing")
+        half_life = _within(tracer, "RadionuclideHalfLife", 1.0, 1e9)
         scan, how = _reference(header, first, mode, half_life)
         elapsed = _since_injection(tracer, scan, half_life)
-    remaining = 2.0 ** (-elapsed / half_life) if half_life > 0 else 1.0
-    details = {
-        "method": how,
-        "decay_correction": mode,
-        "weight_kg": weight,
-        "dose_bq": dose,
-        "half_life_s": half_life,
-        "decay_s": round(elapsed, 3),
-    }
-    factor = concentration * weight * 1000.0 / (dose * remaining)
-    if half_life > _HALF_DAY.total_seconds() and not dated:
-        assumed = (assumed + "; " if assumed else "") + (
-            "the injection is assumed on the day of the scan, for its date is missing"
-        )
-    return Scaling(factor, "SUVbw", assumed, details)
+        share = 2.0 ** (-elapsed / half_life)
+        details |= {"half_life_s": half_life, "decay_s": round(elapsed, 3)}
+        if half_life > _LONG_LIVED and not text(tracer, "RadiopharmaceuticalStartDateTime"):
+            assumed += " the date of the injection is missing; the day of the scan is assumed"
+    factor = concentration * weight * 1000.0 / (dose * share)
+    return Scaling(factor, "SUVbw", assumed.strip(), {"method": how, **details})
+
+
+def _within(source: Dataset | None, keyword: str, low: float, high: float) -> float:
+    value = number(source, keyword)
+    if not value:
+        raise _CannotTellError(f"{keyword} is missing")
+    if not low <= value <= high:
+        raise _CannotTellError(f"{keyword} is {value:g}, which cannot be")
+    return value
 
 
 def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:
@@ -176,7 +170,7 @@ def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:
     if enhanced in ("YES", "NO"):
         return ("START" if enhanced == "YES" else "NONE"), ""
     if "DECY" in corrections:
-        return "START", "DecayCorrection is missing; START is assumed because DECY is listed"
+        return "START", "DecayCorrection is missing; START is assumed because DECY is listed."
     raise _CannotTellError("DecayCorrection is missing")
 
 

@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 __all__ = [
+    "EPOCH",
     "instant",
     "item",
     "number",
@@ -27,6 +28,8 @@ __all__ = [
     "whole",
 ]
 
+EPOCH = datetime(2000, 1, 1)
+_LONGEST = 256
 _DATE = re.compile(r"^(\d{4})\.?(\d{2})\.?(\d{2})")
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
 
@@ -41,15 +44,20 @@ def _value(source: Dataset | None, keyword: str) -> Any:
 
 
 def texts(source: Dataset | None, keyword: str) -> tuple[str, ...]:
-    """Return the values of an element as stripped strings, empty where there is none."""
+    """Return the values of an element as strings of one line, empty where there is none."""
     value = _value(source, keyword)
     if value is None:
         return ()
     values = value if isinstance(value, (MultiValue, list, tuple)) else [value]
     try:
-        return tuple(str(v).replace("\0", "").strip() for v in values)
+        return tuple(_one_line(str(v)) for v in values)
     except Exception:  # undecodable characters
         return ()
+
+
+def _one_line(value: str) -> str:
+    shown = "".join(c if c.isprintable() else " " for c in value.replace("\0", ""))
+    return shown[:_LONGEST].strip()
 
 
 def text(source: Dataset | None, keyword: str) -> str:
@@ -141,7 +149,7 @@ def instant(date: str, time: str = "") -> datetime | None:
         time: ``HHMMSS.FFFFFF``.
 
     Returns:
-        The moment, or None where the strings do not make one.
+        The moment, or None where the strings do not make one of the years 1800 to 2199.
     """
     day = _DATE.match(date)
     if day is None:
@@ -154,6 +162,8 @@ def instant(date: str, time: str = "") -> datetime | None:
     try:
         year, month, date_of_month = (int(part) for part in day.groups())
         whole_day = datetime(year, month, date_of_month)
+        if not 1800 <= year < 2200:  # far from where adding to it would overflow
+            return None
         return whole_day + timedelta(hours=hour, minutes=minute, seconds=second, microseconds=micro)
     except (ValueError, OverflowError):
         return None

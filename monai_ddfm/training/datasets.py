@@ -54,7 +54,9 @@ class SliceDataset(Dataset):  # type: ignore[misc]
                 )
             ]
             if not slices:
-                raise InputError(f"{folder}: no slice with tissue in it; name a folder that has some")
+                raise InputError(
+                    f"{folder}: no slice with tissue in it; name a folder that has some"
+                )
             items += slices * int(source.get("repeat", 1))
         super().__init__(data=items)
 
@@ -79,7 +81,7 @@ def read_slices(
         raise InputError(f"{folder}: no such folder; name one with pictures or NIfTI volumes")
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in _PICTURES:
-            candidates = ((image, pixel_mm) for image in _picture_slices(path, tile))
+            candidates = _picture_slices(path, tile, pixel_mm)
         elif path.name.endswith((".nii", ".nii.gz")):
             candidates = _volume_slices(path)
         else:
@@ -89,20 +91,22 @@ def read_slices(
                 yield image, size
 
 
-def _picture_slices(path: Path, tile: int | None) -> Iterator[NDArray[np.float32]]:
+def _picture_slices(
+    path: Path, tile: int | None, pixel_mm: float
+) -> Iterator[tuple[NDArray[np.float32], float]]:
     try:
         with Image.open(path) as picture:
-            grey = np.asarray(picture.convert("L"), dtype=np.float32) / 255
+            grey = np.asarray(picture.convert("L"), dtype=np.float32) / np.float32(255)
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{path}: not a readable picture; mend or remove it ({error})") from error
     if tile is None:
-        yield grey
+        yield grey, pixel_mm
         return
     if grey.shape[0] % tile or grey.shape[1] % tile:
         raise InputError(f"{path}: {grey.shape} pixels cannot be cut into tiles of {tile}")
     for top in range(0, grey.shape[0], tile):
         for left in range(0, grey.shape[1], tile):
-            yield grey[top : top + tile, left : left + tile]
+            yield grey[top : top + tile, left : left + tile], pixel_mm
 
 
 def _volume_slices(path: Path) -> Iterator[tuple[NDArray[np.float32], float]]:
@@ -124,9 +128,7 @@ def _volume_slices(path: Path) -> Iterator[tuple[NDArray[np.float32], float]]:
             yield np.take(volume, index, axis=axis), float(in_plane.mean())
 
 
-def _on_canvas(
-    image: NDArray[np.float32], pixel_mm: float, *, canvas: int
-) -> dict[str, Tensor]:
+def _on_canvas(image: NDArray[np.float32], pixel_mm: float, *, canvas: int) -> dict[str, Tensor]:
     """Centre the slice on a square of its longer side and resample that to the canvas."""
     height, width = image.shape
     side = max(height, width)

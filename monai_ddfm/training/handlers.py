@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,9 +22,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["AverageWeights", "TrainingBudget", "TrainingCheckpoint", "averaged_copy", "save_atomically"]
+__all__ = [
+    "AverageWeights",
+    "TrainingBudget",
+    "TrainingCheckpoint",
+    "averaged_copy",
+    "save_atomically",
+]
 
 _log = logging.getLogger(__name__)
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 class Stateful(Protocol):
@@ -48,7 +54,7 @@ def averaged_copy(network: nn.Module, *, decay: float = 0.9995) -> AveragedModel
     """
 
     @torch.no_grad()
-    def update(averages: list[Tensor], values: list[Tensor], count: Tensor | int) -> None:
+    def update(averages: _Tensors, values: _Tensors, count: Tensor | int) -> None:
         # A young average would otherwise remember the random start for thousands of steps.
         share = min(decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(averages, values, 1 - share)
@@ -230,7 +236,9 @@ def save_atomically(content: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(content, part)
-        os.replace(part, path)
+        part.replace(path)
     except (OSError, RuntimeError) as error:
         part.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error}); free space or name another") from error
+        raise InputError(
+            f"{path}: cannot be written ({error}); free space or name another"
+        ) from error

@@ -29,7 +29,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 from scipy import ndimage
 
@@ -263,7 +263,7 @@ def _reference_map(
             f"{name} needs a mask of the reference region for the window {window.spec!r}; "
             "give one or choose the window 'maximum'."
         )
-    inside = volume[mask.reshape(volume.shape) > 0]
+    inside = volume[mask.reshape(volume.shape).to(volume.device) > 0]
     mean = float(inside.double().mean()) if inside.numel() else 0.0
     if mean <= 0:
         raise InputError(

@@ -31,31 +31,32 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
+from monai_ddfm.transforms.transform_files import as_affine
 
-__all__ = ["Alignment", "Model", "StartFrom", "align"]
+__all__ = ["Alignment", "Model", "StartFrom", "align", "distance", "head_corners", "settle"]
 
 Model = Literal["rigid", "affine", "deformable"]
 StartFrom = Literal["auto", "headers", "centers"]
 
 _SEED = 20230811
 _BINS = 32
-_COARSE_STEPS = 100
-_FINE_STEPS = 100
+_STEPS = 100
 _COARSE_SHARE = 0.5  # of the voxels of the coarse working grid
 _SHARE = 0.3  # of the voxels of the fine working grid
-_DEFORMABLE_SAMPLES = 15000
+_DEFORMABLE_SAMPLES = 8000
 _DEFORMABLE_STEPS = 40
 _NEAR = 2.0  # working voxels within which two results count as the same
+_FINE_BONUS = 0.02  # nats: the fine grid sees more than the coarse one that scores
 _POOR_AGREEMENT = 0.3
 _POOR_DEPENDENCE = 0.05
 
@@ -82,8 +83,8 @@ class Alignment:
 @dataclass(frozen=True)
 class _Start:
     name: str
-    angles: tuple[float, float, float]  # radians about x, y, z
-    shift: tuple[float, float, float]  # mm
+    angles: NDArray[np.float64]  # radians about x, y, z
+    shift: NDArray[np.float64]  # mm
 
 
 @dataclass(frozen=True)
@@ -120,22 +121,32 @@ def align(
     score = JointHistogram(fixed, moving)
     names = _first_names(start, same_frame=same_frame)
     starts = [s for name in names for s in _starts(fixed, moving, name, degrees=15.0)]
-    candidates = _coarse(fixed, moving, starts, score)
-    best, agreement = _winner(fixed, candidates)
-    if agreement < _POOR_AGREEMENT or score.dependence(best.transform) < _POOR_DEPENDENCE:
-        candidates += _coarse(fixed, moving, _wide_starts(fixed, moving), score)
-        best, agreement = _winner(fixed, candidates)
-    finest = _climb(fixed, moving, best.transform)
-    transform: Any = finest if score(finest) >= best.score - 0.02 else best.transform
-    if score(sitk.AffineTransform(3)) > score(transform):
-        best, transform = _Candidate(None, "headers", 0.0), sitk.Euler3DTransform()
+    candidates = _search(fixed, moving, starts, score)
+    chosen, agreement = _choose(fixed, moving, candidates, score)
+    if agreement < _POOR_AGREEMENT or score.dependence(chosen.transform) < _POOR_DEPENDENCE:
+        candidates += _search(fixed, moving, _wide_starts(fixed, moving), score)
+        chosen, agreement = _choose(fixed, moving, candidates, score)
+    transform = chosen.transform
     if model != "rigid":
-        transform = _refine_affine(fixed, moving, _as_affine(transform))
+        transform = _climb(fixed, moving, transform, affine=True)
     if model == "deformable":
         transform = _refine_deformable(fixed, moving, transform, control_spacing)
-    else:
-        transform = _as_affine(transform)
-    return Alignment(transform, best.start, agreement, len(candidates))
+    return Alignment(transform, chosen.start, agreement, len(candidates))
+
+
+def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, float]:
+    """Search for a rigid motion of the fixed head that betters `transform`.
+
+    Args:
+        fixed: the prepared fixed volume.
+        moving: the prepared moving volume.
+        transform: a given linear transform, fixed to moving.
+
+    Returns:
+        The bettered transform, and the mean mm by which that moves the corners of the head.
+    """
+    settled = _climb(fixed, moving, transform, coarse=True)
+    return settled, distance(fixed, transform, settled)
 
 
 def _first_names(start: StartFrom, *, same_frame: bool) -> tuple[str, ...]:
@@ -144,56 +155,55 @@ def _first_names(start: StartFrom, *, same_frame: bool) -> tuple[str, ...]:
     return ("headers",) if same_frame else ("headers", "centers")
 
 
-def _starts(
-    fixed: Sighting, moving: Sighting, name: str, *, degrees: float
-) -> list[_Start]:
+def _starts(fixed: Sighting, moving: Sighting, name: str, *, degrees: float) -> list[_Start]:
     """Return the place itself and turns by `degrees` either way about each axis."""
-    shift = (0.0, 0.0, 0.0) if name == "headers" else tuple(moving.center - fixed.center)
-    turn = math.radians(degrees)
-    turns = [(0.0, 0.0, 0.0)]
-    for axis, sign in product(range(3), (turn, -turn)):
-        turns.append(tuple(sign if a == axis else 0.0 for a in range(3)))  # type: ignore[arg-type]
-    return [_Start(name, angles, shift) for angles in turns]  # type: ignore[arg-type]
+    shift = np.zeros(3) if name == "headers" else moving.center - fixed.center
+    turns = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * math.radians(degrees)
+    return [_Start(name, angles, shift) for angles in turns]
 
 
 def _wide_starts(fixed: Sighting, moving: Sighting) -> list[_Start]:
     """Return starts with turns up to 50 degrees and shifts along the body axis."""
-    reach = 12 * fixed.spacing
+    reach = np.array([0.0, 0.0, 12 * fixed.spacing])
     starts = []
     for name in ("headers", "centers"):
-        for start in _starts(fixed, moving, name, degrees=30.0):
-            for along in (-reach, reach):
-                x, y, z = start.shift
-                starts.append(_Start(name, start.angles, (x, y, z + along)))
+        for place in _starts(fixed, moving, name, degrees=30.0):
+            starts += [replace(place, shift=place.shift + along) for along in (-reach, reach)]
         starts += _starts(fixed, moving, name, degrees=50.0)[1:]
     return starts
 
 
-def _coarse(
+def _search(
     fixed: Sighting, moving: Sighting, starts: Iterable[_Start], score: JointHistogram
 ) -> list[_Candidate]:
     candidates = []
     for start in starts:
-        first = sitk.Euler3DTransform(fixed.center.tolist(), *start.angles, start.shift)
-        found = _optimize(
-            fixed.coarse,
-            moving.coarse,
-            score.region,
-            first,
-            radius=fixed.radius,
-            unit=2 * fixed.spacing,
-            share=_COARSE_SHARE,
-            steps=_COARSE_STEPS,
-        )
+        turned = sitk.Euler3DTransform()
+        turned.SetCenter(fixed.center.tolist())
+        turned.SetRotation(*start.angles.tolist())
+        turned.SetTranslation(start.shift.tolist())
+        found = _climb(fixed, moving, turned, coarse=True)
         candidates.append(_Candidate(found, start.name, score(found)))
     return candidates
 
 
-def _winner(fixed: Sighting, candidates: list[_Candidate]) -> tuple[_Candidate, float]:
-    """Return the best candidate and the share of candidates that agree with it."""
+def _choose(
+    fixed: Sighting, moving: Sighting, candidates: Sequence[_Candidate], score: JointHistogram
+) -> tuple[_Candidate, float]:
+    """Refine the best candidate; return it, or the headers if better, and who agrees with it."""
     best = max(candidates, key=lambda c: c.score)
-    near = [distance(fixed, best.transform, c.transform) < _NEAR * fixed.spacing for c in candidates]
-    return best, float(np.mean(near))
+    again = _climb(fixed, moving, best.transform, coarse=True)  # a far start may need more steps
+    fine = _climb(fixed, moving, again)
+    untouched = sitk.AffineTransform(3)
+    choices = [
+        (score(fine) + _FINE_BONUS, fine, again, best.start),
+        (score(again), again, again, best.start),
+        (score(untouched), untouched, untouched, "headers"),
+    ]
+    value, transform, place, start = max(choices, key=lambda c: c[0])
+    near = _NEAR * fixed.spacing
+    agreeing = [distance(fixed, place, c.transform) < near for c in candidates]
+    return _Candidate(transform, start, value), float(np.mean(agreeing))
 
 
 def head_corners(sighting: Sighting) -> NDArray[np.float64]:
@@ -212,65 +222,44 @@ def distance(fixed: Sighting, one: Any, other: Any) -> float:
     return float(np.linalg.norm(a - b, axis=1).mean())
 
 
-def _climb(fixed: Sighting, moving: Sighting, first: Any) -> Any:
-    return _optimize(
-        fixed.fine, moving.fine, fixed.region, first, radius=fixed.radius, unit=fixed.spacing
-    )
-
-
-def _optimize(
-    fixed: Any,
-    moving: Any,
-    region: Any,
-    first: Any,
-    *,
-    radius: float,
-    unit: float,
-    share: float = _SHARE,
-    steps: int = _FINE_STEPS,
+def _climb(
+    fixed: Sighting, moving: Sighting, first: Any, *, coarse: bool = False, affine: bool = False
 ) -> Any:
-    """Climb from `first`; return it unchanged where the volumes do not meet there."""
-    transform = type(first)(first)
-    method = _method(fixed, region, share)
-    method.SetOptimizerAsRegularStepGradientDescent(unit, 0.02 * unit, steps, 0.85, 1e-6)
+    """Climb from the linear transform `first`, to an affine transform about the origin.
+
+    What is optimized is a motion of the fixed head that acts before `first`: its angles stay small,
+    far from the gimbal lock of Euler angles.
+    """
+    motion = sitk.AffineTransform(3) if affine else sitk.Euler3DTransform()
+    motion.SetCenter(fixed.center.tolist())
+    unit = fixed.spacing * (2 if coarse else 1)
+    method = _method(fixed, coarse=coarse)
+    method.SetOptimizerAsRegularStepGradientDescent(unit, 0.02 * unit, _STEPS, 0.85, 1e-6)
     # Scaled so, a step moves the head's rim as far by turning (or stretching) as by shifting.
-    turning = len(first.GetParameters()) - 3
-    method.SetOptimizerScales([radius**2] * turning + [1.0] * 3)
-    method.SetInitialTransform(transform, True)
+    turning = len(motion.GetParameters()) - 3
+    method.SetOptimizerScales([fixed.radius**2] * turning + [1.0] * 3)
+    method.SetMovingInitialTransform(first)
+    method.SetInitialTransform(motion, True)
+    pair = (fixed.coarse, moving.coarse) if coarse else (fixed.fine, moving.fine)
     try:
-        method.Execute(fixed, moving)
+        method.Execute(*pair)
     except RuntimeError:  # ITK: all samples map outside the moving image
-        return first
-    return transform
+        return as_affine(first)
+    return as_affine(sitk.CompositeTransform([first, motion]))
 
 
-def _method(fixed: Any, region: Any, share: float) -> Any:
+def _method(fixed: Sighting, *, coarse: bool = False, share: float | None = None) -> Any:
+    if share is None:
+        share = _COARSE_SHARE if coarse else _SHARE
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetNumberOfWorkUnits(1)
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricSamplingStrategy(method.REGULAR)
     method.SetMetricSamplingPercentage(share, _SEED)
-    method.SetMetricFixedMask(region)
+    method.SetMetricFixedMask(fixed.coarse_region if coarse else fixed.region)
     method.SetInterpolator(sitk.sitkLinear)
     return method
-
-
-def _as_affine(transform: Any) -> Any:
-    """Rewrite a linear transform as an affine one about the origin of the coordinates."""
-    affine = sitk.AffineTransform(3)
-    affine.SetMatrix(transform.GetMatrix())
-    affine.SetTranslation(transform.TransformPoint((0.0, 0.0, 0.0)))
-    return affine
-
-
-def _refine_affine(fixed: Sighting, moving: Sighting, transform: Any) -> Any:
-    centered = sitk.AffineTransform(3)
-    centered.SetCenter(fixed.center.tolist())
-    centered.SetMatrix(transform.GetMatrix())
-    center = np.array(transform.TransformPoint(fixed.center.tolist()))
-    centered.SetTranslation((center - fixed.center).tolist())
-    return _as_affine(_climb(fixed, moving, centered))
 
 
 def _refine_deformable(
@@ -281,10 +270,10 @@ def _refine_deformable(
     mesh = np.maximum(1, np.round(sides / control_spacing)).astype(int).tolist()
     spline = sitk.BSplineTransformInitializer(fixed.fine, mesh, 3)
     inside = max(1, int(np.count_nonzero(sitk.GetArrayViewFromImage(fixed.region))))
-    method = _method(fixed.fine, fixed.region, min(1.0, _DEFORMABLE_SAMPLES / inside))
+    method = _method(fixed, share=min(1.0, _DEFORMABLE_SAMPLES / inside))
     unit = fixed.spacing
     method.SetOptimizerAsRegularStepGradientDescent(
-        1.6 * unit, 0.04 * unit, _DEFORMABLE_STEPS, 0.6, 1e-6
+        1.6 * unit, 0.04 * unit, _DEFORMABLE_STEPS, 0.85, 1e-6
     )
     method.SetInitialTransform(spline, True)
     method.SetMovingInitialTransform(linear)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -41,6 +41,7 @@ class Sighting:
         coarse: the same at twice the spacing.
         head: mask (uint8) of the head on the grid of `fine`.
         region: `head` with a margin: where the metric is evaluated.
+        coarse_region: the same on the grid of `coarse`.
         spacing: mm.
         background: the gray value with which the volume is continued beyond its field of view.
         center: center of the head, LPS mm.
@@ -51,6 +52,7 @@ class Sighting:
     coarse: Any
     head: Any
     region: Any
+    coarse_region: Any
     spacing: float
     background: float
     center: NDArray[np.float64]
@@ -80,14 +82,16 @@ def sight(image: Any, *, spacing: float) -> Sighting:
         low, high = values.min(), values.max()
     fine = sitk.Clamp(fine, sitk.sitkFloat32, float(low), float(high))
     head = head_mask(sitk.GetArrayFromImage(fine).astype(np.float64).transpose(2, 1, 0))
-    region = ndimage.binary_dilation(head, iterations=_MARGIN)
+    region = _mask_image(ndimage.binary_dilation(head, iterations=_MARGIN), fine)
+    coarse = _isotropic(fine, 2 * spacing)
     index = np.argwhere(head)
     size = np.array(fine.GetSpacing())
     return Sighting(
         fine=fine,
-        coarse=_isotropic(fine, 2 * spacing),
+        coarse=coarse,
         head=_mask_image(head, fine),
-        region=_mask_image(region, fine),
+        region=region,
+        coarse_region=sitk.Resample(region, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0),
         spacing=spacing,
         background=float(low),
         center=np.array(fine.TransformContinuousIndexToPhysicalPoint(index.mean(axis=0).tolist())),
@@ -108,10 +112,7 @@ class JointHistogram:
         self.bins = bins
         self.moving = moving
         self.grid = fixed.coarse
-        nearest = sitk.sitkNearestNeighbor
-        region = sitk.Resample(fixed.region, fixed.coarse, sitk.Transform(), nearest, 0)
-        self.region = region
-        self.inside = sitk.GetArrayFromImage(region) > 0
+        self.inside = sitk.GetArrayFromImage(fixed.coarse_region) > 0
         self.fixed_bins = self._binned(sitk.GetArrayFromImage(fixed.coarse)[self.inside])
         values = sitk.GetArrayViewFromImage(moving.coarse)
         self.range = float(values.min()), float(values.max())

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray

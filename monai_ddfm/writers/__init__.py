@@ -5,7 +5,6 @@ from __future__ import annotations
 from monai_ddfm.writers.bound import CheckBoundd, excess_over_sources
 from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
 from monai_ddfm.writers.hashes import describe_input, sha256_of
-from monai_ddfm.writers.itk_transform import write_transform
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import write_nifti
 from monai_ddfm.writers.outputs import SaveFusionOutputsd
@@ -29,5 +28,4 @@ __all__ = [
     "write_json",
     "write_nifti",
     "write_preview",
-    "write_transform",
 ]

@@ -64,13 +64,11 @@ def sync(path: Path) -> None:
     Args:
         path: what must survive a power cut from here on.
     """
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no handle on a folder to flush
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    if path.is_dir():
+        with suppress(OSError):  # Windows and some network file systems cannot flush a folder
+            _fsync(path, os.O_RDONLY)
+    else:
+        _fsync(path, os.O_RDWR)
 
 
 @contextmanager
@@ -227,6 +225,14 @@ class StagedFolder:
             if Path(owned) not in names:
                 (self.folder / owned).unlink(missing_ok=True)
         sync(self.folder)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _make_folders(folder: Path) -> list[Path]:

@@ -4,7 +4,8 @@
 - ``fused_rgb.nii.gz``: the fusion in color, RGB24 (PET and SPECT).
 - ``weight.nii.gz``: share of `moving` in every voxel, 0 to 1.
 - ``moving_registered.nii.gz``: `moving` in its own units.
-- ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer.
+- ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer; absent if
+  the transform is a dense field, which stays in the file it was read from.
 - ``preview.png``: three planes of all of them.
 - ``provenance.json``: how they came to be; written last: where it stands, all is complete.
 
@@ -24,8 +25,7 @@ from monai.transforms import Transform
 from numpy.typing import NDArray
 
 from monai_ddfm.modality import Modality
-from monai_ddfm.writers.files import NOTICE, StagedFolder, prepare_output_dir
-from monai_ddfm.writers.itk_transform import write_transform
+from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array, write_nifti
 from monai_ddfm.writers.preview import Panel, write_preview
@@ -50,6 +50,8 @@ OUTPUT_NAMES = (
 )
 MARKER = "provenance.json"
 
+_TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
+
 logger = logging.getLogger(__name__)
 
 
@@ -65,12 +67,11 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         modality: of `moving`: CT, PET or SPECT.
         record: options and times of the run, for the provenance.
         fixed_key: the MRI on its own grid, [1, H, W, D] in its own units.
-        moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255.
+        moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255;
+            the transform is taken from its metadata, where the registration leaves it.
         fused_key: [1, H, W, D] on that grid, luminance in [0, 1].
         weight_key: [1, H, W, D] on that grid, share of `moving` in [0, 1]; may be absent.
         rgb_key: [3, H, W, D] on that grid, colors in [0, 1]; may be absent.
-        transform_key: what `write_transform` takes; may be absent, the report "registration" of
-            `moving` is asked then.
         bound_key: figures from `CheckBoundd`.
         output_key: key under which the case gets the summary.
 
@@ -89,7 +90,6 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         fused_key: str = "fused",
         weight_key: str = "weight",
         rgb_key: str = "fused_rgb",
-        transform_key: str = "transform",
         bound_key: str = "bound",
         output_key: str = "outputs",
     ) -> None:
@@ -101,7 +101,6 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self.fused_key = fused_key
         self.weight_key = weight_key
         self.rgb_key = rgb_key
-        self.transform_key = transform_key
         self.bound_key = bound_key
         self.output_key = output_key
 
@@ -196,13 +195,10 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         }
 
     def _write_transform(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
-        transform = case.get(self.transform_key)
-        if transform is None:
-            reports = collect_reports({self.moving_key: case[self.moving_key]})
-            report = reports.get("registration", {}).get(self.moving_key, {})
-            transform = report.get("transform")
-        if transform is not None:
-            write_transform(staged.path("transform.tfm"), transform)
+        text = case[self.moving_key].meta.get(_TRANSFORM_TEXT)
+        if text:
+            with atomic_path(staged.path("transform.tfm")) as temporary:
+                temporary.write_text(text, encoding="ascii")
 
     def _write_preview(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
         fixed, moving = as_array(case[self.fixed_key]), as_array(case[self.moving_key])

@@ -1,0 +1,124 @@
+"""The sampling loop of DDFM over one batch of slices.
+
+At every step of a diffusion solver (Zhao et al. 2023, arXiv 2303.06840, algorithm 1):
+
+1. the prior predicts the noise in x_t, and from it the clean image x0, clipped to [-1, 1];
+2. a rectifier corrects x0 against both sources (in DDFM, one EM iteration);
+3. the solver steps from x_t to x_(t-1) by way of the corrected x0.
+
+The last step ends on the corrected x0 itself, so that what the rectifier guarantees of it (that
+every value lies between the sources, say) holds for the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_ddfm.inferers.noise import NoiseSource
+from monai_ddfm.rectifiers import Rectified, Rectifier
+from monai_ddfm.schedulers import Solver, SolverState
+
+__all__ = ["SamplingStep", "SliceSampler"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingStep:
+    """State after a step, for whoever watches the loop.
+
+    Attributes:
+        index: position of the step in sampling order.
+        rectified: outcome of the rectifier.
+        sample: less noisy image that the solver stepped to, [B, C, H, W].
+    """
+
+    index: int
+    rectified: Rectified[Any]
+    sample: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceSampler:
+    """Samples fused slices.
+
+    Attributes:
+        solver: steps from a given clean image.
+        rectifier: corrects the clean image at every step.
+        noise: start noise, and that of stochastic solvers.
+        channels: channels of the prior's images, 1 or 3.
+        start_index: position to start from; above 0 the run starts from the noised average of the
+            sources instead of from pure noise.
+        autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
+            is float32.
+    """
+
+    solver: Solver
+    rectifier: Rectifier[Any]
+    noise: NoiseSource
+    channels: int = 1
+    start_index: int = 0
+    autocast_dtype: torch.dtype | None = None
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the network per slice."""
+        return len(self.solver.schedule) - self.start_index
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        sources: Tensor,
+        network: nn.Module,
+        *,
+        slices: Sequence[int],
+        start: Tensor | None = None,
+        on_step: Callable[[SamplingStep], None] | None = None,
+    ) -> Rectified[Any]:
+        """Sample one batch.
+
+        Args:
+            sources: [B, 2, H, W] in [-1, 1], channel 0 fixed and channel 1 moving; H and W as the
+                network needs them.
+            network: the prior, called as ``network(x_t, timesteps)``.
+            slices: B numbers that identify the slices, for their noise.
+            start: start noise [B, C, H, W] instead of the seeded one.
+            on_step: called after every step.
+
+        Returns:
+            Outcome of the last rectification: luminance and weight of `moving`, [B, 1, H, W].
+        """
+        shape = (self.channels, *sources.shape[-2:])
+        sample = self.noise.start(slices, shape, sources.device) if start is None else start
+        if self.start_index > 0:
+            average = sources.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
+            sample = self.solver.add_noise(average, self.start_index, sample)
+        state = self.rectifier.initial_state(sources)
+        solver_state: SolverState | None = None
+        total = len(self.solver.schedule)
+        for index in range(self.start_index, total):
+            output = self._predict(network, sample, index)
+            x0 = self.solver.predict_x0(output, index, sample)
+            rectified = self.rectifier.step(x0, sources, state, index=index, steps=total)
+            state = rectified.state
+            fresh = None
+            if self.solver.needs_noise(index):
+                fresh = self.noise.at_step(index, slices, shape, sources.device)
+            sample, solver_state = self.solver.step(
+                rectified.x0, index, sample, solver_state, noise=fresh, model_output=output
+            )
+            if on_step is not None:
+                on_step(SamplingStep(index, rectified, sample))
+        return rectified
+
+    def _predict(self, network: nn.Module, sample: Tensor, index: int) -> Tensor:
+        # One timestep for the whole batch: its embedding broadcasts, and is the same to the last
+        # bit for every size of batch.
+        timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
+        enabled = self.autocast_dtype is not None
+        with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
+            output: Tensor = network(sample, timestep)
+        return output.float()
