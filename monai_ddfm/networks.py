@@ -74,7 +74,7 @@ class ScaleShiftResnetBlock(DiffusionUNetResnetBlock):  # type: ignore[misc]
 
 
 class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
-    """Unconditional noise predictor of guided diffusion; loads the published weights exactly.
+    """Unconditional denoiser of guided diffusion; loads the published weights exactly.
 
     Args:
         in_channels: channels of the image, 1 for the bundle's prior, 3 for ImageNet's.
@@ -86,6 +86,8 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
         norm_num_groups: groups of every group norm.
         resblock_updown: resample inside residual blocks, as the published networks do.
         patch_size: side of the space-to-depth entrance; 1 is none.
+        prediction_type: what the network was trained to predict, "epsilon", "v_prediction" or
+            "sample"; it does not change the computation, samplers ask for it.
         spatial_dims: 2 for slices.
         use_flash_attention: attend through PyTorch's fused kernel (same numbers to rounding).
 
@@ -106,6 +108,7 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
         norm_num_groups: int = 32,
         resblock_updown: bool = True,
         patch_size: int = 1,
+        prediction_type: str = "epsilon",
         spatial_dims: int = 2,
         use_flash_attention: bool = True,
     ) -> None:
@@ -128,6 +131,7 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
         self.image_channels = in_channels
         self.prediction_channels = out_channels
         self.patch_size = patch_size
+        self.prediction_type = prediction_type
         _replace_resnet_blocks(self)
 
     @property

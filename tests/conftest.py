@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Busy machines make single examples slow; a fixed seed makes a failure repeatable.
+settings.register_profile("repository", deadline=None, derandomize=True)
+settings.load_profile("repository")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

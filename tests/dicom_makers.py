@@ -176,6 +176,27 @@ def enhanced(
     return write(path, dataset)
 
 
+def nuclear(path: Path, pixels: np.ndarray, **tags: object) -> Path:
+    """Write [frames, rows, columns] as reconstructed slices of nuclear medicine."""
+    detector = item(
+        ImagePositionPatient=[-30.0, -40, 70],
+        ImageOrientationPatient=list(AXIAL),
+    )
+    dataset = image(
+        pixels,
+        modality="NM",
+        **{
+            "ImageOrientationPatient": None,
+            "ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"],
+            "DetectorInformationSequence": [detector],
+            "SpacingBetweenSlices": 3.0,
+            "SliceVector": list(range(1, len(pixels) + 1)),
+            **tags,
+        },
+    )
+    return write(path, dataset)
+
+
 def force(dataset: Dataset, keyword: str, value: str) -> None:
     """Set an element to a string as it might stand in a damaged file, whatever it should hold."""
     raw = value.encode("latin-1")

@@ -32,6 +32,7 @@ class Architecture:
     norm_num_groups: int = 32
     resblock_updown: bool = True
     patch_size: int = 1
+    prediction_type: str = "epsilon"
 
     @classmethod
     def of(cls, network: ADMUNet) -> Architecture:
@@ -47,6 +48,7 @@ class Architecture:
             resblock_updown=len(network.down_blocks) == 1
             or isinstance(network.down_blocks[0].downsampler, ScaleShiftResnetBlock),
             patch_size=network.patch_size,
+            prediction_type=network.prediction_type,
         )
 
     @classmethod

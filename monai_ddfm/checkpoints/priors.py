@@ -104,19 +104,20 @@ def convert_checkpoint(
     return prior_info(target)
 
 
-def save_prior(network: ADMUNet, path: str | Path) -> None:
+def save_prior(network: ADMUNet, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write a network's weights and architecture as a prior that `network_from_file` reads.
 
     Args:
         network: the network, on any device.
         path: the file to write, for example ``model.pt``; an older one is replaced.
+        dtype: type of the written weights; None keeps the network's.
 
     Raises:
         InputError: if a weight is not finite or `path` cannot be written.
     """
     path = Path(path)
     state = {key: value.detach().cpu() for key, value in network.state_dict().items()}
-    weights = {key: checked(value, key, path) for key, value in state.items()}
+    weights = {key: checked(value, key, path, dtype=dtype) for key, value in state.items()}
     write_prior(weights, Architecture.of(network), path)
 
 

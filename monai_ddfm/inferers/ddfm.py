@@ -47,7 +47,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         autocast_dtype: "bfloat16" or "float16" for the network's arithmetic, None for float32.
         start_timestep: start there from the noised average of the sources, instead of from pure
             noise at the last timestep.
-        prediction_type: what the prior predicts.
+        prediction_type: what the prior predicts; None is what the network says of itself.
         betas: noise schedule that the prior was trained with.
         num_timesteps: length of that schedule.
         crop_foreground: sample only the box around what is not background; volumes only.
@@ -70,7 +70,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         rectifier: Rectifier[Any] | None = None,
         autocast_dtype: str | None = None,
         start_timestep: int | None = None,
-        prediction_type: PredictionType = "epsilon",
+        prediction_type: PredictionType | None = None,
         betas: Literal["linear", "cosine"] = "linear",
         num_timesteps: int = 1000,
         crop_foreground: bool = True,
@@ -93,13 +93,13 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.axis = axis
         self.autocast_dtype = _dtype_named(autocast_dtype)
         self.start_timestep = start_timestep
-        self.prediction_type: PredictionType = prediction_type
+        self.prediction_type = prediction_type
         self.betas: Literal["linear", "cosine"] = betas
         self.num_timesteps = num_timesteps
         self.crop_foreground = crop_foreground
         self.progress = progress
         # Builds the solver once, so that wrong steps are refused before any work is done.
-        self._sampler(channels=1, learns_variance=False)
+        self._sampler(None)
 
     def __call__(
         self,
@@ -149,10 +149,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result = torch.cat([fused, torch.full_like(fused, 0.5)], dim=1)
         if not layout.kept:
             return result
-        sampler = self._sampler(
-            channels=getattr(network, "image_channels", 1),
-            learns_variance=getattr(network, "learns_variance", False),
-        )
+        sampler = self._sampler(network)
         rows, columns = layout.window()
         queue = list(layout.kept)
         size = self._first_batch_size(slices.device)
@@ -195,20 +192,20 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         both = torch.cat([rectified.luminance, rectified.weight], dim=1).to(slices)
         return both[..., : layout.height, : layout.width]
 
-    def _sampler(self, *, channels: int, learns_variance: bool) -> SliceSampler:
+    def _sampler(self, network: nn.Module | None) -> SliceSampler:
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
             betas=self.betas,
-            prediction_type=self.prediction_type,
-            learns_variance=learns_variance,
+            prediction_type=self.prediction_type or getattr(network, "prediction_type", "epsilon"),
+            learns_variance=getattr(network, "learns_variance", False),
         )
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
         return SliceSampler(
             solver=solver,
             rectifier=self.preset.rectifier,
             noise=self.noise,
-            channels=channels,
+            channels=getattr(network, "image_channels", 1),
             start_index=start,
             autocast_dtype=self.autocast_dtype,
         )

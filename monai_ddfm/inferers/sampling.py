@@ -119,6 +119,7 @@ class SliceSampler:
         # bit for every size of batch.
         timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
         enabled = self.autocast_dtype is not None
+        # Convolutions on a CPU round otherwise for one image than for several, so they get one.
+        parts = sample.split(1) if sample.device.type == "cpu" else (sample,)
         with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
-            output: Tensor = network(sample, timestep)
-        return output.float()
+            return torch.cat([network(part, timestep).float() for part in parts])

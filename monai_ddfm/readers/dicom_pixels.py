@@ -54,11 +54,9 @@ def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
         raise InputError(f"{path} has no pixel data; fetch the file again.")
     try:
         pixels = pixel_array(dataset, index=index)
-        if is_color(dataset):
-            return _rgb(pixels, dataset)
+        return _rgb(pixels, dataset) if is_color(dataset) else pixels
     except Exception as error:  # what plug-ins raise is not documented
         raise _undecodable(dataset, path, error) from error
-    return _used_bits(pixels, dataset)
 
 
 def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
@@ -76,14 +74,6 @@ def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
     return InputError(
         f"the pixel data of {path} are cut off or damaged ({reason(error)}); fetch the file again."
     )
-
-
-def _used_bits(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
-    """Clear what stands above the stored bits (old overlays), keeping the sign."""
-    allocated, stored = pixels.dtype.itemsize * 8, whole(dataset, "BitsStored")
-    if pixels.dtype.kind not in "iu" or not 0 < stored < allocated:
-        return pixels
-    return (pixels << (allocated - stored)) >> (allocated - stored)
 
 
 def _rgb(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.float32]:

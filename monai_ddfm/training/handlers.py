@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.errors import InputError
 
 __all__ = [
@@ -161,7 +162,7 @@ class TrainingCheckpoint:
         path: the checkpoint, replaced as a whole; a run that finds it resumes from it.
         objects: what to save by name; each has ``state_dict`` and ``load_state_dict``.
         averaged: its network is exported as the prior.
-        export_path: float16 state dict of the averaged network, written with every checkpoint.
+        export_path: the averaged network as a float16 prior, written with every checkpoint.
         every_minutes: time between checkpoints.
     """
 
@@ -214,11 +215,7 @@ class TrainingCheckpoint:
     def _save(self, engine: Engine) -> None:  # noqa: ARG002
         state = {name: source.state_dict() for name, source in self.objects.items()}
         save_atomically(state, self.path)
-        weights = {
-            name: value.detach().to("cpu", torch.float16).contiguous()
-            for name, value in self.averaged.module.state_dict().items()
-        }
-        save_atomically(weights, self.export_path)
+        save_prior(self.averaged.module, self.export_path, dtype=torch.float16)
         self._saved = time.monotonic()
 
 

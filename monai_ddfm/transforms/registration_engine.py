@@ -135,7 +135,7 @@ def align(
 
 
 def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, float]:
-    """Search for a rigid motion of the fixed head that betters `transform`.
+    """Climb from a given transform to the nearest maximum, rigidly if it is rigid.
 
     Args:
         fixed: the prepared fixed volume.
@@ -145,7 +145,9 @@ def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, floa
     Returns:
         The bettered transform, and the mean mm by which that moves the corners of the head.
     """
-    settled = _climb(fixed, moving, transform, coarse=True)
+    matrix = np.reshape(transform.GetMatrix(), (3, 3))
+    rigid = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6) and np.linalg.det(matrix) > 0
+    settled = _climb(fixed, moving, transform, coarse=True, affine=not rigid)
     return settled, distance(fixed, transform, settled)
 
 
@@ -225,27 +227,26 @@ def distance(fixed: Sighting, one: Any, other: Any) -> float:
 def _climb(
     fixed: Sighting, moving: Sighting, first: Any, *, coarse: bool = False, affine: bool = False
 ) -> Any:
-    """Climb from the linear transform `first`, to an affine transform about the origin.
-
-    What is optimized is a motion of the fixed head that acts before `first`: its angles stay small,
-    far from the gimbal lock of Euler angles.
-    """
-    motion = sitk.AffineTransform(3) if affine else sitk.Euler3DTransform()
-    motion.SetCenter(fixed.center.tolist())
+    """Climb from the linear transform `first`, to an affine transform about the origin."""
+    # A versor is composed, not added to, at each step: no gimbal lock, however large the turn.
+    transform = sitk.AffineTransform(3) if affine else sitk.VersorRigid3DTransform()
+    center = fixed.center
+    transform.SetCenter(center.tolist())
+    transform.SetMatrix(first.GetMatrix(), *(() if affine else (1e-6,)))
+    transform.SetTranslation((np.array(first.TransformPoint(center.tolist())) - center).tolist())
     unit = fixed.spacing * (2 if coarse else 1)
     method = _method(fixed, coarse=coarse)
     method.SetOptimizerAsRegularStepGradientDescent(unit, 0.02 * unit, _STEPS, 0.85, 1e-6)
     # Scaled so, a step moves the head's rim as far by turning (or stretching) as by shifting.
-    turning = len(motion.GetParameters()) - 3
+    turning = len(transform.GetParameters()) - 3
     method.SetOptimizerScales([fixed.radius**2] * turning + [1.0] * 3)
-    method.SetMovingInitialTransform(first)
-    method.SetInitialTransform(motion, True)
+    method.SetInitialTransform(transform, True)
     pair = (fixed.coarse, moving.coarse) if coarse else (fixed.fine, moving.fine)
     try:
         method.Execute(*pair)
     except RuntimeError:  # ITK: all samples map outside the moving image
         return as_affine(first)
-    return as_affine(sitk.CompositeTransform([first, motion]))
+    return as_affine(transform)
 
 
 def _method(fixed: Sighting, *, coarse: bool = False, share: float | None = None) -> Any:

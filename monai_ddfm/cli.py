@@ -1,0 +1,219 @@
+"""The command ``monai-ddfm``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from monai_ddfm import __version__
+from monai_ddfm.errors import InputError
+from monai_ddfm.modality import Modality
+
+__all__ = ["app", "main"]
+
+NOTICE = "research use only - not for diagnosis"
+
+app = typer.Typer(
+    name="monai-ddfm",
+    help="Fuse an MRI with a CT, PET or SPECT of the same patient, training-free, with a "
+    f"diffusion prior (DDFM). {NOTICE.capitalize()}.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+prior_app = typer.Typer(help="Convert and describe priors.", no_args_is_help=True)
+app.add_typer(prior_app, name="prior")
+
+OutputDir = Annotated[
+    Path, typer.Option("--output-dir", "-o", help="Folder for the results; made if need be.")
+]
+Preset = Annotated[
+    str | None, typer.Option(help="default, reference (as published) or paper (as printed).")
+]
+Steps = Annotated[int | None, typer.Option(help="Sampling steps; the preset's if not given.")]
+Seed = Annotated[int, typer.Option(help="Of all noise: same seed, same bytes.")]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1; the best there is if not given.")
+]
+BatchSize = Annotated[str, typer.Option(help="Slices at a time, or auto; changes no result.")]
+Amp = Annotated[bool, typer.Option("--amp", help="Run the prior in bfloat16: faster, less exact.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:
+        # MONAI and ignite repeat what this program says in one sentence.
+        warnings.filterwarnings("ignore")
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
+        logging.getLogger("monai").setLevel(logging.ERROR)
+
+
+@app.command()
+def fuse(
+    fixed: Annotated[Path, typer.Option(help="The MRI: NIfTI, NRRD, MHA or a DICOM folder.")],
+    moving: Annotated[Path, typer.Option(help="The CT, PET or SPECT of the same patient.")],
+    modality: Annotated[str, typer.Option(help="What --moving is: CT, PET or SPECT.")],
+    output_dir: OutputDir,
+    preset: Preset = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = None,
+    batch_size: BatchSize = "auto",
+    amp: Amp = False,
+    registration: Annotated[
+        str | None, typer.Option(help="rigid, affine, deformable, none, or an ITK transform file.")
+    ] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(help="Grey scale of --moving: a CT window (brain, bone, 40/80) or 0..10."),
+    ] = None,
+    prior: Annotated[
+        Path | None, typer.Option(help="Another prior, with its .json beside it.")
+    ] = None,
+    allow_patient_mismatch: Annotated[
+        bool, typer.Option("--allow-patient-mismatch", help="Fuse although patient IDs differ.")
+    ] = False,
+) -> None:
+    """Fuse two volumes; the result is on the MRI's grid.
+
+    **Example**: `monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET -o out`
+    """
+    _fuse(
+        fixed,
+        moving,
+        modality=modality,
+        output_dir=output_dir,
+        prior=prior,
+        preset=preset,
+        steps=steps,
+        seed=seed,
+        device=device,
+        batch_size=_batch_size(batch_size),
+        amp=amp,
+        registration=registration,
+        window=window,
+        allow_patient_mismatch=allow_patient_mismatch,
+    )
+
+
+@app.command()
+def demo(
+    output_dir: OutputDir,
+    modality: Annotated[str, typer.Option(help="CT, PET or SPECT.")] = "PET",
+    preset: Preset = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = None,
+    batch_size: BatchSize = "auto",
+    amp: Amp = False,
+) -> None:
+    """Make the demo subject, fuse it and say where the pictures are.
+
+    The subject is computed from the ICBM 152 head; nothing is downloaded.
+    """
+    from monai_ddfm.demo import make_demo  # noqa: PLC0415 - needs the extra
+
+    parsed = Modality.parse_moving(modality)
+    subject = make_demo(output_dir / "subject", modality=parsed, seed=seed)
+    _fuse(
+        subject.fixed,
+        subject.moving,
+        modality=parsed,
+        output_dir=output_dir,
+        preset=preset,
+        steps=steps,
+        seed=seed,
+        device=device,
+        batch_size=_batch_size(batch_size),
+        amp=amp,
+    )
+
+
+@prior_app.command("convert")
+def prior_convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="The prior to write; its .json comes beside it.")],
+    num_head_channels: Annotated[
+        int, typer.Option(help="Channels of an attention head; files do not tell.")
+    ] = 64,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float16; the checkpoint's if not given.")
+    ] = None,
+) -> None:
+    """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
+    import torch  # noqa: PLC0415 - keeps --help fast
+
+    from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415
+
+    known = {None: None, "float32": torch.float32, "float16": torch.float16}
+    if dtype not in known:
+        raise InputError(f"weights of type {dtype!r} are not supported; use float32 or float16.")
+    convert_checkpoint(checkpoint, out, num_head_channels=num_head_channels, dtype=known[dtype])
+    prior_show(out)
+
+
+@prior_app.command("info")
+def prior_show(
+    file: Annotated[Path, typer.Argument(help="A prior or a guided-diffusion checkpoint.")],
+) -> None:
+    """Say what a checkpoint holds."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from monai_ddfm.checkpoints import prior_info  # noqa: PLC0415
+
+    table = Table(show_header=False, box=None)
+    for name, value in asdict(prior_info(file)).items():
+        table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user ends in one sentence and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; nothing was written", err=True)
+        sys.exit(130)
+
+
+def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
+    from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - keeps --help fast
+
+    result = run(fixed, moving, **options)
+    excess = result.provenance["bound"]["largest"]
+    seconds = result.provenance["seconds"]
+    typer.echo(f"fused volume   {result.files['fused.nii.gz']}")
+    typer.echo(f"pictures       {result.files['preview.png']}")
+    typer.echo(f"provenance     {result.files['provenance.json']}")
+    typer.echo(
+        f"{seconds['total']:.0f} s in all, {seconds.get('sampling', 0):.0f} s of it sampling; "
+        f"largest excess over the sources {excess:.1e}; {NOTICE}"
+    )
+
+
+def _batch_size(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"batch size {text!r} is unusable; give a number or auto.") from None

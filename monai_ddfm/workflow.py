@@ -1,0 +1,258 @@
+"""Runs the bundle's own configuration from Python and from the command line.
+
+No fusion logic lives here: `fuse` turns its arguments into overrides of
+``bundles/ddfm_medical_fusion/configs/inference.json``, has MONAI's `ConfigWorkflow` run it, and
+hands back what the run wrote. ``python -m monai.bundle run`` runs the same file.
+
+MONAI evaluates configuration values that begin with ``$`` as Python and resolves those that begin
+with ``@`` or ``%`` as references. Values that come from a user are never meant so; they are
+refused, in `fuse` and, through `check_command_line`, in MONAI's own command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from monai_ddfm.checkpoints import prior_info
+from monai_ddfm.errors import InputError, find_input_error
+
+__all__ = [
+    "FusionResult",
+    "bundle_root",
+    "check_command_line",
+    "check_device",
+    "fuse",
+    "run_inference",
+]
+
+_BUNDLE = Path("bundles") / "ddfm_medical_fusion"
+_EVALUATED = ("$", "@", "%")
+_MONAI_OPTIONS = {
+    "args_file",
+    "config_file",
+    "final_id",
+    "init_id",
+    "logging_file",
+    "meta_file",
+    "run_id",
+    "tracking",
+    "workflow_name",
+    "workflow_type",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FusionResult:
+    """What a run has written.
+
+    Attributes:
+        output_dir: the folder.
+        files: path by file name, for example ``files["fused.nii.gz"]``.
+        provenance: content of ``provenance.json``.
+    """
+
+    output_dir: Path
+    files: Mapping[str, Path]
+    provenance: Mapping[str, Any]
+
+
+def bundle_root() -> Path:
+    """Return the folder of the bundle: inside the installed package, or in a source checkout.
+
+    Raises:
+        InputError: if neither is there.
+    """
+    package = Path(__file__).resolve().parent
+    for candidate in (package / _BUNDLE, package.parent / _BUNDLE):
+        if (candidate / "configs" / "inference.json").is_file():
+            return candidate
+    raise InputError(f"{package}: the bundle is missing; install monai-ddfm again.")
+
+
+def fuse(
+    fixed: str | Path,
+    moving: str | Path,
+    *,
+    modality: str,
+    output_dir: str | Path,
+    prior: str | Path | None = None,
+    **overrides: Any,
+) -> FusionResult:
+    """Fuse two volumes of one patient.
+
+    Args:
+        fixed: the MRI; the result is on its grid.
+        moving: the CT, PET or SPECT.
+        modality: of `moving`: "CT", "PET" or "SPECT".
+        output_dir: folder for the results; made if it does not exist.
+        prior: another prior than the bundle's, with its sidecar (see `monai_ddfm.checkpoints`).
+        overrides: further options of the configuration by name, for example ``preset``, ``steps``,
+            ``seed``, ``device``, ``batch_size``, ``registration``.
+
+    Returns:
+        The files written and the provenance.
+
+    Raises:
+        InputError: if something given cannot be used; nothing is written then.
+
+    Example:
+        >>> from monai_ddfm import fuse
+        >>> result = fuse("t1.nii.gz", "pet.nii.gz", modality="PET",
+        ...               output_dir="out")  # doctest: +SKIP
+        >>> result.files["fused.nii.gz"]  # doctest: +SKIP
+        PosixPath('out/fused.nii.gz')
+    """
+    options = {
+        "fixed": str(fixed),
+        "moving": str(moving),
+        "modality": str(modality),
+        "output_dir": str(output_dir),
+        **({} if prior is None else prior_overrides(prior)),
+        **overrides,
+    }
+    return run_inference(options)
+
+
+def run_inference(options: Mapping[str, Any]) -> FusionResult:
+    """Run the bundle's inference with `options` in place of its own.
+
+    Args:
+        options: values by name of the configuration's top-level entries; None is passed over.
+
+    Raises:
+        InputError: if an option is unknown or something given cannot be used.
+    """
+    root = bundle_root()
+    config_file = root / "configs" / "inference.json"
+    chosen = {name: value for name, value in options.items() if value is not None}
+    _check_options(chosen, known=_top_level_keys([config_file]))
+    try:
+        workflow = ConfigWorkflow(
+            config_file=str(config_file),
+            workflow_type="infer",
+            logging_file=False,
+            bundle_root=str(root),
+            **chosen,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+        summary = workflow.evaluator.state.output[0]["outputs"]
+    except Exception as error:
+        if cause := find_input_error(error):
+            raise InputError(str(cause)) from error
+        raise
+    files = {name: Path(path) for name, path in summary["files"].items()}
+    provenance = json.loads(files["provenance.json"].read_text(encoding="utf-8"))
+    return FusionResult(Path(summary["folder"]), files, provenance)
+
+
+def prior_overrides(prior: str | Path) -> dict[str, Any]:
+    """Return the options that put another prior in place of the bundle's.
+
+    Args:
+        prior: a file with its sidecar, as ``monai-ddfm prior convert`` writes them.
+
+    Raises:
+        InputError: if it is no prior or has no sidecar.
+    """
+    info = prior_info(prior)
+    if info.kind != "ADMUNet":
+        raise InputError(
+            f"{prior} is a guided-diffusion checkpoint; convert it first with "
+            f"`monai-ddfm prior convert {prior} OUT.pt`."
+        )
+    if info.architecture is None:
+        raise InputError(f"{prior} has no sidecar (.json) that describes its network; add it.")
+    network = {"_target_": "monai_ddfm.networks.ADMUNet", **asdict(info.architecture)}
+    return {"prior": str(prior), "prior_sha256": info.sha256, "network_def": network}
+
+
+def check_command_line(arguments: Sequence[str] | None = None) -> None:
+    """Check the options of ``python -m monai.bundle run``, which MONAI takes as they come.
+
+    The configuration calls this before anything else. It also has an `InputError` that nobody
+    catches end the program with its one sentence instead of a traceback.
+
+    Args:
+        arguments: the command line without the program; None is this process's, if MONAI's bundle
+            command was called, and nothing otherwise.
+
+    Raises:
+        InputError: if an option is unknown to the configuration, or its value would be evaluated.
+    """
+    if arguments is None:
+        called = Path(sys.argv[0]).parts[-3:]
+        if called != ("monai", "bundle", "__main__.py"):
+            return
+        arguments = sys.argv[1:]
+        sys.excepthook = _one_sentence
+    given = _parse_options(arguments)
+    own = {name: value for name, value in given.items() if name not in _MONAI_OPTIONS}
+    config_files = given.get("config_file", "")
+    if not config_files or config_files.startswith("["):
+        return
+    _check_options(own, known=_top_level_keys([Path(config_files)]))
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Args:
+        name: as PyTorch names devices: "cpu", "cuda", "cuda:1".
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not on this machine; use --device cpu.") from error
+
+
+def _parse_options(arguments: Sequence[str]) -> dict[str, str]:
+    """Read ``--name value`` and ``--name=value``, as python-fire does."""
+    given: dict[str, str] = {}
+    for position, argument in enumerate(arguments):
+        if not argument.startswith("--"):
+            continue
+        name, equals, value = argument[2:].partition("=")
+        if not equals and position + 1 < len(arguments):
+            value = arguments[position + 1]
+        given[name.replace("-", "_")] = value
+    return given
+
+
+def _top_level_keys(config_files: Sequence[Path]) -> set[str]:
+    return set(ConfigParser.load_config_files([str(path) for path in config_files]))
+
+
+def _check_options(options: Mapping[str, Any], *, known: set[str]) -> None:
+    """Refuse unknown options and values that MONAI would evaluate."""
+    for name, value in options.items():
+        if name.split("#")[0].split("::")[0] not in known:
+            raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
+        if isinstance(value, str) and value.startswith(_EVALUATED):
+            raise InputError(
+                f"the value {value!r} of option {name!r} begins with {value[0]!r}, which MONAI would "
+                "evaluate; write a path as ./NAME."
+            )
+
+
+def _one_sentence(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """Exception hook: one sentence for what a user can mend, a traceback for everything else."""
+    cause = find_input_error(error)
+    if cause is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        logging.getLogger(__name__).debug("refused", exc_info=error)
+        print(f"error: {cause}", file=sys.stderr)
