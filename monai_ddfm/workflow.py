@@ -243,8 +243,8 @@ def _check_options(options: Mapping[str, Any], *, known: set[str]) -> None:
             raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
         if isinstance(value, str) and value.startswith(_EVALUATED):
             raise InputError(
-                f"the value {value!r} of option {name!r} begins with {value[0]!r}, which MONAI would "
-                "evaluate; write a path as ./NAME."
+                f"the value {value!r} of option {name!r} begins with {value[0]!r}, which MONAI "
+                "would evaluate; write a path as ./NAME."
             )
 
 

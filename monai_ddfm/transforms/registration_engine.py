@@ -68,7 +68,7 @@ class Alignment:
     Attributes:
         transform: `SimpleITK` transform from points of fixed to points of moving, LPS mm: an
             `AffineTransform` about the origin, or for "deformable" a composite of that and a
-            B-spline, which acts first.
+            B-spline, which acts first. A step that makes matters worse is left out.
         start: where the winning search began: "headers" or "centers".
         agreement: share of the coarse searches that ended where the winning one did.
         searches: number of coarse searches.
@@ -128,9 +128,10 @@ def align(
         chosen, agreement = _choose(fixed, moving, candidates, score)
     transform = chosen.transform
     if model != "rigid":
-        transform = _climb(fixed, moving, transform, affine=True)
+        transform = _kept(score, transform, _climb(fixed, moving, transform, affine=True))
     if model == "deformable":
-        transform = _refine_deformable(fixed, moving, transform, control_spacing)
+        bent = _refine_deformable(fixed, moving, transform, control_spacing)
+        transform = _kept(score, transform, bent)
     return Alignment(transform, chosen.start, agreement, len(candidates))
 
 
@@ -206,6 +207,11 @@ def _choose(
     near = _NEAR * fixed.spacing
     agreeing = [distance(fixed, place, c.transform) < near for c in candidates]
     return _Candidate(transform, start, value), float(np.mean(agreeing))
+
+
+def _kept(score: JointHistogram, old: Any, new: Any) -> Any:
+    """Return `new` unless it is worse, as when it has climbed by leaving the field of view."""
+    return new if score(new) + _FINE_BONUS >= score(old) else old
 
 
 def head_corners(sighting: Sighting) -> NDArray[np.float64]:
