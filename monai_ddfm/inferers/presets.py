@@ -5,7 +5,7 @@ preset     rectifier                      solver       for
 ========== ============================== ============ ================================
 reference  published EM, with TV          DDIM, eta 0  comparing with published results
 paper      printed EM, with TV            DDPM         studying the algorithm
-default    published EM, without TV       DPM++ (2M)   everyday use: bounded, few steps
+default    saliency within the box        DPM++ (2M)   everyday use: bounded, few steps
 ========== ============================== ============ ================================
 """
 
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.rectifiers import EMRectifier, Rectifier
+from monai_ddfm.rectifiers import EMRectifier, Rectifier, SaliencyRectifier
 from monai_ddfm.schedulers import (
     DDIMSolver,
     DDPMSolver,
@@ -54,7 +54,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "reference": Preset(steps=100, solver="ddim", rectifier=EMRectifier(luminance="limited")),
         "paper": Preset(steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")),
-        "default": Preset(steps=16, solver="dpm++", rectifier=EMRectifier(tv=False)),
+        "default": Preset(steps=16, solver="dpm++", rectifier=SaliencyRectifier()),
     }
 )
 
