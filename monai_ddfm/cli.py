@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from monai_ddfm import __version__
 from monai_ddfm.errors import InputError
@@ -177,22 +175,47 @@ def prior_show(
 
     from monai_ddfm.checkpoints import prior_info  # noqa: PLC0415
 
-    table = Table(show_header=False, box=None)
     for name, value in asdict(prior_info(file)).items():
-        table.add_row(name.replace("_", " "), str(value))
-    Console().print(table)
+        values = value.items() if isinstance(value, dict) else [("", value)]
+        for part, text in values:
+            label = f"{name} {part}".strip().replace("_", " ")
+            typer.echo(f"{label:34}{'not known' if text is None else text}")
 
 
 def main() -> None:
     """Run the command; a mistake of the user ends in one sentence and exit status 2."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; nothing was written", err=True)
-        sys.exit(130)
+        status = 2
+    except typer.Abort:
+        status = 130
+    except Exception as error:
+        status = _refused_by_parser(error)
+        if status is None:
+            raise
+    if status == 130:
+        typer.echo("error: stopped by the user; results of this run were not written.", err=True)
+    sys.exit(status)
+
+
+def _refused_by_parser(error: Exception) -> int | None:
+    """Put what the parser of the command line refuses in one sentence, as every other mistake.
+
+    Typer's own classes for these errors have moved from one package to another.
+
+    Returns:
+        The exit status; None if the error is none of the parser's.
+    """
+    if not hasattr(error, "format_message"):
+        return None
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "monai-ddfm"
+    if message := " ".join(error.format_message().split()):
+        message = f"{message[0].lower()}{message[1:].rstrip('.')}"
+        typer.echo(f"error: {message}; see `{command} --help`.", err=True)
+    return int(getattr(error, "exit_code", 2))
 
 
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:

@@ -19,16 +19,17 @@ def find_input_error(error: BaseException | None) -> InputError | None:
     """Return the `InputError` that caused `error`, or None if the fault is not the user's.
 
     Args:
-        error: any exception; its ``__cause__`` and ``__context__`` chain is followed.
+        error: any exception; its ``__cause__`` and ``__context__`` chain is followed, as far as a
+            traceback would show it.
 
     Returns:
-        The innermost cause of type `InputError`, or None.
+        The outermost `InputError` of the chain, which knows most about what was asked for, or None.
     """
     seen: set[int] = set()
-    found: InputError | None = None
     while error is not None and id(error) not in seen:
-        seen.add(id(error))
         if isinstance(error, InputError):
-            found = error
-        error = error.__cause__ or error.__context__
-    return found
+            return error
+        seen.add(id(error))
+        hidden = error.__cause__ is None and error.__suppress_context__
+        error = None if hidden else error.__cause__ or error.__context__
+    return None

@@ -193,13 +193,19 @@ class SaliencyRectifier:
         """Return the likelihood's mode and the box for `sources` [B, 2, H, W]."""
         fixed, moving = map(_at_least_float32, _split(sources))
         with torch.autocast(sources.device.type, enabled=False):
-            estimate = salient_estimate(
-                moving,
-                fixed,
-                levels=self.levels,
-                sharpness=self.sharpness,
-                window=self.window,
-                base_sharpness=self.base_sharpness,
+            # One by one: convolutions round otherwise for one image than for several.
+            estimate = torch.cat(
+                [
+                    salient_estimate(
+                        one_moving,
+                        one_fixed,
+                        levels=self.levels,
+                        sharpness=self.sharpness,
+                        window=self.window,
+                        base_sharpness=self.base_sharpness,
+                    )
+                    for one_moving, one_fixed in zip(moving.split(1), fixed.split(1), strict=True)
+                ]
             )
         return SaliencyState(estimate, torch.minimum(moving, fixed), torch.maximum(moving, fixed))
 

@@ -4,22 +4,27 @@ No fusion logic lives here: `fuse` turns its arguments into overrides of
 ``bundles/ddfm_medical_fusion/configs/inference.json``, has MONAI's `ConfigWorkflow` run it, and
 hands back what the run wrote. ``python -m monai.bundle run`` runs the same file.
 
-MONAI evaluates configuration values that begin with ``$`` as Python and resolves those that begin
-with ``@`` or ``%`` as references. Values that come from a user are never meant so; they are
-refused, in `fuse` and, through `check_command_line`, in MONAI's own command.
+MONAI evaluates configuration values that begin with ``$`` as Python, resolves those that begin with
+``@`` or ``%`` as references, instantiates dictionaries with a ``_target_`` and reads ``#`` anywhere
+as a separator. Values that come from a user are never meant so. The first three are refused, in
+`fuse` and, through `check_command_line`, in MONAI's own command; `fuse` hands paths over as `Path`,
+which MONAI leaves alone.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_ddfm.checkpoints import prior_info
@@ -96,7 +101,7 @@ def fuse(
         output_dir: folder for the results; made if it does not exist.
         prior: another prior than the bundle's, with its sidecar (see `monai_ddfm.checkpoints`).
         overrides: further options of the configuration by name, for example ``preset``, ``steps``,
-            ``seed``, ``device``, ``batch_size``, ``registration``.
+            ``seed``, ``device``, ``batch_size``, ``registration``; None is the configuration's own.
 
     Returns:
         The files written and the provenance.
@@ -112,10 +117,10 @@ def fuse(
         PosixPath('out/fused.nii.gz')
     """
     options = {
-        "fixed": str(fixed),
-        "moving": str(moving),
+        "fixed": _path("fixed", fixed),
+        "moving": _path("moving", moving),
         "modality": str(modality),
-        "output_dir": str(output_dir),
+        "output_dir": _path("output_dir", output_dir),
         **({} if prior is None else prior_overrides(prior)),
         **overrides,
     }
@@ -134,18 +139,19 @@ def run_inference(options: Mapping[str, Any]) -> FusionResult:
     root = bundle_root()
     config_file = root / "configs" / "inference.json"
     chosen = {name: value for name, value in options.items() if value is not None}
-    _check_options(chosen, known=_top_level_keys([config_file]))
+    _check_options(chosen, config=ConfigParser.load_config_file(config_file))
     try:
-        workflow = ConfigWorkflow(
-            config_file=str(config_file),
-            workflow_type="infer",
-            logging_file=False,
-            bundle_root=str(root),
-            **chosen,
-        )
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        with _undisturbed():
+            workflow = ConfigWorkflow(
+                config_file=str(config_file),
+                workflow_type="infer",
+                logging_file=False,
+                bundle_root=str(root),
+                **chosen,
+            )
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
         summary = workflow.evaluator.state.output[0]["outputs"]
     except Exception as error:
         if cause := find_input_error(error):
@@ -174,7 +180,7 @@ def prior_overrides(prior: str | Path) -> dict[str, Any]:
     if info.architecture is None:
         raise InputError(f"{prior} has no sidecar (.json) that describes its network; add it.")
     network = {"_target_": "monai_ddfm.networks.ADMUNet", **asdict(info.architecture)}
-    return {"prior": str(prior), "prior_sha256": info.sha256, "network_def": network}
+    return {"prior": Path(prior), "prior_sha256": info.sha256, "network_def": network}
 
 
 def check_command_line(arguments: Sequence[str] | None = None) -> None:
@@ -198,10 +204,8 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         sys.excepthook = _one_sentence
     given = _parse_options(arguments)
     own = {name: value for name, value in given.items() if name not in _MONAI_OPTIONS}
-    config_files = given.get("config_file", "")
-    if not config_files or config_files.startswith("["):
-        return
-    _check_options(own, known=_top_level_keys([Path(config_files)]))
+    files = given.get("config_file")
+    _check_options(own, config=ConfigParser.load_config_files(files) if files else None)
 
 
 def check_device(name: str) -> None:
@@ -214,38 +218,76 @@ def check_device(name: str) -> None:
         InputError: if there is no such device here.
     """
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        usable = torch.empty(0, device=name).device.type != "meta"
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} is not on this machine; use --device cpu.") from error
+    if not usable:
+        raise InputError(f"device {name!r} holds no values; use --device cpu.")
 
 
-def _parse_options(arguments: Sequence[str]) -> dict[str, str]:
-    """Read ``--name value`` and ``--name=value``, as python-fire does."""
-    given: dict[str, str] = {}
+def _path(name: str, given: str | Path) -> Path:
+    if not str(given).strip():
+        raise InputError(f"option {name!r} is empty; give a path.")
+    return Path(given)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep MONAI's remarks on its own files off the screen, and its folder off the module path."""
+    logger, path = logging.getLogger("monai.bundle.workflows"), list(sys.path)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        sys.path[:] = path
+
+
+def _parse_options(arguments: Sequence[str]) -> dict[str, Any]:
+    """Read ``--name value`` and ``--name=value`` as python-fire does, which also takes one dash."""
+    given: dict[str, Any] = {}
     for position, argument in enumerate(arguments):
-        if not argument.startswith("--"):
+        if not re.match("--|-[a-zA-Z]", argument):
             continue
-        name, equals, value = argument[2:].partition("=")
+        name, equals, value = argument.lstrip("-").partition("=")
         if not equals and position + 1 < len(arguments):
             value = arguments[position + 1]
-        given[name.replace("-", "_")] = value
+        given[name.replace("-", "_")] = DefaultParseValue(value)
     return given
 
 
-def _top_level_keys(config_files: Sequence[Path]) -> set[str]:
-    return set(ConfigParser.load_config_files([str(path) for path in config_files]))
-
-
-def _check_options(options: Mapping[str, Any], *, known: set[str]) -> None:
-    """Refuse unknown options and values that MONAI would evaluate."""
+def _check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | None) -> None:
+    """Refuse options that `config` does not have, and values that MONAI would evaluate."""
     for name, value in options.items():
-        if name.split("#")[0].split("::")[0] not in known:
+        entry = re.split("#|::", name)[0]
+        if config is not None and entry not in config:
             raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
-        if isinstance(value, str) and value.startswith(_EVALUATED):
-            raise InputError(
-                f"the value {value!r} of option {name!r} begins with {value[0]!r}, which MONAI "
-                "would evaluate; write a path as ./NAME."
-            )
+        for text in _texts_in(value):
+            if text.startswith(_EVALUATED):
+                raise InputError(
+                    f"the value {text!r} of option {name!r} begins with {text[0]!r}, which MONAI "
+                    "would evaluate; write a path in full."
+                )
+        if _makes_object(value) and not isinstance((config or {}).get(entry), Mapping | list):
+            raise InputError(f"option {name!r} takes a plain value, no object; write it as text.")
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts and paths of a value, at any depth."""
+    if isinstance(value, str | Path):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        yield from (text for pair in value.items() for part in pair for text in _texts_in(part))
+    elif isinstance(value, list | tuple | set):
+        yield from (text for part in value for text in _texts_in(part))
+
+
+def _makes_object(value: Any) -> bool:
+    """Whether MONAI would call something named in `value`, at any depth."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_makes_object, value.values()))
+    return isinstance(value, list | tuple) and any(map(_makes_object, value))
 
 
 def _one_sentence(kind: type[BaseException], error: BaseException, traceback: Any) -> None:

@@ -148,6 +148,7 @@ def test_cubic_interpolation_stays_within_the_values_of_the_source():
         ([0.0, 20000.0], "PET", 0.0),
         ([3.0, 9.0], "", 0.0),
         ([-2.5, 4.0], "", -2.5),
+        ([-2.5, 4.0], "PET", 0.0),
     ],
 )
 def test_outside_is_air_or_nothing(values, modality, expected):

@@ -17,7 +17,7 @@ from monai_ddfm.inferers.layout import SliceLayout, crop_and_pad
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.presets import Preset, build_solver, preset_named
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
-from monai_ddfm.inferers.sampling import SliceSampler
+from monai_ddfm.inferers.sampling import SamplingStep, SliceSampler
 from monai_ddfm.rectifiers import Rectifier
 from monai_ddfm.schedulers import PredictionType
 
@@ -77,22 +77,20 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         progress: ProgressCallback | None = None,
     ) -> None:
         chosen = preset_named(preset) if isinstance(preset, str) else preset
-        timesteps = steps if spacing is None else spacing
-        if timesteps is not None:
-            text = timesteps if isinstance(timesteps, int | str) else ",".join(map(str, timesteps))
-            chosen = replace(chosen, steps=text)
+        if spacing is not None or steps is not None:
+            chosen = replace(chosen, steps=_visits(steps if spacing is None else spacing))
         if rectifier is not None:
             chosen = replace(chosen, rectifier=rectifier)
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch size {batch_size!r} is unusable; give 1 or more, or 'auto'.")
-        if axis not in {0, 1, 2}:
+        if not isinstance(axis, int) or axis not in {0, 1, 2}:
             raise InputError(f"slice axis {axis!r} is unknown; use 0, 1 or 2.")
         self.preset = chosen
         self.noise = NoiseSource(seed=seed, mode=noise)
-        self.batch_size = batch_size
+        self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
         self.autocast_dtype = _dtype_named(autocast_dtype)
-        self.start_timestep = start_timestep
+        self.start_timestep = _start_checked(start_timestep, num_timesteps)
         self.prediction_type = prediction_type
         self.betas: Literal["linear", "cosine"] = betas
         self.num_timesteps = num_timesteps
@@ -121,15 +119,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             scale, channel 1 the share of `moving` in it, 0 to 1.
 
         Raises:
-            InputError: if `inputs` has another shape or not enough memory is left for one slice.
+            InputError: if `inputs` has another shape, no values or values that are not finite, or
+                if memory runs out with the batch size asked for, or with one slice.
         """
         images = convert_to_tensor(inputs, track_meta=False).float()
-        if images.ndim not in {4, 5} or images.shape[1] != 2:
+        if images.ndim not in {4, 5} or images.shape[1] != 2 or images.numel() == 0:
             raise InputError(
                 f"DDFM fuses [B, 2, H, W] or [B, 2, H, W, D], not {tuple(images.shape)}."
             )
+        if not bool(images.isfinite().all()):
+            raise InputError("the sources hold NaN or infinite values; replace them first.")
         if images.ndim == 4:
-            fused = self._fuse_slices(images, network, crop=False)
+            fused = self._fuse_slices(images, network, volume=False)
         else:
             fused = torch.stack([self._fuse_volume(volume, network) for volume in images])
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
@@ -139,12 +140,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     def _fuse_volume(self, volume: Tensor, network: nn.Module) -> Tensor:
         """Fuse one volume [2, H, W, D] slice by slice."""
         slices = volume.movedim(1 + self.axis, 0)
-        fused = self._fuse_slices(slices, network, crop=self.crop_foreground)
+        fused = self._fuse_slices(slices, network, volume=True)
         return fused.movedim(0, 1 + self.axis)
 
-    def _fuse_slices(self, slices: Tensor, network: nn.Module, *, crop: bool) -> Tensor:
-        """Fuse [N, 2, H, W]; background is the sources' average."""
-        layout = SliceLayout.of(slices, divisor=getattr(network, "size_divisor", 1), crop=crop)
+    def _fuse_slices(self, slices: Tensor, network: nn.Module, *, volume: bool) -> Tensor:
+        """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
+        layout = SliceLayout.of(
+            slices,
+            divisor=getattr(network, "size_divisor", 1),
+            crop=volume and self.crop_foreground,
+            together=volume,
+        )
         fused = slices.mean(dim=1, keepdim=True)
         result = torch.cat([fused, torch.full_like(fused, 0.5)], dim=1)
         if not layout.kept:
@@ -158,10 +164,10 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             done = len(layout.kept) - len(queue)
             try:
                 part = self._sample(sampler, slices, network, layout=layout, batch=batch, done=done)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error) or self.batch_size != "auto":
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
                     raise
-                size = _halved(size, error)
+                size = self._smaller(len(batch), error)
                 continue
             result[batch, :, rows, columns] = part
             queue = queue[size:]
@@ -179,7 +185,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     ) -> Tensor:
         """Sample one batch and crop it back to the layout's box, [n, 2, height, width]."""
 
-        def report(step: Any) -> None:
+        def report(step: SamplingStep) -> None:
             if self.progress is not None:
                 position = step.index + 1 - sampler.start_index
                 self.progress(
@@ -193,11 +199,12 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         return both[..., : layout.height, : layout.width]
 
     def _sampler(self, network: nn.Module | None) -> SliceSampler:
+        own: PredictionType = getattr(network, "prediction_type", "epsilon")
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
             betas=self.betas,
-            prediction_type=self.prediction_type or getattr(network, "prediction_type", "epsilon"),
+            prediction_type=self.prediction_type or own,
             learns_variance=getattr(network, "learns_variance", False),
         )
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
@@ -207,6 +214,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             noise=self.noise,
             channels=getattr(network, "image_channels", 1),
             start_index=start,
+            from_average=self.start_timestep is not None,
             autocast_dtype=self.autocast_dtype,
         )
 
@@ -214,6 +222,36 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if self.batch_size == "auto":
             return _AUTO_BATCH.get(device.type, 4)
         return self.batch_size
+
+    def _smaller(self, size: int, error: BaseException) -> int:
+        """Return half of a batch size that was too large, or give up."""
+        if size == 1:
+            raise InputError(
+                "not enough memory for a single slice; use a smaller prior, amp, or another device."
+            ) from error
+        if self.batch_size != "auto":
+            raise InputError(
+                f"not enough memory for {size} slices at a time; use batch size auto."
+            ) from error
+        _log.warning("out of memory with %d slices at a time; going on with %d", size, size // 2)
+        return size // 2
+
+
+def _visits(given: Any) -> int | str:
+    """Bring steps or a spacing to the form a preset has; what is neither is refused later."""
+    if isinstance(given, int | str) and not isinstance(given, bool):
+        return given
+    return ",".join(map(str, given)) if isinstance(given, Sequence) else str(given)
+
+
+def _start_checked(timestep: Any, num_timesteps: int) -> int | None:
+    if timestep is None:
+        return None
+    if not isinstance(timestep, int) or not 0 <= timestep < num_timesteps:
+        raise InputError(
+            f"start timestep {timestep!r} is unusable; give one of 0 to {num_timesteps - 1}."
+        )
+    return timestep
 
 
 def _dtype_named(name: str | None) -> torch.dtype | None:
@@ -224,16 +262,6 @@ def _dtype_named(name: str | None) -> torch.dtype | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch ran out of memory; on the host it says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _halved(size: int, error: BaseException) -> int:
-    if size == 1:
-        raise InputError(
-            "not enough memory for a single slice; use a smaller prior, amp, or another device."
-        ) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    _log.warning("out of memory with %d slices at a time; going on with %d", size, size // 2)
-    return size // 2
+    """Whether PyTorch ran out of memory; the host and some libraries say so in words only."""
+    words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -41,16 +41,18 @@ class SliceLayout:
     padding: tuple[int, int]
 
     @classmethod
-    def of(cls, slices: Tensor, *, divisor: int, crop: bool) -> SliceLayout:
+    def of(cls, slices: Tensor, *, divisor: int, crop: bool, together: bool) -> SliceLayout:
         """Plan the sampling of `slices`.
 
         Args:
             slices: [N, 2, H, W] in [-1, 1].
             divisor: both sides must become multiples of this.
             crop: crop to the foreground's box; else every slice is kept whole.
+            together: the slices are one volume and have one background; else each has its own, so
+                that what becomes of one does not depend on the others.
         """
         height, width = slices.shape[-2:]
-        mask = foreground(slices)
+        mask = foreground(slices, together=together)
         filled = mask.flatten(1).any(dim=1)
         kept = tuple(int(number) for number in torch.nonzero(filled)[:, 0])
         rows, columns = (0, height), (0, width)
@@ -69,16 +71,17 @@ class SliceLayout:
         )
 
 
-def foreground(slices: Tensor) -> Tensor:
-    """Where either source is above its background, its least value over all slices.
+def foreground(slices: Tensor, *, together: bool) -> Tensor:
+    """Where either source is above its background, its least value.
 
     Args:
         slices: [N, 2, H, W].
+        together: the least value over all slices; else that of each slice.
 
     Returns:
         Boolean [N, H, W].
     """
-    least = slices.amin(dim=(0, 2, 3), keepdim=True)
+    least = slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
     return (slices > least + _BACKGROUND_TOLERANCE).any(dim=1)
 
 

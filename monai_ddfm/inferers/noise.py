@@ -33,15 +33,15 @@ class NoiseSource:
             "independent" gives each its own.
 
     Raises:
-        InputError: if the seed is negative or the mode unknown.
+        InputError: if the seed is negative or no whole number, or the mode unknown.
     """
 
     seed: int = 0
     mode: NoiseMode = "shared"
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed {self.seed} is negative; use 0 or more.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise InputError(f"seed {self.seed!r} is unusable; give a whole number, 0 or more.")
         if self.mode not in get_args(NoiseMode):
             raise InputError(f"noise {self.mode!r} is unknown; use 'shared' or 'independent'.")
 

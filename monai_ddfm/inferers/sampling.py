@@ -50,8 +50,8 @@ class SliceSampler:
         rectifier: corrects the clean image at every step.
         noise: start noise, and that of stochastic solvers.
         channels: channels of the prior's images, 1 or 3.
-        start_index: position to start from; above 0 the run starts from the noised average of the
-            sources instead of from pure noise.
+        start_index: position to start from.
+        from_average: start from the noised average of the sources instead of from pure noise.
         autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
             is float32.
     """
@@ -61,6 +61,7 @@ class SliceSampler:
     noise: NoiseSource
     channels: int = 1
     start_index: int = 0
+    from_average: bool = False
     autocast_dtype: torch.dtype | None = None
 
     @property
@@ -93,7 +94,7 @@ class SliceSampler:
         """
         shape = (self.channels, *sources.shape[-2:])
         sample = self.noise.start(slices, shape, sources.device) if start is None else start
-        if self.start_index > 0:
+        if self.from_average:
             average = sources.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
             sample = self.solver.add_noise(average, self.start_index, sample)
         state = self.rectifier.initial_state(sources)
@@ -120,6 +121,6 @@ class SliceSampler:
         timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
         enabled = self.autocast_dtype is not None
         # Convolutions on a CPU round otherwise for one image than for several, so they get one.
-        parts = sample.split(1) if sample.device.type == "cpu" else (sample,)
+        parts = sample.chunk(len(sample)) if sample.device.type == "cpu" else (sample,)
         with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
             return torch.cat([network(part, timestep).float() for part in parts])

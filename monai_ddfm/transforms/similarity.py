@@ -60,9 +60,13 @@ class Sighting:
 
 
 def working_spacing(image: Any) -> float:
-    """Return the spacing of the working grid for `image` in mm: 1/96 of its longest side."""
-    sides = np.array(image.GetSize()) * np.array(image.GetSpacing())
-    return float(sides.max() / _VOXELS_ACROSS)
+    """Return the spacing of the working grid in mm: 1/96 of the longest side of `image`.
+
+    But not less than half its finest spacing, so that small pictures stay small.
+    """
+    spacing = np.array(image.GetSpacing())
+    sides = np.array(image.GetSize()) * spacing
+    return float(max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2))
 
 
 def sight(image: Any, *, spacing: float) -> Sighting:
@@ -166,11 +170,15 @@ def _entropy(p: NDArray[np.float64]) -> float:
 
 
 def _isotropic(image: Any, spacing: float) -> Any:
-    """Smooth against aliasing and resample to cubes of `spacing` mm over the same field of view."""
+    """Smooth and resample to cubes of `spacing` mm over the same field of view.
+
+    Smoothing is against aliasing where voxels get larger. Where they get smaller, it evens out the
+    noise, which would otherwise be stronger at the old voxels than between them: mutual information
+    would then prefer certain positions and scales of the grids.
+    """
     old = np.array(image.GetSpacing())
-    sigma = 0.5 * np.sqrt(np.maximum(spacing**2 - old**2, 0))
-    for axis, width in enumerate(sigma):
-        if width > 0.1 * old[axis] and image.GetSize()[axis] >= 4:  # the filter needs 4 samples
+    for axis, width in enumerate(0.5 * np.maximum(spacing, old)):
+        if image.GetSize()[axis] >= 4:  # the filter needs 4 samples
             image = sitk.RecursiveGaussian(image, float(width), direction=axis)
     size = np.maximum(1, np.round(np.array(image.GetSize()) * old / spacing)).astype(int)
     new = np.array(image.GetSize()) * old / size

@@ -153,9 +153,9 @@ def grid_image(volume: MetaTensor, *, name: str = "volume") -> Any:
 def outside_value(volume: MetaTensor) -> float:
     """Return what lies outside the field of view of `volume`, in its own units.
 
-    Air for CT (-1000, or the minimum where the values do not reach that far), recognized by
-    ``meta["modality"]`` or by values near -1000; the minimum of other volumes with negative
-    values; otherwise 0 (PET, SPECT, MRI, colors).
+    By ``meta["modality"]``: air for CT (-1000, or the minimum where the values do not reach that
+    far), 0 for PET, SPECT and MRI. Where that is unknown: air if there are values near -1000, the
+    minimum if there are other negative values, else 0.
 
     Args:
         volume: [C, H, W, D] in original units.
@@ -163,10 +163,11 @@ def outside_value(volume: MetaTensor) -> float:
     Returns:
         One value for all channels.
     """
+    modality = volume.meta.get("modality")
     smallest = float(volume.min())
-    if volume.meta.get("modality") == "CT" or smallest <= 0.9 * _AIR_HU:
+    if modality == "CT" or (not modality and smallest <= 0.9 * _AIR_HU):
         return max(_AIR_HU, smallest)
-    return min(smallest, 0.0)
+    return 0.0 if modality else min(smallest, 0.0)
 
 
 def resample(

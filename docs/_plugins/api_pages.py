@@ -1,0 +1,63 @@
+"""MkDocs hook: one reference page for every room of the package, made from what is there."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+PACKAGE = Path(__file__).parents[2] / "monai_ddfm"
+FOLDER = "reference/api"
+NOT_ROOMS = {"__init__", "__main__", "cli"}
+NAV_TITLE = "Python"
+
+
+def rooms() -> list[str]:
+    """Return the modules and packages directly below the package, by name."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    return sorted((modules | packages) - NOT_ROOMS)
+
+
+def page(room: str) -> str:
+    """Return the Markdown of a room's page."""
+    folder = PACKAGE / room
+    lines = [f"# `monai_ddfm.{room}`", ""]
+    if not folder.is_dir():
+        lines += [f"::: monai_ddfm.{room}", ""]
+        return "\n".join(lines)
+    lines += [f"::: monai_ddfm.{room}", "    options:", "      members: false", ""]
+    for module in sorted(folder.glob("*.py")):
+        if module.stem != "__init__" and _is_public(module):
+            name = f"monai_ddfm.{room}.{module.stem}"
+            lines += [f"## `{name}`", "", f"::: {name}", "    options:"]
+            lines += ["      heading_level: 3", ""]
+    return "\n".join(lines)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages into the navigation, in place of the entry that stands for them."""
+    pages = [{room: f"{FOLDER}/{room}.md"} for room in rooms()]
+    for section in config.nav or []:
+        for entry in section.get("Reference", []) if isinstance(section, dict) else []:
+            if isinstance(entry, dict) and NAV_TITLE in entry:
+                entry[NAV_TITLE] = [entry[NAV_TITLE], *pages]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Make the pages."""
+    for room in rooms():
+        files.append(File.generated(config, f"{FOLDER}/{room}.md", content=page(room)))
+    return files
+
+
+def _is_public(module: Path) -> bool:
+    """Whether the module names what it offers."""
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            return True
+    return False
