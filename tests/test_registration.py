@@ -249,10 +249,11 @@ def test_a_deformation_is_reduced_and_can_be_repeated_from_its_file(fixed, tmp_p
     assert torch.equal(again.as_tensor(), out.as_tensor())
 
 
-def test_unrelated_volumes_are_refused_with_advice(fixed, caplog):
-    blob = head("MR", noise=0.0)
-    waves = np.random.default_rng(9).normal(size=tuple(blob.shape[1:]))
-    other = MetaTensor(torch.from_numpy(waves)[None].float(), affine=blob.affine)
+def test_unrelated_volumes_are_refused_with_advice(fixed):
+    waves = np.random.default_rng(9).normal(size=(24, 26, 28))
+    affine = torch.diag(torch.tensor([9.0, 9.0, 9.0, 1.0], dtype=torch.float64))
+    affine[:3, 3] = -110.0
+    other = MetaTensor(torch.from_numpy(waves)[None].float(), affine=affine)
     other.meta["filename_or_obj"] = "noise.nii.gz"
     with pytest.raises(InputError) as caught:
         RegisterRigid()(other, fixed)
@@ -261,17 +262,24 @@ def test_unrelated_volumes_are_refused_with_advice(fixed, caplog):
     assert "mr.nii.gz" in message
     assert "registration=none" in message
     assert "\n" not in message
+
+
+def test_a_refusal_can_be_a_warning_instead(fixed, moved_pet, tmp_path, caplog):
+    away = write_transform(sitk.TranslationTransform(3, (900.0, 0.0, 0.0)), tmp_path / "away.tfm")
+    with pytest.raises(InputError, match="covers 0% of the fixed head"):
+        ApplyTransform(str(away))(moved_pet, fixed)
     with caplog.at_level(logging.WARNING):
-        out = RegisterRigid(refuse=False)(other, fixed)
+        out = ApplyTransform(str(away), refuse=False)(moved_pet, fixed)
     assert report(out)["status"] == "refuse"
-    assert report(out)["reasons"]
-    assert "noise.nii.gz" in caplog.text
+    assert "pet.nii.gz" in caplog.text
+    assert (out == 0).all()
 
 
 def far_away(volume: MetaTensor, **meta: object) -> MetaTensor:
     affine = volume.affine.clone()
     affine[:3, 3] += 2000.0
-    return MetaTensor(volume.as_tensor(), affine=affine, meta={**volume.meta, **meta})
+    kept = {key: value for key, value in volume.meta.items() if key != "affine"}
+    return MetaTensor(volume.as_tensor(), affine=affine, meta={**kept, **meta})
 
 
 @pytest.mark.parametrize("method", ["rigid", "none"])
@@ -281,7 +289,7 @@ def test_fields_of_view_that_do_not_meet_are_refused(fixed, moved_pet, method):
 
 
 def test_two_frames_of_reference_need_not_meet_by_their_headers(fixed, moved_pet):
-    here = MetaTensor(fixed, meta={**fixed.meta, "frame_of_reference_uid": "1.2.3"})
+    here = head("MR", frame_of_reference_uid="1.2.3")
     there = far_away(moved_pet, frame_of_reference_uid="1.2.4")
     out = RegisterRigid()(there, here)
     shifted = sitk.CompositeTransform([sitk.TranslationTransform(3, (-2000, -2000, 2000)), rigid()])

@@ -143,7 +143,7 @@ def seed_for_step(seed: int, step: int, rank: int = 0) -> int:
         step: number of the step.
         rank: number of the process.
     """
-    # Neighbouring seeds give unrelated streams in torch's Mersenne Twister only once they are
-    # spread over many bits.
-    mixed: int = np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0].item()
+    # A plain sum would give step 1 of seed 0 the stream of step 0 of seed 1.
+    entropy = [seed % _SEED_RANGE, step, rank]
+    mixed: int = np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0].item()
     return mixed % _SEED_RANGE

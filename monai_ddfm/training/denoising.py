@@ -10,22 +10,37 @@ With :math:`x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\epsilon` th
 :math:`x_0 = \sqrt{\bar\alpha_t}\,x_t - \sqrt{1-\bar\alpha_t}\,v_t`. Unlike noise prediction, the
 estimate of :math:`x_0` stays bounded at large t, where few-step sampling begins.
 
+A trained prior denoises: an image :math:`y = x_0 + \sigma\epsilon` is :math:`x_t` scaled by
+:math:`1 / \sqrt{\bar\alpha_t}` at the timestep where
+:math:`\sqrt{1-\bar\alpha_t} / \sqrt{\bar\alpha_t} = \sigma`, so one call of the network at
+:math:`\sqrt{\bar\alpha_t}\,y` estimates :math:`x_0`.
+
 The forward process is MONAI's scheduler; only sampling needs this package's own solvers.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from monai.engines import VPredictionPrepareBatch
 from monai.inferers import DiffusionInferer
 from monai.networks.schedulers import Scheduler
 from torch import Tensor, nn
 
+from monai_ddfm.errors import InputError
+from monai_ddfm.networks import ADMUNet
 from monai_ddfm.training.augmentation import SliceAugmenter
 
-__all__ = ["AugmentedVelocityBatch", "DenoisingInferer", "velocity_to_x0"]
+__all__ = [
+    "AugmentedVelocityBatch",
+    "DenoisingInferer",
+    "denoise",
+    "timestep_of_noise",
+    "velocity_to_x0",
+]
 
 
 class AugmentedVelocityBatch(VPredictionPrepareBatch):  # type: ignore[misc]
@@ -61,13 +76,18 @@ class DenoisingInferer(DiffusionInferer):  # type: ignore[misc]
 
     Args:
         scheduler: MONAI scheduler of the forward process.
-        autocast_dtype: name of the network's dtype, ``"bfloat16"`` or ``"float16"``; None is full
+        autocast_dtype: ``"bfloat16"`` for the network's arithmetic, ``"float32"`` or None for full
             precision. MONAI's trainer offers mixed precision on CUDA only.
+
+    Raises:
+        InputError: if the type is another one; float16 gradients would vanish without scaling.
     """
 
     def __init__(self, scheduler: Scheduler, *, autocast_dtype: str | None = None) -> None:
         super().__init__(scheduler)
-        self.autocast_dtype = None if autocast_dtype is None else getattr(torch, autocast_dtype)
+        if autocast_dtype not in {None, "float32", "bfloat16"}:
+            raise InputError(f"amp_dtype {autocast_dtype!r} is unusable; use bfloat16 or float32")
+        self.autocast_dtype = torch.bfloat16 if autocast_dtype == "bfloat16" else None
 
     def __call__(
         self,
@@ -97,3 +117,50 @@ def velocity_to_x0(noisy: Tensor, velocity: Tensor, alpha_bar: Tensor) -> Tensor
         Estimate of x_0, same shape, not clipped.
     """
     return alpha_bar.sqrt() * noisy - (1 - alpha_bar).sqrt() * velocity
+
+
+def timestep_of_noise(sigma: float, alphas_cumprod: Tensor) -> float:
+    """Timestep at which noise has `sigma` times the scale of the signal, between two as a rule.
+
+    Args:
+        sigma: standard deviation of the noise in an image of full signal, over 0.
+        alphas_cumprod: cumulative product of alphas, [T].
+
+    Returns:
+        Fractional timestep, linear in log sigma between its neighbours; 0 or T - 1 beyond the ends.
+    """
+    power = alphas_cumprod.double().cpu().numpy()
+    ratios = 0.5 * np.log((1 - power) / power)
+    return float(np.interp(math.log(sigma), ratios, np.arange(len(ratios))))
+
+
+@torch.no_grad()
+def denoise(
+    network: ADMUNet, noisy: Tensor, *, sigma: float, alphas_cumprod: Tensor, batch_size: int = 8
+) -> Tensor:
+    """Denoise images in one step.
+
+    Args:
+        network: the prior.
+        noisy: clean images plus noise of standard deviation `sigma`, [N, C, H, W]; the clean ones
+            in [-1, 1], H and W multiples of the network's ``size_divisor``.
+        sigma: standard deviation of the noise.
+        alphas_cumprod: cumulative product of alphas of the prior's training, [T].
+        batch_size: images at a time.
+
+    Returns:
+        Estimates of the clean images, clipped to [-1, 1], same shape.
+    """
+    power = noisy.new_tensor(1 / (1 + sigma**2))
+    time = noisy.new_tensor([timestep_of_noise(sigma, alphas_cumprod)])
+    estimates = []
+    for x_t in (power.sqrt() * noisy).split(batch_size):
+        output = network(x_t, time)[:, : x_t.shape[1]].float()
+        if network.prediction_type == "v_prediction":
+            x0 = velocity_to_x0(x_t, output, power)
+        elif network.prediction_type == "epsilon":
+            x0 = (x_t - (1 - power).sqrt() * output) / power.sqrt()
+        else:
+            x0 = output
+        estimates.append(x0.clamp(-1, 1))
+    return torch.cat(estimates)

@@ -1,53 +1,55 @@
-"""Handlers that carry a training run through a time budget, kills and a bad step.
+"""Handlers that take a training run step by step through its budget.
 
-All attach to MONAI's `SupervisedTrainer`. Attach them in the order averaging, budget, checkpoint:
-the checkpoint then holds what the others have just updated.
+All attach to MONAI's `SupervisedTrainer`, in the order `ReproducibleSteps`, `StepGuard`,
+`AverageWeights`, `TrainingBudget`, `monai_ddfm.training.resuming.TrainingCheckpoint`: the
+checkpoint then holds what the others have just updated.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import from_engine
+from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.errors import InputError
+from monai_ddfm.training import ranks
+from monai_ddfm.training.datasets import seed_for_step
 
 __all__ = [
     "AverageWeights",
+    "ReproducibleSteps",
+    "StepGuard",
     "TrainingBudget",
-    "TrainingCheckpoint",
     "averaged_copy",
-    "save_atomically",
+    "loss_of",
 ]
 
-_log = logging.getLogger(__name__)
 _Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-class Stateful(Protocol):
-    """Whatever has MONAI's and PyTorch's way of giving and taking its state."""
+def loss_of(engine: Engine) -> Tensor:
+    """Return the loss of the trainer's step, detached.
 
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Any) -> Any: ...
+    Args:
+        engine: a MONAI trainer that does not decollate its output.
+    """
+    loss: Tensor = engine.state.output["loss"].detach()
+    return loss
 
 
 def averaged_copy(network: nn.Module, *, decay: float = 0.9995) -> AveragedModel:
     """Exponential moving average of `network`, whose memory grows to ``decay`` as it is updated.
 
     Args:
-        network: the network in training.
+        network: the network in training, not wrapped for distributed training.
         decay: share of the old average kept per step in the long run.
 
     Returns:
@@ -82,17 +84,78 @@ class AverageWeights:
         self.averaged.update_parameters(engine.network)
 
 
+class ReproducibleSteps:
+    """Seeds torch's generators before every step, by the run's seed, the step and the rank.
+
+    So a resumed run draws the very augmentation, noise and timesteps that an unbroken one draws,
+    with no generator's state to be stored, and what draws numbers between steps changes nothing.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(Events.ITERATION_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed the step that begins."""
+        torch.manual_seed(seed_for_step(self.seed, engine.state.iteration, ranks.rank()))
+
+
+class StepGuard:
+    """Clips the gradient, and stops before a step that would spoil the weights.
+
+    The gradient is the average over all ranks here, so that all of them stop together.
+
+    Args:
+        network: the network in training.
+        max_norm: length that a gradient is cut to.
+        checkpoint: where the run can be resumed from, for the message.
+    """
+
+    def __init__(self, network: nn.Module, *, max_norm: float = 1.0, checkpoint: str = "") -> None:
+        self.network = network
+        self.max_norm = max_norm
+        self.checkpoint = checkpoint
+
+    def attach(self, engine: Engine) -> None:
+        """Register with the trainer."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip, or refuse the step.
+
+        Raises:
+            InputError: if the loss or the gradient is not finite.
+        """
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.max_norm)
+        if not math.isfinite(float(norm)):
+            raise InputError(
+                f"step {engine.state.iteration} was not taken: its loss is "
+                f"{float(loss_of(engine)):.3g} and its gradient {float(norm):.3g}; the last good "
+                f"state is kept in {self.checkpoint}, resume with a smaller --learning_rate"
+            )
+
+
 class TrainingBudget:
     """Warm-up and cosine decay of the learning rate over a budget of steps or of minutes.
 
     Progress is the larger of the used shares of steps and minutes, counted over all sessions of a
-    resumed run; at 1 the training ends. A non-finite loss ends it at once.
+    resumed run; at 1 the training ends. Minutes are rank 0's, for the learning rate must be the
+    same on every rank. Reading the data is not counted.
 
     Args:
-        optimizer: its learning rate at attachment is the peak.
+        optimizer: its learning rate at construction is the peak.
         max_iterations: steps at most.
         max_minutes: minutes at most; None is no limit.
         warmup_iterations: steps of linear warm-up.
+
+    Raises:
+        InputError: if there is no budget.
     """
 
     def __init__(
@@ -103,6 +166,10 @@ class TrainingBudget:
         max_minutes: float | None = None,
         warmup_iterations: int = 200,
     ) -> None:
+        if max_iterations < 1:
+            raise InputError(f"max_iterations is {max_iterations}; give 1 or more")
+        if max_minutes is not None and not max_minutes > 0:
+            raise InputError(f"max_minutes is {max_minutes}; give more than 0, or null for no limit")
         self.optimizer = optimizer
         self.peak = [group["lr"] for group in optimizer.param_groups]
         self.max_iterations = max_iterations
@@ -115,6 +182,7 @@ class TrainingBudget:
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._end_if_used_up)
         engine.add_event_handler(Events.ITERATION_STARTED, self._set_learning_rate)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._count)
 
@@ -125,117 +193,41 @@ class TrainingBudget:
         minutes = 0.0 if self.max_minutes is None else self.seconds / 60 / self.max_minutes
         return min(1.0, max(steps, minutes))
 
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the first group of parameters."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
         return {"iterations": self.iterations, "seconds": self.seconds, "peak": self.peak}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continue counting where another session stopped."""
+        """Continue counting where another session stopped.
+
+        The peak is not taken over: a run may be resumed with another learning rate.
+        """
         self.iterations = int(state_dict["iterations"])
         self.seconds = float(state_dict["seconds"])
-        self.peak = list(state_dict["peak"])
 
-    def _start(self, engine: Engine) -> None:
+    def _start(self, engine: Engine) -> None:  # noqa: ARG002
         self._last = time.monotonic()
+
+    def _end_if_used_up(self, engine: Engine) -> None:
+        # Only now has a checkpoint been loaded, if there was one.
         if self.progress >= 1:
             engine.terminate()
 
     def _set_learning_rate(self, engine: Engine) -> None:  # noqa: ARG002
-        warmup = min(1.0, (self.iterations + 1) / self.warmup_iterations)
+        warmup = min(1.0, (self.iterations + 1) / max(1, self.warmup_iterations))
         factor = warmup * 0.5 * (1 + math.cos(math.pi * self.progress))
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
             group["lr"] = peak * factor
 
     def _count(self, engine: Engine) -> None:
         now = time.monotonic()
-        self.seconds += now - self._last
+        self.seconds = ranks.from_rank_zero(self.seconds + now - self._last, engine.state.device)
         self._last = now
         self.iterations += 1
         if self.progress >= 1:
             engine.terminate()
-
-
-class TrainingCheckpoint:
-    """Saves and resumes a run, and exports the averaged network.
-
-    Args:
-        path: the checkpoint, replaced as a whole; a run that finds it resumes from it.
-        objects: what to save by name; each has ``state_dict`` and ``load_state_dict``.
-        averaged: its network is exported as the prior.
-        export_path: the averaged network as a float16 prior, written with every checkpoint.
-        every_minutes: time between checkpoints.
-    """
-
-    def __init__(
-        self,
-        path: str | Path,
-        objects: Mapping[str, Stateful],
-        *,
-        averaged: AveragedModel,
-        export_path: str | Path,
-        every_minutes: float = 5.0,
-    ) -> None:
-        self.path = Path(path)
-        self.objects = dict(objects)
-        self.averaged = averaged
-        self.export_path = Path(export_path)
-        self.every_seconds = 60 * every_minutes
-        self._saved = time.monotonic()
-
-    def attach(self, engine: Engine) -> None:
-        """Register with the trainer."""
-        engine.add_event_handler(Events.STARTED, self._resume)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._step)
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _resume(self, engine: Engine) -> None:  # noqa: ARG002
-        if not self.path.is_file():
-            return
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        try:
-            for name, target in self.objects.items():
-                target.load_state_dict(saved[name])
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: made with other settings or another network "
-                f"({str(error).splitlines()[0]}); choose another output folder or remove it"
-            ) from error
-        _log.info("resumed from %s", self.path)
-
-    def _step(self, engine: Engine) -> None:
-        loss = float(from_engine("loss", first=True)(engine.state.output))
-        if not math.isfinite(loss):
-            raise InputError(
-                f"the loss became {loss}; the last good state is kept in {self.path}: "
-                "resume with a smaller learning rate"
-            )
-        if time.monotonic() - self._saved >= self.every_seconds:
-            self._save(engine)
-
-    def _save(self, engine: Engine) -> None:  # noqa: ARG002
-        state = {name: source.state_dict() for name, source in self.objects.items()}
-        save_atomically(state, self.path)
-        save_prior(self.averaged.module, self.export_path, dtype=torch.float16)
-        self._saved = time.monotonic()
-
-
-def save_atomically(content: Any, path: Path) -> None:
-    """`torch.save` to a temporary name beside `path`, then rename.
-
-    Args:
-        content: what to save.
-        path: final name; its folder is made if need be.
-
-    Raises:
-        InputError: if the folder cannot be written or the disk is full.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error}); free space or name another"
-        ) from error

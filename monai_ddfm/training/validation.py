@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events
-from monai.handlers import from_engine
 from monai.networks.schedulers import Scheduler
 from torch import Tensor, nn
 
 from monai_ddfm.training.datasets import SliceDataset
 from monai_ddfm.training.denoising import velocity_to_x0
+from monai_ddfm.training.handlers import TrainingBudget, loss_of
+from monai_ddfm.training.logs import TrainingLog
 
-__all__ = ["HeldOutDenoising", "denoising_psnr"]
-
-_log = logging.getLogger(__name__)
+__all__ = ["HeldOutDenoising", "denoising_psnr", "evenly_spread"]
 
 
 @torch.no_grad()
@@ -49,21 +45,38 @@ def denoising_psnr(
         times = torch.full((clean.shape[0],), timestep, device=clean.device)
         noisy = scheduler.add_noise(clean, noise, times)
         alpha_bar = scheduler.alphas_cumprod[timestep].to(clean)
-        x0 = velocity_to_x0(noisy, network(noisy, times), alpha_bar).clamp(-1, 1)
+        parts = zip(noisy.split(4), times.split(4), strict=True)
+        velocity = torch.cat([network(part, time) for part, time in parts])
+        x0 = velocity_to_x0(noisy, velocity, alpha_bar).clamp(-1, 1)
         result[timestep] = float(10 * torch.log10(4 / (x0 - clean).square().mean()))
     return result
 
 
+def evenly_spread(dataset: SliceDataset, count: int) -> Tensor:
+    """Take slices from all over a dataset.
+
+    Args:
+        dataset: the slices.
+        count: how many, at most.
+
+    Returns:
+        Images [n, 1, H, W] in [-1, 1], n <= count.
+    """
+    chosen = torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().long().tolist()
+    return torch.stack([dataset[index]["image"] for index in chosen]).float() / 127.5 - 1
+
+
 class HeldOutDenoising:
-    """Appends the loss and the held-out PSNR to a CSV file every so many steps.
+    """Logs the mean loss, the learning rate and the held-out PSNR every so many steps.
 
     Args:
         network: the network to judge, the averaged one as a rule.
         dataset: held-out slices; `count` of them, evenly spread, are used.
         scheduler: MONAI scheduler of the forward process.
-        csv_path: table to append to.
+        log: where rows go.
+        budget: for minutes and learning rate.
         timesteps: noise levels.
-        every: steps between rows.
+        every: steps between rows; a last row is written at the end.
         count: number of slices.
     """
 
@@ -73,47 +86,43 @@ class HeldOutDenoising:
         dataset: SliceDataset,
         scheduler: Scheduler,
         *,
-        csv_path: str | Path,
+        log: TrainingLog,
+        budget: TrainingBudget,
         timesteps: Sequence[int] = (20, 60, 150, 300, 500, 750),
         every: int = 500,
         count: int = 12,
     ) -> None:
         self.network = network
         self.scheduler = scheduler
-        self.csv_path = Path(csv_path)
+        self.log = log
+        self.budget = budget
         self.timesteps = tuple(timesteps)
         self.every = every
-        chosen = range(0, len(dataset), max(1, len(dataset) // count))
-        images = torch.stack([dataset[index]["image"] for index in chosen])[:count]
-        self.clean = images.float() / 127.5 - 1
-        self._loss = 0.0
-        self._steps = 0
+        self.clean = evenly_spread(dataset, count)
+        self._losses: list[Tensor] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with the trainer."""
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.every), self)
+        engine.add_event_handler(Events.COMPLETED, self)
+
+    def _collect(self, engine: Engine) -> None:
+        self._losses.append(loss_of(engine))
 
     def __call__(self, engine: Engine) -> None:
-        """Average the loss, and write a row when it is time."""
-        self._loss += float(from_engine("loss", first=True)(engine.state.output))
-        self._steps += 1
-        if self._steps < self.every:
+        """Write a row, unless no step was taken since the last."""
+        if not self._losses:
             return
         device = next(self.network.parameters()).device
         psnr = denoising_psnr(
             self.network, self.clean.to(device), self.scheduler, timesteps=self.timesteps
         )
-        row = {
-            "iteration": engine.state.iteration,
-            "loss": round(self._loss / self._steps, 5),
+        values = {
+            "loss": round(float(torch.stack(self._losses).mean()), 5),
             **{f"psnr_t{timestep}": round(value, 2) for timestep, value in psnr.items()},
+            "minutes": round(self.budget.seconds / 60, 2),
+            "learning_rate": float(f"{self.budget.learning_rate:.3e}"),
         }
-        self._loss, self._steps = 0.0, 0
-        _log.info("%s", row)
-        new = not self.csv_path.is_file()
-        self.csv_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.csv_path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        self._losses = []
+        self.log.write(engine.state.iteration, values)

@@ -53,6 +53,8 @@ _BINS = 32
 _STEPS = 100
 _COARSE_SHARE = 0.5  # of the voxels of the coarse working grid
 _SHARE = 0.3  # of the voxels of the fine working grid
+# Blur and first step in voxels: a head has shells, and stretching one onto the next is a trap.
+_AFFINE_STAGES = ((3.0, 1.0), (1.0, 0.25))
 _DEFORMABLE_SAMPLES = 8000
 _DEFORMABLE_STEPS = 40
 _NEAR = 2.0  # working voxels within which two results count as the same
@@ -128,7 +130,9 @@ def align(
         chosen, agreement = _choose(fixed, moving, candidates, score)
     transform = chosen.transform
     if model != "rigid":
-        transform = _kept(score, transform, _climb(fixed, moving, transform, affine=True))
+        for blur, step in _AFFINE_STAGES:
+            stretched = _climb(fixed, moving, transform, affine=True, blur=blur, step=step)
+            transform = _kept(score, transform, stretched)
     if model == "deformable":
         bent = _refine_deformable(fixed, moving, transform, control_spacing)
         transform = _kept(score, transform, bent)
@@ -231,9 +235,19 @@ def distance(fixed: Sighting, one: Any, other: Any) -> float:
 
 
 def _climb(
-    fixed: Sighting, moving: Sighting, first: Any, *, coarse: bool = False, affine: bool = False
+    fixed: Sighting,
+    moving: Sighting,
+    first: Any,
+    *,
+    coarse: bool = False,
+    affine: bool = False,
+    blur: float = 0.0,
+    step: float = 1.0,
 ) -> Any:
-    """Climb from the linear transform `first`, to an affine transform about the origin."""
+    """Climb from the linear transform `first`, to an affine transform about the origin.
+
+    `blur` is the width of a smoothing and `step` the first step, both in voxels of the grid.
+    """
     # A versor is composed, not added to, at each step: no gimbal lock, however large the turn.
     transform = sitk.AffineTransform(3) if affine else sitk.VersorRigid3DTransform()
     center = fixed.center
@@ -242,7 +256,9 @@ def _climb(
     transform.SetTranslation((np.array(first.TransformPoint(center.tolist())) - center).tolist())
     unit = fixed.spacing * (2 if coarse else 1)
     method = _method(fixed, coarse=coarse)
-    method.SetOptimizerAsRegularStepGradientDescent(unit, 0.02 * unit, _STEPS, 0.85, 1e-6)
+    method.SetOptimizerAsRegularStepGradientDescent(step * unit, 0.02 * unit, _STEPS, 0.85, 1e-6)
+    method.SetShrinkFactorsPerLevel([1])
+    method.SetSmoothingSigmasPerLevel([blur * unit])
     # Scaled so, a step moves the head's rim as far by turning (or stretching) as by shifting.
     turning = len(transform.GetParameters()) - 3
     method.SetOptimizerScales([fixed.radius**2] * turning + [1.0] * 3)

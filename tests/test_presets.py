@@ -1,0 +1,104 @@
+"""Presets: what each promises, and how it becomes a solver for a prior."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.inferers import PRESETS, Preset, preset_named
+from monai_ddfm.inferers.presets import SolverName, build_solver
+from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
+from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, DPMSolverPP2M, Solver
+
+
+def built(preset: Preset, **options: Any) -> Solver:
+    settings: dict[str, Any] = {
+        "num_timesteps": 1000,
+        "betas": "linear",
+        "prediction_type": "epsilon",
+        "learns_variance": False,
+    }
+    return build_solver(preset, **(settings | options))
+
+
+def test_the_promised_presets_are_there() -> None:
+    assert set(PRESETS) >= {"reference", "paper", "default"}
+    for name, preset in PRESETS.items():
+        assert preset_named(name) is preset
+
+
+def test_reference_is_the_published_loop() -> None:
+    preset = preset_named("reference")
+    solver = built(preset)
+    assert isinstance(solver, DDIMSolver)
+    assert solver.eta == 0
+    assert len(solver.schedule) == 100
+    expected = EMRectifier(variant="reference", lamb=0.5, rho=0.001, tv=True, luminance="limited")
+    assert preset.rectifier == expected
+
+
+def test_paper_is_ancestral_and_prints_its_sum() -> None:
+    preset = preset_named("paper")
+    assert isinstance(preset.rectifier, EMRectifier)
+    assert preset.rectifier.variant == "paper"
+    solver = built(preset)
+    assert isinstance(solver, DDPMSolver)
+    assert solver.needs_noise(0)
+    assert solver.variance == "fixed_small"
+    learned = built(preset, learns_variance=True)
+    assert isinstance(learned, DDPMSolver)
+    assert learned.variance == "learned_range"
+
+
+def test_default_is_deterministic_and_stays_between_the_sources() -> None:
+    preset = preset_named("default")
+    solver = built(preset)
+    assert not any(solver.needs_noise(index) for index in range(len(solver.schedule)))
+    generator = torch.Generator().manual_seed(0)
+    sources = torch.rand(1, 2, 24, 24, generator=generator) * 2 - 1
+    x0 = torch.randn(1, 1, 24, 24, generator=generator) * 3
+    rectifier = preset.rectifier
+    fused = rectifier.step(x0, sources, rectifier.initial_state(sources)).luminance
+    assert bool((fused <= sources.amax(1, keepdim=True) + 1e-5).all())
+    assert bool((fused >= sources.amin(1, keepdim=True) - 1e-5).all())
+
+
+@pytest.mark.parametrize("name", get_args(SolverName))
+def test_every_solver_takes_every_prediction(name: SolverName) -> None:
+    preset = Preset(steps=7, solver=name, rectifier=IdentityRectifier())
+    for prediction in ("epsilon", "v_prediction", "sample"):
+        solver = built(preset, prediction_type=prediction, betas="cosine", num_timesteps=200)
+        assert solver.prediction_type == prediction
+        assert len(solver.schedule) == 7
+        assert max(solver.schedule.timesteps) < 200
+
+
+def test_eta_reaches_the_solver() -> None:
+    noisy = built(Preset(steps=5, solver="ddim", rectifier=IdentityRectifier(), eta=1.0))
+    assert noisy.needs_noise(0)
+    assert not noisy.needs_noise(4)
+
+
+@pytest.mark.parametrize("steps", ["-3", -3, 0, "0", 2000, "abc", "", "10,-5", "ddim", "ddim333"])
+def test_steps_that_cannot_be_placed_are_refused(steps: int | str) -> None:
+    with pytest.raises(InputError, match=r"steps|visit"):
+        built(Preset(steps=steps, solver="ddim", rectifier=IdentityRectifier()))
+
+
+def test_unknown_names_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"'nonsense'.*reference.*paper.*default"):
+        preset_named("nonsense")
+    wrong = Preset(steps=5, solver="euler", rectifier=IdentityRectifier())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"'euler'.*ddim"):
+        built(wrong)
+
+
+def test_presets_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        PRESETS["mine"] = PRESETS["default"]  # type: ignore[index]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["default"].steps = 3  # type: ignore[misc]
