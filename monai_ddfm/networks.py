@@ -144,13 +144,16 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
         """Both sides of an input must be multiples of this; pad to it."""
         return int(self.patch_size * 2 ** (len(self.block_out_channels) - 1))
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, timesteps: Tensor | float, context: Tensor | None = None
+    ) -> Tensor:
         """Predict the noise in `x`.
 
         Args:
             x: noisy images [B, C, H, W] of unit signal range [-1, 1]; H and W multiples of
                 `size_divisor`.
-            timesteps: [B], on the scale of the training schedule (0 .. 999), also fractional.
+            timesteps: [B], or one number for all, on the scale of the training schedule (0 .. 999),
+                also fractional.
             context: must be None; kept for MONAI's inferers, which pass it.
 
         Returns:
@@ -163,6 +166,8 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
             raise ValueError(
                 f"image sides {tuple(x.shape[2:])} must be multiples of {self.size_divisor}"
             )
+        if not isinstance(timesteps, Tensor):
+            timesteps = x.new_full((len(x),), timesteps)
         if self.patch_size == 1:
             output: Tensor = super().forward(x, timesteps, context)
             return output

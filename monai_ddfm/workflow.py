@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow, update_kwargs
 
 from monai_ddfm.checkpoints import prior_info
 from monai_ddfm.errors import InputError, find_input_error
@@ -203,6 +203,7 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         arguments = sys.argv[1:]
         sys.excepthook = _one_sentence
     given = _parse_options(arguments)
+    given = update_kwargs(given.pop("args_file", None), **given)
     own = {name: value for name, value in given.items() if name not in _MONAI_OPTIONS}
     files = given.get("config_file")
     _check_options(own, config=ConfigParser.load_config_files(files) if files else None)

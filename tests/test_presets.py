@@ -12,7 +12,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, Preset, preset_named
 from monai_ddfm.inferers.presets import SolverName, build_solver
 from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
-from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, DPMSolverPP2M, Solver
+from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, Solver
 
 
 def built(preset: Preset, **options: Any) -> Solver:

@@ -37,7 +37,7 @@ def test_a_report_is_a_copy() -> None:
 def test_other_metadata_is_left_alone() -> None:
     tensor = volume()
     tensor.meta["filename_or_obj"] = "a.nii"
-    tensor.meta[7] = "a key that is no text"  # type: ignore[index]
+    tensor.meta[7] = "a key that is no text"
     add_report(tensor, "step", {})
     assert reports_of(tensor) == {"step": {}}
     assert tensor.meta["filename_or_obj"] == "a.nii"

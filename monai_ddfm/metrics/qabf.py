@@ -50,7 +50,7 @@ def edge_preservation(
             module.
 
     Returns:
-        [N] in [0, 0.9873]; NaN where neither source has an edge.
+        [N] in [0, 0.976); NaN where neither source has an edge.
     """
     strength_f, angle_f = _edges(fused)
     weighted, weights = [], []

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from monai_ddfm.errors import InputError
+
 __all__ = ["SliceAugmenter", "gaussian_blur", "head_and_bone", "random_render", "random_view"]
 
 _CURVE_KNOTS = 7
@@ -38,6 +40,9 @@ class SliceAugmenter:
         pixels_per_batch: at large sizes only so many pictures are kept that their pixels do not
             exceed this, so that every batch costs about the same.
         pixel_mm: range of the pixel size of a picture.
+
+    Raises:
+        InputError: if a size is odd or not positive, or there is none.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class SliceAugmenter:
         pixels_per_batch: int = 16 * 128 * 128,
         pixel_mm: tuple[float, float] = (0.8, 2.5),
     ) -> None:
+        if not sizes or any(size < 2 or size % 2 for size in sizes):
+            raise InputError(f"picture sizes {list(sizes)} are unusable; give even numbers")
         self.sizes = tuple(sizes)
         self.pixels_per_batch = pixels_per_batch
         self.pixel_mm = pixel_mm

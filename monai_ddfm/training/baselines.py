@@ -52,7 +52,7 @@ def baselines() -> Mapping[str, Baseline]:
     """
     return {
         "identity": Baseline(lambda images, _sigma, _strength: images, (0.0,), "none"),
-        "gaussian": Baseline(_gaussian, tuple(np.arange(0.3, 3.01, 0.1).round(1)), "pixels"),
+        "gaussian": Baseline(_gaussian, tuple(width / 10 for width in range(3, 31)), "pixels"),
         "non_local_means": Baseline(_non_local_means, (0.4, 0.55, 0.7, 0.85, 1.0), "h / sigma"),
     }
 
@@ -78,9 +78,7 @@ def tuned(
     return float(baseline.strengths[int(np.argmax(scores))])
 
 
-def psnr_inside(
-    estimates: Images, clean: Images, masks: NDArray[np.bool_]
-) -> NDArray[np.float64]:
+def psnr_inside(estimates: Images, clean: Images, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Peak signal-to-noise ratio inside each head.
 
     Args:

@@ -38,6 +38,7 @@ __all__ = [
     "AugmentedVelocityBatch",
     "DenoisingInferer",
     "denoise",
+    "noise_loss",
     "timestep_of_noise",
     "velocity_to_x0",
 ]
@@ -151,16 +152,54 @@ def denoise(
     Returns:
         Estimates of the clean images, clipped to [-1, 1], same shape.
     """
-    power = noisy.new_tensor(1 / (1 + sigma**2))
-    time = noisy.new_tensor([timestep_of_noise(sigma, alphas_cumprod)])
-    estimates = []
-    for x_t in (power.sqrt() * noisy).split(batch_size):
-        output = network(x_t, time)[:, : x_t.shape[1]].float()
-        if network.prediction_type == "v_prediction":
-            x0 = velocity_to_x0(x_t, output, power)
-        elif network.prediction_type == "epsilon":
-            x0 = (x_t - (1 - power).sqrt() * output) / power.sqrt()
-        else:
-            x0 = output
-        estimates.append(x0.clamp(-1, 1))
+    power = 1 / (1 + sigma**2)
+    timestep = timestep_of_noise(sigma, alphas_cumprod)
+    estimates = [
+        _predict_x0(network, x_t, timestep=timestep, alpha_bar=power).clamp(-1, 1)
+        for x_t in torch.split(math.sqrt(power) * noisy, batch_size)
+    ]
     return torch.cat(estimates)
+
+
+@torch.no_grad()
+def noise_loss(
+    network: ADMUNet,
+    clean: Tensor,
+    noise: Tensor,
+    *,
+    timestep: int,
+    alpha_bar: float,
+    batch_size: int = 8,
+) -> float:
+    """Mean squared error of the noise that a prior predicts, whatever it predicts by itself.
+
+    Args:
+        network: the prior.
+        clean: images [N, C, H, W] in [-1, 1].
+        noise: standard normal, same shape.
+        timestep: of the prior's training.
+        alpha_bar: cumulative product of alphas there, below 1.
+        batch_size: images at a time.
+
+    Returns:
+        The error; 1 is that of predicting no noise at all.
+    """
+    signal, deviation = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    total = 0.0
+    parts = zip(torch.split(clean, batch_size), torch.split(noise, batch_size), strict=True)
+    for x0, epsilon in parts:
+        x_t = signal * x0 + deviation * epsilon
+        estimate = _predict_x0(network, x_t, timestep=timestep, alpha_bar=alpha_bar)
+        total += float((((x_t - signal * estimate) / deviation - epsilon) ** 2).sum())
+    return total / clean.numel()
+
+
+def _predict_x0(network: ADMUNet, x_t: Tensor, *, timestep: float, alpha_bar: float) -> Tensor:
+    """Clean image by one call of the network, not clipped."""
+    power = x_t.new_tensor(alpha_bar)
+    output: Tensor = network(x_t, x_t.new_tensor([timestep]))[:, : x_t.shape[1]].float()
+    if network.prediction_type == "v_prediction":
+        return velocity_to_x0(x_t, output, power)
+    if network.prediction_type == "epsilon":
+        return (x_t - (1 - power).sqrt() * output) / power.sqrt()
+    return output

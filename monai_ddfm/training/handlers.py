@@ -169,7 +169,9 @@ class TrainingBudget:
         if max_iterations < 1:
             raise InputError(f"max_iterations is {max_iterations}; give 1 or more")
         if max_minutes is not None and not max_minutes > 0:
-            raise InputError(f"max_minutes is {max_minutes}; give more than 0, or null for no limit")
+            raise InputError(
+                f"max_minutes is {max_minutes}; give more than 0, or null for no limit"
+            )
         self.optimizer = optimizer
         self.peak = [group["lr"] for group in optimizer.param_groups]
         self.max_iterations = max_iterations

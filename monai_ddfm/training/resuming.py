@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from ignite.engine import Engine, Events
@@ -30,9 +30,13 @@ _ARCHITECTURE = "architecture"
 class Stateful(Protocol):
     """Whatever has MONAI's and PyTorch's way of giving and taking its state."""
 
-    def state_dict(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]:
+        """Give what `load_state_dict` takes."""
+        ...
 
-    def load_state_dict(self, state_dict: Any) -> Any: ...
+    def load_state_dict(self, state_dict: Any) -> Any:
+        """Take a state over."""
+        ...
 
 
 class TrainingCheckpoint:
@@ -111,7 +115,9 @@ class TrainingCheckpoint:
         """Refuse a checkpoint of another network before anything is loaded."""
         mend = "resume with the network of that run or name another --output_dir"
         if missing := set(self.objects) - set(saved):
-            raise InputError(f"{self.path}: no training checkpoint, it has no {min(missing)}; {mend}")
+            raise InputError(
+                f"{self.path}: no training checkpoint, it has no {min(missing)}; {mend}"
+            )
         expected = {key: tuple(value.shape) for key, value in self.network.state_dict().items()}
         try:
             check_keys(expected, saved["network"], name=str(self.path))
@@ -142,7 +148,7 @@ class TrainingCheckpoint:
             self.export_path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.export_path}: its folder cannot be made ({error})") from error
-        save_prior(self.averaged.module, self.export_path, dtype=torch.float16)
+        save_prior(cast(ADMUNet, self.averaged.module), self.export_path, dtype=torch.float16)
         self._save()
         self._saved = time.monotonic()
 

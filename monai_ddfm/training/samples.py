@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,7 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.schedulers import DPMSolverPP2M, NoiseSchedule, SolverState, space_timesteps
+from monai_ddfm.schedulers import (
+    DPMSolverPP2M,
+    NoiseSchedule,
+    PredictionType,
+    SolverState,
+    space_timesteps,
+)
 from monai_ddfm.training.files import replace_file
 from monai_ddfm.training.logs import TrainingLog
 
@@ -48,7 +55,7 @@ def draw_samples(
         InputError: if so many steps cannot be placed on the schedule.
     """
     schedule = NoiseSchedule(tuple(betas), space_timesteps(len(betas), steps)[::-1])
-    solver = DPMSolverPP2M(schedule, network.prediction_type)
+    solver = DPMSolverPP2M(schedule, cast(PredictionType, network.prediction_type))
     device = next(network.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     shape = (count, network.image_channels, size, size)
@@ -56,7 +63,7 @@ def draw_samples(
     state: SolverState | None = None
     for index in range(len(schedule)):
         timestep = torch.full((1,), solver.timestep(index), device=device)
-        output = torch.cat([network(part, timestep) for part in samples.split(8)])
+        output = torch.cat([network(part, timestep) for part in torch.split(samples, 8)])
         x0 = solver.predict_x0(output, index, samples)
         samples, state = solver.step(x0, index, samples, state)
     return samples.clamp(-1, 1)

@@ -65,7 +65,9 @@ def read_slices(
             wanted = slices_per_volume
         kept = [found for found in candidates if (found[0] > 0.1).mean() > _MIN_TISSUE]
         if wanted is not None and len(kept) > wanted:
-            kept = [kept[index] for index in np.linspace(0, len(kept) - 1, wanted).round().astype(int)]
+            kept = [
+                kept[index] for index in np.linspace(0, len(kept) - 1, wanted).round().astype(int)
+            ]
         yield from kept
 
 
@@ -101,9 +103,7 @@ def image_files(folder: Path, *, part: Part | None = None) -> list[Path]:
         )
     held_out = set(subjects[min(_HELD_OUT, len(subjects)) - 1 :: _HELD_OUT])
     return [
-        path
-        for path in files
-        if (path.relative_to(folder).parts[0] in held_out) == (part == "val")
+        path for path in files if (path.relative_to(folder).parts[0] in held_out) == (part == "val")
     ]
 
 

@@ -45,7 +45,7 @@ def denoising_psnr(
         times = torch.full((clean.shape[0],), timestep, device=clean.device)
         noisy = scheduler.add_noise(clean, noise, times)
         alpha_bar = scheduler.alphas_cumprod[timestep].to(clean)
-        parts = zip(noisy.split(4), times.split(4), strict=True)
+        parts = zip(torch.split(noisy, 4), torch.split(times, 4), strict=True)
         velocity = torch.cat([network(part, time) for part, time in parts])
         x0 = velocity_to_x0(noisy, velocity, alpha_bar).clamp(-1, 1)
         result[timestep] = float(10 * torch.log10(4 / (x0 - clean).square().mean()))

@@ -1,0 +1,66 @@
+"""Networks and subjects that several tests share."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.demo import DemoSubject, make_demo
+from monai_ddfm.networks import ADMUNet
+from monai_ddfm.workflow import bundle_root
+
+SMALL: dict[str, Any] = {
+    "in_channels": 1,
+    "out_channels": 1,
+    "channels": (8, 16),
+    "attention_levels": (False, True),
+    "num_res_blocks": 1,
+    "num_head_channels": 8,
+    "norm_num_groups": 4,
+}
+
+
+class RecordingNet(ADMUNet):
+    """A small prior that notes what it is given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(SMALL | options))
+        self.seen: list[tuple[Tensor, Tensor]] = []
+        randomize(self)
+
+    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | None = None) -> Tensor:
+        self.seen.append((x.clone(), timesteps.clone()))
+        return super().forward(x, timesteps, context)
+
+
+def randomize(network: ADMUNet, *, seed: int = 0) -> ADMUNet:
+    """Give every weight a value, also those that start at zero, so that the output depends on x."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        spread = 0.3 / max(1.0, parameter[0].numel() ** 0.5)
+        torch.nn.init.normal_(parameter, std=spread, generator=generator)
+    return network.eval()
+
+
+def bundle_network() -> ADMUNet:
+    """The network of the bundle's prior, with random weights."""
+    config = json.loads((bundle_root() / "configs" / "inference.json").read_text())
+    options = {k: v for k, v in config["network_def"].items() if k != "_target_"}
+    return randomize(ADMUNet(**options))
+
+
+def demo_subject(base: Path, modality: str = "PET", *, dicom: bool = False) -> DemoSubject:
+    """A coarse demo subject below `base`; made once for each modality."""
+    folder = base / "demo-subject"
+    marker = folder / f"{modality}-{dicom}"
+    if not marker.exists():
+        _SUBJECTS[marker] = make_demo(folder, modality=modality, scale=4, dicom=dicom)
+        marker.touch()
+    return _SUBJECTS[marker]
+
+
+_SUBJECTS: dict[Path, DemoSubject] = {}
