@@ -30,8 +30,23 @@ app = typer.Typer(
 prior_app = typer.Typer(help="Convert and describe priors.", no_args_is_help=True)
 app.add_typer(prior_app, name="prior")
 
+
+def _path(text: str) -> Path:
+    """Read a path; an empty one would silently be the present folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty, give a path")
+    return Path(text)
+
+
 OutputDir = Annotated[
-    Path, typer.Option("--output-dir", "-o", help="Folder for the results; made if need be.")
+    Path,
+    typer.Option(
+        "--output-dir",
+        "-o",
+        parser=_path,
+        metavar="PATH",
+        help="Folder for the results; made if need be.",
+    ),
 ]
 Preset = Annotated[
     str | None, typer.Option(help="default, reference (as published) or paper (as printed).")
@@ -64,8 +79,18 @@ def _root(
 
 @app.command()
 def fuse(
-    fixed: Annotated[Path, typer.Option(help="The MRI: NIfTI, NRRD, MHA or a DICOM folder.")],
-    moving: Annotated[Path, typer.Option(help="The CT, PET or SPECT of the same patient.")],
+    fixed: Annotated[
+        Path,
+        typer.Option(
+            parser=_path, metavar="PATH", help="The MRI: NIfTI, NRRD, MHA or a DICOM folder."
+        ),
+    ],
+    moving: Annotated[
+        Path,
+        typer.Option(
+            parser=_path, metavar="PATH", help="The CT, PET or SPECT of the same patient."
+        ),
+    ],
     modality: Annotated[str, typer.Option(help="What --moving is: CT, PET or SPECT.")],
     output_dir: OutputDir,
     preset: Preset = None,
@@ -82,7 +107,8 @@ def fuse(
         typer.Option(help="Grey scale of --moving: a CT window (brain, bone, 40/80) or 0..10."),
     ] = None,
     prior: Annotated[
-        Path | None, typer.Option(help="Another prior, with its .json beside it.")
+        Path | None,
+        typer.Option(parser=_path, metavar="PATH", help="Another prior, with its .json beside it."),
     ] = None,
     allow_patient_mismatch: Annotated[
         bool, typer.Option("--allow-patient-mismatch", help="Fuse although patient IDs differ.")

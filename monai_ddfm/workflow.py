@@ -42,7 +42,6 @@ __all__ = [
 _BUNDLE = Path("bundles") / "ddfm_medical_fusion"
 _EVALUATED = ("$", "@", "%")
 _MONAI_OPTIONS = {
-    "args_file",
     "config_file",
     "final_id",
     "init_id",
@@ -116,9 +115,11 @@ def fuse(
         >>> result.files["fused.nii.gz"]  # doctest: +SKIP
         PosixPath('out/fused.nii.gz')
     """
+    files = {"fixed": _path("fixed", fixed), "moving": _path("moving", moving)}
+    if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
+        raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
     options = {
-        "fixed": _path("fixed", fixed),
-        "moving": _path("moving", moving),
+        **files,
         "modality": str(modality),
         "output_dir": _path("output_dir", output_dir),
         **({} if prior is None else prior_overrides(prior)),
@@ -276,10 +277,9 @@ def _texts_in(value: Any) -> Iterator[str]:
     """Yield the texts and paths of a value, at any depth."""
     if isinstance(value, str | Path):
         yield str(value)
-    elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for part in pair for text in _texts_in(part))
-    elif isinstance(value, list | tuple | set):
-        yield from (text for part in value for text in _texts_in(part))
+    elif isinstance(value, Mapping | list | tuple | set):
+        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
+        yield from (text for part in parts for text in _texts_in(part))
 
 
 def _makes_object(value: Any) -> bool:

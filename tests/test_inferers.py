@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fusion_cases import RecordingNet, bundle_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
+from run_cases import RecordingNet, bundle_network
 from torch import Tensor
 
 from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict

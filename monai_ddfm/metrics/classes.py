@@ -104,7 +104,9 @@ class FusionMetric(_PerImageMetric):
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Return one value per image, [B, 1] in float32."""
         if y is None:
-            raise InputError(f"{self.name} needs the sources as y, [B, 2, H, W] or [B, 2, H, W, D].")
+            raise InputError(
+                f"{self.name} needs the sources as y, [B, 2, H, W] or [B, 2, H, W, D]."
+            )
         if kwargs:
             raise TypeError(f"{self.name} takes no argument {next(iter(kwargs))!r}.")
         planes = Planes.of(
@@ -207,9 +209,22 @@ class FMIMetric(FusionMetric):
 
 
 class FusionSSIMMetric(FusionMetric):
-    """SSIM, structural similarity to the sources."""
+    """SSIM, structural similarity to the sources.
+
+    Args:
+        modern: SSIM-255 instead of SSIM: the 7 x 7 window with the range of 255 in either
+            convention.
+        **options: as for `FusionMetric`.
+    """
 
     name = "SSIM"
+
+    def __init__(self, *, modern: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.modern = modern
+
+    def _of_planes(self, planes: Planes, convention: Convention) -> Tensor:
+        return METRICS["SSIM-255" if self.modern else "SSIM"](planes, convention)
 
 
 class FusionMSSSIMMetric(FusionMetric):
@@ -248,7 +263,5 @@ class HueErrorMetric(_PerImageMetric):
             raise InputError("the hue error needs the color source as y, [B, 3, ...].")
         if kwargs:
             raise TypeError(f"the hue error takes no argument {next(iter(kwargs))!r}.")
-        error = hue_error(
-            y_pred, y, min_value=self.min_value, min_saturation=self.min_saturation
-        )
+        error = hue_error(y_pred, y, min_value=self.min_value, min_saturation=self.min_saturation)
         return error.unsqueeze(1).float()

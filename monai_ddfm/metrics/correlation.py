@@ -5,7 +5,8 @@ With Pearson's correlation :math:`r` over all pixels, for the fused image f of a
 .. math::
     \mathrm{CC}   &= (r(f, a) + r(f, b)) / 2 \\
     \mathrm{SCD}  &= r(f - b, a) + r(f - a, b) \\
-    \mathrm{PSNR} &= 10 \log_{10} \frac{\mathrm{peak}^2}{(\mathrm{MSE}(f, a) + \mathrm{MSE}(f, b))/2}
+    \mathrm{PSNR} &= 10 \log_{10}
+        \frac{2\,\mathrm{peak}^2}{\mathrm{MSE}(f, a) + \mathrm{MSE}(f, b)}
 
 The literature's evaluator takes for the peak the largest value of the fused image and not that of
 the scale.

@@ -10,8 +10,8 @@ built from the extreme joint distributions of Fréchet and Hoeffding, so that it
     J &= \phi \, J^{\pm} + (1 - \phi) \, p q^\top, \qquad \phi = c / c^{\pm} \\
     J^{+}_{jk} &= \big| [P_{j-1}, P_j] \cap [Q_{k-1}, Q_k] \big|
 
-:math:`J^{+}`, of correlation :math:`c^{+}`, is the most concordant joint distribution of p and q. For
-:math:`c < 0` the most discordant one takes its place: that is :math:`J^{+}` with the order of p
+:math:`J^{+}`, of correlation :math:`c^{+}`, is the most concordant joint distribution of p and q.
+For :math:`c < 0` the most discordant one takes its place: that is :math:`J^{+}` with the order of p
 reversed. A window then has
 
 .. math::
@@ -46,8 +46,10 @@ Feature = Literal["pixel", "gradient", "dct"]
 
 _SIDE: Final = 3
 _CELLS: Final = _SIDE**2
-# 81 joint probabilities for each of these windows fit into the cache of a processor core.
-_WINDOWS_AT_ONCE: Final = 4096
+# The 81 joint probabilities of so many windows fit into the cache of a processor core; a GPU wants
+# more at once.
+_WINDOWS_AT_ONCE: Final = 2048
+_WINDOWS_AT_ONCE_GPU: Final = 1 << 17
 
 
 def feature_mutual_information(
@@ -68,9 +70,7 @@ def feature_mutual_information(
         InputError: if the feature is unknown or the images are smaller.
     """
     if feature not in get_args(Feature):
-        raise InputError(
-            f"FMI feature {feature!r} is unknown; use {', '.join(get_args(Feature))}."
-        )
+        raise InputError(f"FMI feature {feature!r} is unknown; use {', '.join(get_args(Feature))}.")
     if min(fused.shape[-2:]) < _SIDE:
         raise InputError(f"FMI needs images of at least {_SIDE} x {_SIDE} pixels.")
     windows_f, windows_a, windows_b = (
@@ -112,7 +112,8 @@ def _pair(source: Tensor, fused: Tensor) -> Tensor:
     varied = (source.amax(1) > source.amin(1)) & (fused.amax(1) > fused.amin(1))
     result = same.to(source.dtype)
     chosen = torch.nonzero(varied & ~same)[:, 0]
-    for part in chosen.split(_WINDOWS_AT_ONCE):
+    at_once = _WINDOWS_AT_ONCE if source.device.type == "cpu" else _WINDOWS_AT_ONCE_GPU
+    for part in torch.split(chosen, at_once):
         result[part] = _normalized_information(_shares(source[part]), _shares(fused[part]))
     return result
 

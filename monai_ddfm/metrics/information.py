@@ -101,4 +101,5 @@ def _histogram(bins: Tensor, count: int, *, like: Tensor) -> Tensor:
 
 
 def _entropy(share: Tensor) -> Tensor:
-    return torch.special.entr(share).sum(dim=1)
+    entropy_of_bins: Tensor = torch.special.entr(share)
+    return entropy_of_bins.sum(dim=1)

@@ -89,11 +89,12 @@ class Planes:
             gray_levels(image, data_range=data_range, convention=convention)
             for image in (fused, sources[:, :1], sources[:, 1:])
         ]
-        return cls(*(as_slices(image, axis=axis) for image in levels), batch=fused.shape[0])
+        fused_slices, fixed, moving = (as_slices(image, axis=axis) for image in levels)
+        return cls(fused_slices, fixed, moving, batch=fused.shape[0])
 
     def chunks(self, count: int) -> Iterator[Planes]:
         """Cut into parts of at most `count` slices, which no longer know their batch."""
-        parts = (image.split(count) for image in (self.fused, self.fixed, self.moving))
+        parts = (torch.split(image, count) for image in (self.fused, self.fixed, self.moving))
         for fused, fixed, moving in zip(*parts, strict=True):
             yield Planes(fused, fixed, moving, batch=len(fused))
 

@@ -1,8 +1,8 @@
 r"""How much of the sources' edges is left in the fused image (Qabf).
 
 From Sobel's derivatives :math:`s_x, s_y` (zero outside the image), an edge has the strength
-:math:`g = \sqrt{s_x^2 + s_y^2}` and the orientation :math:`\alpha = \arctan(s_y / s_x)`. From source
-a to the fused image f the relative strength and orientation are
+:math:`g = \sqrt{s_x^2 + s_y^2}` and the orientation :math:`\alpha = \arctan(s_y / s_x)`. From
+source a to the fused image f the relative strength and orientation are
 
 .. math::
     G = \min(g_f / g_a,\ g_a / g_f), \qquad A = 1 - \frac{|\alpha_a - \alpha_f|}{\pi / 2}

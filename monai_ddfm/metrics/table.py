@@ -6,17 +6,21 @@
 | MI | nats, sum over the sources | bits, mean over the sources |
 | NMI, VIF, MS-SSIM | sum over the sources | mean over the sources |
 | SSIM | 7 x 7, range of 2, sum over the sources | 11 x 11 Gaussian, range of 255, mean |
+| SSIM-255 | 7 x 7, range of 255, sum over the sources | the same, mean |
 | CC, FMI | mean over the sources | mean over the sources |
 | SCD | sum, by its definition | sum, by its definition |
 | Qabf | by edge strength over the sources | by edge strength over the sources |
 | PSNR | peak is the result's largest value | peak is 255 |
 
 NMI, FMI and MS-SSIM do not occur in the evaluator itself and follow its rule for the others.
+SSIM-255 is what the evaluator gives since scikit-image 0.20, which refuses to guess the range of
+float images: newer papers print this one, older ones SSIM, and the two must not be compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import torch
@@ -64,9 +68,7 @@ def mutual_information_metric(
 ) -> Tensor:
     """MI in the given unit, or in that of the convention."""
     chosen: InformationUnit = unit or ("nats" if convention == "evaluator" else "bits")
-    return _over_sources(
-        planes, convention, lambda source, fused: mutual_information(source, fused, unit=chosen)
-    )
+    return _over_sources(planes, convention, partial(mutual_information, unit=chosen))
 
 
 def feature_information_metric(
@@ -105,13 +107,13 @@ def _qabf(planes: Planes, convention: Convention) -> Tensor:
 
 
 def _ssim(planes: Planes, convention: Convention) -> Tensor:
-    def pair(source: Tensor, fused: Tensor) -> Tensor:
-        if convention == "evaluator":
-            return structural_similarity(
-                source, fused, data_range=_EVALUATOR_SSIM_RANGE, window="uniform"
-            )
-        return structural_similarity(source, fused)
+    if convention == "mean":
+        return _over_sources(planes, convention, structural_similarity)
+    return _uniform_ssim(planes, convention, data_range=_EVALUATOR_SSIM_RANGE)
 
+
+def _uniform_ssim(planes: Planes, convention: Convention, *, data_range: float = WHITE) -> Tensor:
+    pair = partial(structural_similarity, data_range=data_range, window="uniform")
     return _over_sources(planes, convention, pair)
 
 
@@ -125,7 +127,11 @@ def _psnr(planes: Planes, convention: Convention) -> Tensor:
 
 
 def _of_fused(metric: Callable[[Tensor], Tensor]) -> PlaneMetric:
-    return lambda planes, convention: metric(planes.fused)
+    def of_fused(planes: Planes, convention: Convention) -> Tensor:
+        del convention
+        return metric(planes.fused)
+
+    return of_fused
 
 
 METRICS: Final[Mapping[str, PlaneMetric]] = {
@@ -141,6 +147,7 @@ METRICS: Final[Mapping[str, PlaneMetric]] = {
     "Qabf": _qabf,
     "FMI": feature_information_metric,
     "SSIM": _ssim,
+    "SSIM-255": _uniform_ssim,
     "MS-SSIM": _ms_ssim,
     "PSNR": _psnr,
 }
@@ -178,9 +185,7 @@ def evaluate_fusion(
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise InputError(f"metric {unknown[0]!r} is unknown; use {', '.join(METRICS)}.")
-    planes = Planes.of(
-        fused, sources, convention=convention, data_range=data_range, axis=axis
-    )
+    planes = Planes.of(fused, sources, convention=convention, data_range=data_range, axis=axis)
     return {name: measure(METRICS[name], planes, convention) for name in metrics}
 
 

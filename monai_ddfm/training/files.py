@@ -27,15 +27,16 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(part)
-        part.replace(path)
+        try:
+            write(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
         raise InputError(
             f"{path} cannot be written ({str(error).splitlines()[0]}); free disk space or name "
             "another output folder"
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_atomically(content: Any, path: Path) -> None:

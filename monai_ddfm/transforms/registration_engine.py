@@ -33,7 +33,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -43,7 +42,7 @@ from numpy.typing import NDArray
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.transform_files import as_affine
 
-__all__ = ["Alignment", "Model", "StartFrom", "align", "distance", "head_corners", "settle"]
+__all__ = ["Alignment", "Model", "StartFrom", "align", "distance", "settle"]
 
 Model = Literal["rigid", "affine", "deformable"]
 StartFrom = Literal["auto", "headers", "centers"]
@@ -218,19 +217,10 @@ def _kept(score: JointHistogram, old: Any, new: Any) -> Any:
     return new if score(new) + _FINE_BONUS >= score(old) else old
 
 
-def head_corners(sighting: Sighting) -> NDArray[np.float64]:
-    """Return the eight corners of the box around the head, [8, 3] in LPS mm."""
-    index = np.argwhere(sitk.GetArrayViewFromImage(sighting.head) > 0)[:, ::-1]
-    ends = np.stack([index.min(axis=0) - 0.5, index.max(axis=0) + 0.5])
-    corners = [[ends[b, a] for a, b in enumerate(bits)] for bits in product((0, 1), repeat=3)]
-    place = sighting.head.TransformContinuousIndexToPhysicalPoint
-    return np.array([place(corner) for corner in corners])
-
-
 def distance(fixed: Sighting, one: Any, other: Any) -> float:
     """Return the mean distance in mm between two transforms at the corners of the head."""
-    corners = head_corners(fixed)
-    a, b = (np.array([t.TransformPoint(p.tolist()) for p in corners]) for t in (one, other))
+    corners = fixed.corners.tolist()
+    a, b = (np.array([t.TransformPoint(p) for p in corners]) for t in (one, other))
     return float(np.linalg.norm(a - b, axis=1).mean())
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from monai_ddfm.transforms.registration_engine import Alignment, head_corners, settle
+from monai_ddfm.transforms.registration_engine import Alignment, settle
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
 from monai_ddfm.transforms.transform_files import transform_matrix
@@ -107,9 +107,8 @@ def assess(
     """
     information = JointHistogram(fixed, moving)
     identity = sitk.Transform(3, sitk.sitkIdentity)
-    corners = head_corners(fixed)
-    moved = np.array([transform.TransformPoint(p.tolist()) for p in corners])
-    shifts = np.linalg.norm(moved - corners, axis=1)
+    moved = np.array([transform.TransformPoint(p) for p in fixed.corners.tolist()])
+    shifts = np.linalg.norm(moved - fixed.corners, axis=1)
     center = np.array(transform.TransformPoint(fixed.center.tolist())) - fixed.center
     linear = transform.IsLinear()
     rotation, stretch = _turn_and_stretch(transform) if linear else (None, None)

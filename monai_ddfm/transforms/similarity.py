@@ -45,6 +45,7 @@ class Sighting:
         spacing: mm.
         background: the gray value with which the volume is continued beyond its field of view.
         center: center of the head, LPS mm.
+        corners: the eight corners of the box around the head, [8, 3], LPS mm.
         radius: root mean square distance of the head's voxels from that center, mm.
     """
 
@@ -56,6 +57,7 @@ class Sighting:
     spacing: float
     background: float
     center: NDArray[np.float64]
+    corners: NDArray[np.float64]
     radius: float
 
 
@@ -89,7 +91,9 @@ def sight(image: Any, *, spacing: float) -> Sighting:
     region = _mask_image(ndimage.binary_dilation(head, iterations=_MARGIN), fine)
     coarse = _isotropic(fine, 2 * spacing)
     index = np.argwhere(head)
-    size = np.array(fine.GetSpacing())
+    box = [index.min(axis=0) - 0.5, index.max(axis=0) + 0.5]
+    corners = [[box[end][axis] for axis, end in enumerate(ends)] for ends in np.ndindex(2, 2, 2)]
+    place = fine.TransformContinuousIndexToPhysicalPoint
     return Sighting(
         fine=fine,
         coarse=coarse,
@@ -98,8 +102,9 @@ def sight(image: Any, *, spacing: float) -> Sighting:
         coarse_region=sitk.Resample(region, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0),
         spacing=spacing,
         background=float(low),
-        center=np.array(fine.TransformContinuousIndexToPhysicalPoint(index.mean(axis=0).tolist())),
-        radius=float(np.sqrt((index.var(axis=0) * size**2).sum())),
+        center=np.array(place(index.mean(axis=0).tolist())),
+        corners=np.array([place(corner) for corner in corners]),
+        radius=float(np.sqrt((index.var(axis=0) * np.square(fine.GetSpacing())).sum())),
     )
 
 

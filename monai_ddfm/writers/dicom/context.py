@@ -33,9 +33,10 @@ ROLES = (
 )
 """The series of a run, each in a folder of this name; the first has the lowest number."""
 
-IMPLEMENTATION_UID = UID("2.25.277163430120263402113408943463281037219")
+IMPLEMENTATION_UID = UID("2.25.173425032462017486463145677452241982154")
 SOURCE_IMAGE = code("121322", "DCM", "Source image for image processing operation")
 _EPOCH = datetime(1970, 1, 1)
+_ORIENTED_BY_CODES = ("PT", "NM")
 _UNPAIRED = {"HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK", "WHOLEBODY"}
 
 
@@ -169,7 +170,8 @@ class Context:
         """Copy which part of the body the MRI shows, of which side, and how the patient lay."""
         header = self.fixed.header if self.fixed is not None else None
         copy(dataset, header, "BodyPartExamined", "Laterality", "ImageLaterality")
-        copy(dataset, header, "PatientPosition", empty=True)
+        if text(dataset, "Modality") not in _ORIENTED_BY_CODES:
+            copy(dataset, header, "PatientPosition", empty=True)
         if text(dataset, "BodyPartExamined") not in _UNPAIRED and "ImageLaterality" not in dataset:
             copy(dataset, header, "Laterality", empty=True)
 
@@ -244,9 +246,7 @@ def referenced_series(references: Sequence[ImageReference | None], study: str) -
 
 
 def _scanner(header: Dataset) -> Dataset:
-    scanner = item(
-        PurposeOfReferenceCodeSequence=[code("109101", "DCM", "Acquisition Equipment")]
-    )
+    scanner = item(PurposeOfReferenceCodeSequence=[code("109101", "DCM", "Acquisition Equipment")])
     copy(scanner, header, "Manufacturer", empty=True)
     copy(scanner, header, "ManufacturerModelName", "SoftwareVersions", "DeviceSerialNumber")
     scanner.Manufacturer = scanner.Manufacturer or "unknown"

@@ -95,7 +95,7 @@ class SliceGrid:
         down, right = (np.linspace(0, n - 1, count) for n in shape)
         rows, columns = np.meshgrid(down * self.spacing[0], right * self.spacing[1], indexing="ij")
         offsets = rows[..., None] * self.column + columns[..., None] * self.row
-        return (self.positions[index] + offsets).reshape(-1, 3)
+        return np.asarray(self.positions[index] + offsets).reshape(-1, 3)
 
 
 def plan_slices(

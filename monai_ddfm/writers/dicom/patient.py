@@ -23,7 +23,7 @@ __all__ = ["Patient", "describe_patient"]
 
 _FIELDS = ("name", "id", "birth_date", "sex")
 _SEXES = ("M", "F", "O")
-_METHOD = "monai_ddfm: only technical attributes kept, UIDs replaced, dates removed; faces kept"
+_METHOD = ["monai_ddfm: technical attributes kept, UIDs replaced", "dates removed", "faces kept"]
 _PATIENT = (
     "PatientName",
     "PatientID",
@@ -88,6 +88,8 @@ class Patient:
         source = Dataset()
         for keyword, name in zip(("PatientName", "PatientID"), ("name", "id"), strict=True):
             setattr(source, keyword, line(options.get(name, "")))
+        if source.PatientName and not {"^", "="} & set(str(source.PatientName)):
+            source.PatientName = f"{source.PatientName}^"  # one component alone is a retired form
         sex = options.get("sex", "").strip().upper()
         if sex not in ("", *_SEXES):
             raise InputError(f"the patient's sex {options['sex']!r} is unknown; use M, F or O.")
@@ -130,7 +132,7 @@ def describe_patient(
         base.PatientSex = ""
     if header is None:
         unknown = f"{'ANONYMOUS' if deidentify else 'UNKNOWN'}-{str(uids('patient'))[-8:]}"
-        base.PatientName = patient.name or ("ANONYMOUS" if deidentify else "UNKNOWN")
+        base.PatientName = patient.name or ("ANONYMOUS^" if deidentify else "UNKNOWN^")
         base.PatientID = patient.id or unknown
         base.PatientBirthDate, base.PatientSex = patient.birth_date, patient.sex
     study = text(sources.header, "StudyInstanceUID") if sources is not None else ""

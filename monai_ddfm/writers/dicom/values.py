@@ -8,7 +8,7 @@ an error of a source does not become an error of ours. Value representations: PS
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydicom.datadict import dictionary_VR
@@ -24,6 +24,14 @@ _LENGTH = {"LO": 64, "SH": 16, "PN": 64, "CS": 16, "ST": 1024, "LT": 10240, "UC"
 _CODE_STRING = re.compile(r"^[A-Z0-9 _]{1,16}$")
 _AGE = re.compile(r"^\d{3}[DWMY]$")
 _TIME = re.compile(r"^([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?$")
+_KINDS: dict[str, Callable[[str], object]] = {
+    "CS": _CODE_STRING.match,
+    "DA": lambda value: re.fullmatch(r"\d{8}", value) and instant(value, "000000"),
+    "TM": _TIME.match,
+    "DT": lambda value: value[:8].isdigit() and instant(value[:8], value[8:14] or "000000"),
+    "AS": _AGE.match,
+    "UI": lambda value: UID(value).is_valid,
+}
 
 
 def decimal(value: float) -> DSfloat:
@@ -72,21 +80,11 @@ def copied(header: Dataset | None, keyword: str) -> Any:
 
 def _valid(value: str, vr: str) -> str:
     """Return `value`, cut where that is harmless, or ``""`` where it is not of this kind."""
-    if vr == "CS":
-        return value.upper() if _CODE_STRING.match(value.upper()) else ""
-    if vr == "DA":
-        plain = value.replace("-", "").replace(".", "")
-        return plain if len(plain) == 8 and plain.isdigit() and instant(plain) else ""
-    if vr == "TM":
-        plain = value.replace(":", "")
-        return plain if _TIME.match(plain) else ""
-    if vr == "DT":
-        return value if value[:8].isdigit() and instant(value) else ""
-    if vr == "AS":
-        return value if _AGE.match(value) else ""
-    if vr == "UI":
-        return value if UID(value).is_valid else ""
-    return line(value, vr) if vr in _LENGTH else ""
+    if vr in _LENGTH and vr != "CS":
+        return line(value, vr)
+    plain = {"CS": value.upper(), "DA": re.sub("[-.]", "", value), "TM": value.replace(":", "")}
+    found = plain.get(vr, value)
+    return found if _KINDS[vr](found) else ""
 
 
 def copy(target: Dataset, header: Dataset | None, *keywords: str, empty: bool = False) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
+from monai_ddfm.cli import main
 from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import bundle_root
@@ -32,8 +35,10 @@ class RecordingNet(ADMUNet):
         self.seen: list[tuple[Tensor, Tensor]] = []
         randomize(self)
 
-    def forward(self, x: Tensor, timesteps: Tensor, context: Tensor | None = None) -> Tensor:
-        self.seen.append((x.clone(), timesteps.clone()))
+    def forward(
+        self, x: Tensor, timesteps: Tensor | float, context: Tensor | None = None
+    ) -> Tensor:
+        self.seen.append((x.clone(), torch.as_tensor(timesteps).clone()))
         return super().forward(x, timesteps, context)
 
 
@@ -43,7 +48,8 @@ def randomize(network: ADMUNet, *, seed: int = 0) -> ADMUNet:
     for parameter in network.parameters():
         spread = 0.3 / max(1.0, parameter[0].numel() ** 0.5)
         torch.nn.init.normal_(parameter, std=spread, generator=generator)
-    return network.eval()
+    network.eval()
+    return network
 
 
 def bundle_network() -> ADMUNet:
@@ -64,3 +70,23 @@ def demo_subject(base: Path, modality: str = "PET", *, dicom: bool = False) -> D
 
 
 _SUBJECTS: dict[Path, DemoSubject] = {}
+
+
+def command(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Call ``monai-ddfm`` in this process; returns exit status, standard output and error."""
+    capfd.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["monai-ddfm", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    out, err = capfd.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def one_sentence(err: str) -> str:
+    """Assert that nothing but one sentence has been said, and return it."""
+    assert err.startswith("error: "), err
+    assert err.count("\n") == 1, err
+    assert err.endswith("\n"), err
+    assert ". " not in err, err
+    return err.strip()

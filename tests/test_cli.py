@@ -1,0 +1,301 @@
+"""The command: help that teaches, results that are named, statuses that tell."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+import typer
+from run_cases import SMALL, command, demo_subject, one_sentence, randomize
+from typer.testing import CliRunner
+
+from monai_ddfm import __version__, demo
+from monai_ddfm.checkpoints import network_from_file, save_prior
+from monai_ddfm.cli import app
+from monai_ddfm.demo import DemoSubject, make_demo
+from monai_ddfm.networks import ADMUNet
+
+COMMANDS = [["fuse"], ["demo"], ["prior", "convert"], ["prior", "info"]]
+NOTICE = "research use only - not for diagnosis"
+
+
+@pytest.fixture(scope="module")
+def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
+    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
+
+
+def helped(*arguments: str) -> str:
+    """What ``--help`` shows on a wide terminal, on one line."""
+    wide = {"COLUMNS": "300", "TERMINAL_WIDTH": "300", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*arguments, "--help"], env=wide)
+    assert result.exit_code == 0
+    return " ".join(result.output.split())
+
+
+def program(*arguments: object, folder: Path) -> subprocess.Popen[str]:
+    """Start the program as a user does, from `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "monai_ddfm", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+# --- help
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_explains_every_option(path: list[str]) -> None:
+    shown = helped(*path)
+    found = typer.main.get_command(app)
+    for name in path:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    assert found.params
+    for parameter in found.params:
+        about = getattr(parameter, "help", None)
+        assert about, f"{parameter.name} is not explained"
+        assert " ".join(about.split()) in shown
+        for option in parameter.opts:
+            assert option in shown
+    assert found.help
+    assert found.help.split("\n")[0].replace("`", "").rstrip(".") in shown
+
+
+def test_help_teaches() -> None:
+    shown = helped()
+    assert NOTICE in shown.lower()
+    for name in ("fuse", "demo", "prior", "--version", "--verbose"):
+        assert name in shown
+    fuse = helped("fuse")
+    assert "monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET" in fuse
+    for word in ("CT, PET or SPECT", "reference", "paper", "default", "auto", "rigid", "cuda"):
+        assert word in fuse
+    assert "convert" in helped("prior")
+
+
+def test_help_and_version_are_quick_and_load_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from monai_ddfm.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
+    )
+    for arguments, first in ((["--version"], __version__), (["--help"], "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip().startswith(first)
+        assert done.stdout.strip().endswith("0 False")
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["prior"]])
+def test_without_arguments_it_helps(
+    arguments: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = command(capfd, *arguments)
+    assert status == 2
+    assert "Usage: monai-ddfm" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["melt"], "no such command 'melt'; see `monai-ddfm --help`"),
+        (["fuse"], "missing option '--fixed'; see `monai-ddfm fuse --help`"),
+        (["fuse", "--stepz", "3"], "--stepz"),
+        (["fuse", "--steps", "abc"], "'--steps'"),
+        (["fuse", "--steps"], "--steps"),
+        (["fuse", "stray"], ""),
+        (["prior", "convert", "a.pt"], "'out'"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_usage_errors_are_one_sentence(
+    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = command(capfd, *arguments)
+    assert status == 2
+    assert out == ""
+    assert words.lower() in one_sentence(err).lower()
+    assert "--help`" in err
+
+
+# --- fuse and demo
+
+
+def test_a_run_as_a_user_starts_it(pet: DemoSubject, tmp_path: Path) -> None:
+    run = program(
+        "fuse",
+        *("--fixed", pet.fixed, "--moving", pet.moving, "--modality", "PET"),
+        *("-o", "results", "--steps", "2", "--registration", "none", "--device", "cpu"),
+        folder=tmp_path,
+    )
+    out, err = run.communicate(timeout=300)
+    assert run.returncode == 0, err
+    assert [line for line in err.splitlines() if "would still move the head" not in line] == []
+    for name in ("fused.nii.gz", "preview.png", "provenance.json"):
+        assert str(tmp_path / "results" / name) in out
+        assert (tmp_path / "results" / name).stat().st_size > 0
+    assert NOTICE in out
+    assert len(out.splitlines()) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Path) -> None:
+    flags = {
+        "preset": "paper",
+        "steps": 1,
+        "seed": 7,
+        "device": "cpu",
+        "batch-size": 2,
+        "registration": "none",
+        "window": "0..20000",
+        "prior": small_prior,
+    }
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    result = CliRunner().invoke(
+        app,
+        [
+            "fuse",
+            *("--fixed", str(pet.fixed_dicom), "--moving", str(pet.moving_dicom)),
+            *("--modality", "pt", "--output-dir", str(tmp_path), "--amp"),
+            "--allow-patient-mismatch",
+            *arguments,
+        ],
+    )
+    assert result.exit_code == 0, result.output
+    provenance = read_json(tmp_path / "provenance.json")
+    options = provenance["options"]
+    for name in ("preset", "steps", "seed", "registration", "window"):
+        assert options[name] == flags[name]
+    assert options["batch_size"] == 2
+    assert options["amp"] is True
+    assert options["allow_patient_mismatch"] is True
+    assert provenance["reports"]["intensity"]["moving_scaled"]["upper"] == 20000
+    assert provenance["prior"]["sha256"] == hashlib.sha256(small_prior.read_bytes()).hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@pytest.fixture
+def small_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("prior") / "prior.pt"
+    save_prior(randomize(ADMUNet(**SMALL)), file)
+    return file
+
+
+def test_demo(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The real subject, only coarser: at full size it takes minutes.
+    monkeypatch.setattr(demo, "make_demo", partial(make_demo, scale=4))
+    arguments = ["--modality", "SPECT", "--output-dir", tmp_path, "--steps", 1, "--seed", 2]
+    status, out, err = command(capfd, "demo", *arguments)
+    assert (status, err) == (0, "")
+    assert str(tmp_path / "preview.png") in out
+    assert {p.name for p in (tmp_path / "subject").iterdir()} == {
+        "t1.nii.gz",
+        "spect.nii.gz",
+        "spect_to_t1_truth.tfm",
+    }
+    fused, fixed = (nib.load(tmp_path / name) for name in ("fused.nii.gz", "subject/t1.nii.gz"))
+    assert fused.shape == fixed.shape
+    np.testing.assert_allclose(fused.affine, fixed.affine, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_demo_at_full_size(tmp_path: Path) -> None:
+    run = program("demo", "-o", "out", "--device", "cpu", folder=tmp_path)
+    _, err = run.communicate(timeout=600)
+    assert run.returncode == 0, err
+    provenance = read_json(tmp_path / "out" / "provenance.json")
+    assert provenance["seconds"]["total"] < 240
+    assert provenance["memory"]["peak_rss_bytes"] < 4e9
+    shape = nib.load(tmp_path / "out" / "fused.nii.gz").shape
+    assert all(side >= least for side, least in zip(shape, (150, 180, 60), strict=True))
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_nothing(pet: DemoSubject, tmp_path: Path) -> None:
+    run = program(
+        "--verbose",
+        "fuse",
+        *("--fixed", pet.fixed, "--moving", pet.moving, "--modality", "PET"),
+        *("-o", "out", "--steps", "900", "--registration", "none", "--device", "cpu"),
+        folder=tmp_path,
+    )
+    assert run.stderr is not None
+    said = ""
+    while "Engine run" not in said:  # it has begun in earnest
+        line = run.stderr.readline()
+        assert line, said
+        said += line
+    run.send_signal(signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    # The interpreter ends itself by the signal where the interrupt has passed through an eval.
+    assert run.returncode in {130, -signal.SIGINT}
+    assert err.splitlines()[-1].startswith("error: stopped by the user")
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- priors
+
+
+def test_priors_convert_and_describe(
+    shared: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source, prior = shared / "golden" / "adm_tiny.pt", tmp_path / "prior.pt"
+    arguments = ["--num-head-channels", 16, "--dtype", "float32"]
+    status, converted, err = command(capfd, "prior", "convert", source, prior, *arguments)
+    assert (status, err) == (0, "")
+    assert {p.name for p in tmp_path.iterdir()} == {"prior.pt", "prior.json"}
+    status, described, err = command(capfd, "prior", "info", prior)
+    assert (status, err) == (0, "")
+    assert described == converted
+    assert hashlib.sha256(prior.read_bytes()).hexdigest() in described
+    for words in ("ADMUNet", "float32", str(prior), str(prior.stat().st_size)):
+        assert words in described
+    with np.load(shared / "golden" / "adm_tiny_forward.npz") as golden:
+        x, t, y = (torch.from_numpy(golden[key]) for key in "xty")
+    with torch.no_grad():
+        torch.testing.assert_close(network_from_file(prior)(x, t), y, rtol=0, atol=2e-5)
+
+    status, _, err = command(capfd, "prior", "convert", prior, tmp_path / "again.pt")
+    assert status == 2
+    assert "already" in one_sentence(err)
+    status, described, _ = command(capfd, "prior", "info", source)
+    assert status == 0
+    assert "guided-diffusion" in described
+
+
+def test_info_shows_odd_paths_as_they_are(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    prior = tmp_path / ("[bold]a long name[bold] " * 5 + ".pt")
+    save_prior(randomize(ADMUNet(**SMALL)), prior)
+    status, out, _ = command(capfd, "prior", "info", prior)
+    assert status == 0
+    assert str(prior) in out

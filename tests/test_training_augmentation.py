@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from training_makers import head
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.training.augmentation import (
+    SliceAugmenter,
+    gaussian_blur,
+    head_and_bone,
+    random_render,
+    random_view,
+)
+
+
+def heads(count: int, size: int = 64) -> Tensor:
+    return torch.stack([torch.from_numpy(head(size, seed=n))[None] for n in range(count)])
+
+
+def augment(count: int = 8, *, seed: int = 0, mm: float = 2.0, **options: object) -> Tensor:
+    torch.manual_seed(seed)
+    sizes = torch.full((count,), mm)
+    return SliceAugmenter(**options)(heads(count), sizes, sizes)  # type: ignore[arg-type]
+
+
+@given(
+    size=st.sampled_from([16, 48, 64, 96, 160]),
+    count=st.integers(1, 6),
+    mm=st.floats(0.5, 4.0),
+    seed=st.integers(0, 2**31),
+)
+def test_pictures_are_finite_in_range_and_of_the_drawn_size(
+    size: int, count: int, mm: float, seed: int
+) -> None:
+    pictures = augment(count, seed=seed, mm=mm, sizes=(size,))
+    assert pictures.shape == (count, 1, size, size)
+    assert torch.isfinite(pictures).all()
+    assert pictures.min() >= -1
+    assert pictures.max() <= 1
+
+
+def test_large_pictures_are_fewer() -> None:
+    pictures = augment(8, sizes=(64,), pixels_per_batch=3 * 64 * 64 + 5)
+    assert pictures.shape == (3, 1, 64, 64)
+    assert augment(8, sizes=(64,), pixels_per_batch=1).shape[0] == 1
+
+
+def test_sizes_are_drawn_from_the_list() -> None:
+    seen = {augment(1, seed=seed, sizes=(32, 48)).shape[-1] for seed in range(12)}
+    assert seen == {32, 48}
+
+
+@pytest.mark.parametrize("sizes", [(), (0,), (33,), (-2,)])
+def test_sizes_that_cannot_be_halved_are_refused(sizes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="picture sizes"):
+        SliceAugmenter(sizes=sizes)
+
+
+def test_same_seed_same_pictures_and_another_seed_others() -> None:
+    first, again, other = augment(seed=3), augment(seed=3), augment(seed=4)
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_background_is_mostly_exactly_minus_one() -> None:
+    # Wide views of a head on black: their corners are background.
+    corners = [augment(8, seed=seed, sizes=(64,))[:, 0, :2, :2].flatten(1) for seed in range(24)]
+    exact = (torch.cat(corners) == -1).all(dim=1).float().mean()
+    assert 0.5 < exact < 1
+
+
+def test_contrasts_differ_and_some_are_inverted() -> None:
+    torch.manual_seed(0)
+    view = heads(1, 96).expand(200, -1, -1, -1)
+    rendered = random_render(view, *head_and_bone(view))
+    brain, dark = view[0] > 0.55, (view[0] > 0.2) & (view[0] < 0.45)
+    difference = rendered[:, brain].mean(dim=1) - rendered[:, dark].mean(dim=1)
+    assert (difference > 0.1).float().mean() > 0.2
+    assert (difference < -0.1).float().mean() > 0.1
+    assert rendered.min() >= 0
+    assert rendered.max() <= 1
+
+
+def test_rendering_leaves_its_input_alone() -> None:
+    torch.manual_seed(1)
+    view = heads(16)
+    before = view.clone()
+    random_render(view, *head_and_bone(view))
+    assert torch.equal(view, before)
+
+
+def test_coarse_views_are_averaged_and_not_aliased() -> None:
+    # One-pixel stripes seen at 2.2 times their pixel size are grey; point sampling shows stripes.
+    torch.manual_seed(0)
+    stripes = (torch.arange(512) % 2).float().expand(4, 1, 512, 512)
+    one = torch.ones(4)
+    view = random_view(stripes, one, one, size=128, pixel_range=(2.2, 2.2))
+    inside = view[..., 32:96, 32:96]
+    assert abs(float(inside.mean()) - 0.5) < 0.05
+    assert float(inside.std()) < 0.2
+
+
+def test_views_keep_the_physical_scale() -> None:
+    # A disc of 40 mm radius covers pi 40^2 mm^2, whatever the pixel size of the view.
+    torch.manual_seed(0)
+    y, x = np.mgrid[:256, :256] - 127.5
+    disc = torch.from_numpy((np.hypot(x, y) < 40).astype(np.float32)).expand(6, 1, 256, 256)
+    one = torch.ones(6)
+    for size, mm in ((192, 1.2), (128, 2.0)):
+        view = random_view(disc, one, one, size=size, pixel_range=(mm, mm))
+        area = view.sum(dim=(1, 2, 3)) * mm**2
+        assert torch.allclose(area, torch.full((6,), math.pi * 1600), rtol=0.02)
+
+
+def test_no_view_is_finer_than_its_detail() -> None:
+    torch.manual_seed(0)
+    disc = heads(16, 128)
+    views = random_view(
+        disc, torch.ones(16), torch.full((16,), 2.0), size=64, pixel_range=(0.1, 0.1)
+    )
+    # At 1.2 mm, 64 pixels see 77 of the 128 mm.
+    torch.manual_seed(0)
+    coarse = random_view(disc, torch.ones(16), torch.ones(16), size=64, pixel_range=(1.2, 1.2))
+    assert torch.allclose(views, coarse, atol=1e-4)
+
+
+def test_head_covers_tissue_and_its_dark_ring_is_bone() -> None:
+    view = heads(3, 128)
+    inside, bone = head_and_bone(view)
+    assert inside.shape == bone.shape == view.shape
+    assert (inside[view > 0.3] > 0.5).float().mean() > 0.99
+    assert float(inside[..., :4, :4].max()) == 0
+    y, x = np.mgrid[-1:1:128j, -1:1:128j]
+    far_inside = torch.from_numpy(np.hypot(x, y) < 0.2)
+    assert float(bone[:, 0][:, far_inside].max()) == 0
+    assert (bone > 0.5).any()
+    assert float(view[bone > 0.9].max()) < 0.25
+
+
+def test_blur_keeps_the_mean_and_has_the_asked_width() -> None:
+    spikes = torch.zeros(3, 1, 65, 65)
+    spikes[..., 32, 32] = 1
+    sigma = torch.tensor([0.0, 1.0, 2.5])
+    blurred = gaussian_blur(spikes, sigma, radius=12)
+    assert torch.allclose(blurred.sum(dim=(1, 2, 3)), torch.ones(3), atol=1e-5)
+    assert torch.equal(blurred[0], spikes[0])
+    offsets = torch.arange(65.0) - 32
+    for image, expected in zip(blurred[1:], sigma[1:], strict=True):
+        variance = (image[0].sum(dim=0) * offsets**2).sum()
+        assert abs(float(variance.sqrt()) - float(expected)) < 0.05

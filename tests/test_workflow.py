@@ -1,0 +1,437 @@
+"""The bundle run from Python: what it leaves, what repeats, which options it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from monai.transforms import Compose, Lambda
+from PIL import Image
+from run_cases import SMALL, demo_subject, randomize
+
+import monai_ddfm
+from monai_ddfm.checkpoints import convert_checkpoint, prior_info, save_prior
+from monai_ddfm.demo import DemoSubject
+from monai_ddfm.errors import InputError
+from monai_ddfm.networks import ADMUNet
+from monai_ddfm.workflow import (
+    FusionResult,
+    bundle_root,
+    check_command_line,
+    check_device,
+    fuse,
+    prior_overrides,
+    run_inference,
+)
+
+NOTICE = "research use only - not for diagnosis"
+
+
+@pytest.fixture(scope="session")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubject]:
+    base = tmp_path_factory.getbasetemp()
+    return lambda *args, **options: demo_subject(base, *args, **options)
+
+
+@pytest.fixture(scope="module")
+def pet(subjects: Callable[..., DemoSubject]) -> DemoSubject:
+    return subjects("PET", dicom=True)
+
+
+def run(subject: DemoSubject, folder: Path, **options: Any) -> FusionResult:
+    settings: dict[str, Any] = {"steps": 2, "registration": "none", "device": "cpu"} | options
+    return fuse(
+        subject.fixed, subject.moving, modality=subject.modality, output_dir=folder, **settings
+    )
+
+
+def voxels(result: FusionResult, name: str) -> bytes:
+    return np.asarray(nib.load(result.files[name]).dataobj).tobytes()
+
+
+@pytest.fixture(scope="module")
+def plain(pet: DemoSubject, tmp_path_factory: pytest.TempPathFactory) -> FusionResult:
+    return run(pet, tmp_path_factory.mktemp("plain") / "out" / "deeper")
+
+
+# --- what a run leaves
+
+
+def test_the_package_offers_it() -> None:
+    assert monai_ddfm.fuse is fuse
+    assert monai_ddfm.FusionResult is FusionResult
+
+
+def test_files_of_a_run(plain: FusionResult) -> None:
+    expected = {
+        "fused.nii.gz",
+        "fused_rgb.nii.gz",
+        "weight.nii.gz",
+        "moving_registered.nii.gz",
+        "transform.tfm",
+        "preview.png",
+        "provenance.json",
+    }
+    assert set(plain.files) == expected
+    assert {path.name for path in plain.output_dir.iterdir()} == expected
+    for name, path in plain.files.items():
+        assert path == plain.output_dir / name
+        assert path.is_absolute()
+    with Image.open(plain.files["preview.png"]) as picture:
+        picture.load()
+        assert min(picture.size) > 200
+
+
+def test_volumes_are_on_the_grid_of_the_mri(plain: FusionResult, pet: DemoSubject) -> None:
+    fixed = nib.load(pet.fixed)
+    for name in ("fused.nii.gz", "weight.nii.gz", "moving_registered.nii.gz"):
+        volume = nib.load(plain.files[name])
+        assert volume.shape == fixed.shape
+        assert volume.get_data_dtype() == np.float32
+        np.testing.assert_allclose(volume.affine, fixed.affine, atol=1e-5)
+        assert volume.header["qform_code"] == fixed.header["qform_code"]
+        assert volume.header["sform_code"] == fixed.header["sform_code"]
+    rgb = nib.load(plain.files["fused_rgb.nii.gz"])
+    assert rgb.shape[:3] == fixed.shape
+    fused = nib.load(plain.files["fused.nii.gz"]).get_fdata()
+    weight = nib.load(plain.files["weight.nii.gz"]).get_fdata()
+    assert 0 <= fused.min() < 0.05
+    assert 0.5 < fused.max() <= 1
+    assert 0 <= weight.min() < 0.2
+    assert 0.8 < weight.max() <= 1
+
+
+def test_moving_keeps_its_units(plain: FusionResult, pet: DemoSubject) -> None:
+    """What is written is the PET resampled by an independent program, value for value."""
+    fixed, moving = sitk.ReadImage(str(pet.fixed)), sitk.ReadImage(str(pet.moving))
+    transform = sitk.ReadTransform(str(plain.files["transform.tfm"]))
+    expected = sitk.Resample(
+        sitk.Cast(moving, sitk.sitkFloat32), fixed, transform, sitk.sitkLinear, 0.0
+    )
+    ours = sitk.ReadImage(str(plain.files["moving_registered.nii.gz"]))
+    difference = sitk.GetArrayFromImage(ours) - sitk.GetArrayFromImage(expected)
+    assert abs(difference).max() < 1e-3 * sitk.GetArrayFromImage(moving).max()
+
+
+def test_fused_lies_between_the_sources(plain: FusionResult) -> None:
+    bound = plain.provenance["bound"]
+    assert bound["largest"] <= bound["tolerance"]
+    assert bound["voxels_outside"] == 0
+
+
+def test_provenance_says_how_it_came_to_be(plain: FusionResult, pet: DemoSubject) -> None:
+    provenance = plain.provenance
+    assert provenance == json.loads(plain.files["provenance.json"].read_text())
+    assert provenance["notice"] == NOTICE
+    options = provenance["options"]
+    assert options["seed"] == 0
+    assert options["steps"] == 2
+    assert options["preset"] == "default"
+    assert options["modality"] == "PET"
+    assert options["registration"] == "none"
+
+    def sha256(path: Path) -> str:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    for role, path in (("fixed", pet.fixed), ("moving", pet.moving)):
+        assert provenance["inputs"][role]["path"] == str(path)
+        assert provenance["inputs"][role]["sha256"] == sha256(path)
+    model = bundle_root() / "models" / "model.pt"
+    assert provenance["prior"]["sha256"] == sha256(model)
+    for name, about in provenance["outputs"].items():
+        assert about["sha256"] == sha256(plain.files[name])
+    assert set(provenance["outputs"]) == set(plain.files) - {"provenance.json"}
+    seconds = provenance["seconds"]
+    assert {"loading", "registration", "intensity", "sampling", "writing"} <= seconds.keys()
+    assert 0 < seconds["sampling"] < seconds["total"]
+    assert provenance["memory"]["peak_rss_bytes"] > 1e8
+    assert provenance["software"]["torch"] == torch.__version__
+    assert provenance["software"]["monai-ddfm"]
+    assert {"reading", "registration", "intensity"} <= provenance["reports"].keys()
+
+
+def test_dicom_folders(pet: DemoSubject, plain: FusionResult, tmp_path: Path) -> None:
+    assert pet.fixed_dicom is not None
+    assert pet.moving_dicom is not None
+    result = fuse(
+        pet.fixed_dicom,
+        pet.moving_dicom,
+        modality="PET",
+        output_dir=tmp_path,
+        steps=2,
+        registration="none",
+    )
+    inputs = result.provenance["inputs"]
+    assert inputs["fixed"]["kind"] == "folder"
+    assert inputs["fixed"]["files"] == len(list(pet.fixed_dicom.iterdir()))
+    assert result.provenance["reports"]["patient"]["moving"]["same"] is True
+    # The same head as from NIfTI, whatever way the slices lie in memory.
+    ours, theirs = (sitk.ReadImage(str(r.files["fused.nii.gz"])) for r in (result, plain))
+    again = sitk.GetArrayFromImage(sitk.Resample(ours, theirs, sitk.Transform(), sitk.sitkLinear))
+    other = sitk.GetArrayFromImage(theirs)
+    assert np.corrcoef(again.ravel(), other.ravel())[0, 1] > 0.98
+
+
+# --- what repeats
+
+
+def test_same_seed_same_bytes_whatever_the_batch_size(
+    plain: FusionResult, pet: DemoSubject, tmp_path: Path
+) -> None:
+    for size in (1, 3):
+        again = run(pet, tmp_path / str(size), batch_size=size)
+        for name in ("fused.nii.gz", "weight.nii.gz", "fused_rgb.nii.gz"):
+            assert voxels(again, name) == voxels(plain, name)
+            assert again.files[name].read_bytes() == plain.files[name].read_bytes()
+
+
+def test_another_seed_other_bytes_and_old_results_replaced(
+    plain: FusionResult, pet: DemoSubject, tmp_path: Path
+) -> None:
+    shutil.copytree(plain.output_dir, tmp_path / "out")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    other = run(pet, tmp_path / "out", seed=1, amp=True)
+    assert voxels(other, "fused.nii.gz") != voxels(plain, "fused.nii.gz")
+    assert voxels(other, "moving_registered.nii.gz") == voxels(plain, "moving_registered.nii.gz")
+    assert other.provenance["options"]["amp"] is True
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text()) == other.provenance
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
+def test_ct_from_relative_paths_leaves_the_process_as_it_was(
+    subjects: Callable[..., DemoSubject],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ct = subjects("CT")
+    path, state = list(sys.path), torch.get_rng_state()
+    before = (ct.fixed.read_bytes(), ct.moving.read_bytes())
+    result = fuse(
+        os.path.relpath(ct.fixed),
+        os.path.relpath(ct.moving),
+        modality="ct",
+        output_dir="out",
+        steps=1,
+        registration="none",
+        seed=None,
+    )
+    assert sys.path == path
+    assert torch.equal(torch.get_rng_state(), state)
+    assert (ct.fixed.read_bytes(), ct.moving.read_bytes()) == before
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert capfd.readouterr().out == ""
+    assert result.output_dir == tmp_path / "out"
+    assert "fused_rgb.nii.gz" not in result.files
+    assert result.provenance["bound"]["voxels_outside"] == 0
+    assert nib.load(result.files["moving_registered.nii.gz"]).get_fdata().min() < -900
+
+
+def test_spect_from_paths_with_characters_that_monai_reads(
+    subjects: Callable[..., DemoSubject], tmp_path: Path
+) -> None:
+    spect, folder = subjects("SPECT"), tmp_path / "me@home %20 #1::2 $x (copy)"
+    folder.mkdir()
+    fixed, moving = folder / "t1 @#a.nii.gz", folder / "%#spect$.nii.gz"
+    shutil.copy(spect.fixed, fixed)
+    shutil.copy(spect.moving, moving)
+    result = fuse(
+        fixed,
+        str(moving),
+        modality="SPECT",
+        output_dir=folder / "@#out",
+        steps=1,
+        registration="none",
+        seed=3,
+    )
+    assert result.output_dir == folder / "@#out"
+    assert result.provenance["inputs"]["moving"]["path"] == str(moving)
+    assert result.provenance["options"]["modality"] == "SPECT"
+    assert result.provenance["options"]["seed"] == 3
+    assert "fused_rgb.nii.gz" in result.files
+
+
+# --- other priors
+
+
+def test_another_prior(pet: DemoSubject, plain: FusionResult, tmp_path: Path) -> None:
+    network = ADMUNet(**SMALL | {"patch_size": 2, "prediction_type": "v_prediction"})
+    file = tmp_path / "my prior#1.pt"
+    save_prior(randomize(network), file)
+    result = run(pet, tmp_path / "out", prior=file)
+    assert result.provenance["prior"]["sha256"] == prior_info(file).sha256
+    assert voxels(result, "fused.nii.gz") != voxels(plain, "fused.nii.gz")
+    assert result.provenance["bound"]["voxels_outside"] == 0
+
+
+def test_a_prior_of_three_channels(shared: Path, pet: DemoSubject, tmp_path: Path) -> None:
+    source, file = shared / "golden" / "adm_tiny.pt", tmp_path / "prior.pt"
+    with pytest.raises(InputError, match=r"convert it first with `monai-ddfm prior convert"):
+        run(pet, tmp_path / "out", prior=source)
+    convert_checkpoint(source, file, num_head_channels=16)
+    result = run(pet, tmp_path / "out", prior=file, steps=1)
+    assert result.provenance["bound"]["voxels_outside"] == 0
+    assert not (tmp_path / "out" / "prior.pt").exists()
+
+
+def test_prior_overrides(tmp_path: Path) -> None:
+    file = tmp_path / "prior.pt"
+    save_prior(randomize(ADMUNet(**SMALL)), file)
+    overrides = prior_overrides(file)
+    assert overrides["network_def"]["channels"] == (8, 16)
+    assert overrides["prior_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    (tmp_path / "prior.json").unlink()
+    with pytest.raises(InputError, match="sidecar"):
+        prior_overrides(file)
+
+
+def test_a_sidecar_is_not_run_as_code(pet: DemoSubject, tmp_path: Path) -> None:
+    file, trap = tmp_path / "prior.pt", tmp_path / "trap"
+    save_prior(randomize(ADMUNet(**SMALL)), file)
+    sidecar = json.loads((tmp_path / "prior.json").read_text())
+    sidecar["architecture"]["prediction_type"] = f"$open({str(trap)!r}, 'w')"
+    (tmp_path / "prior.json").write_text(json.dumps(sidecar))
+    with pytest.raises(InputError):
+        run(pet, tmp_path / "out", prior=file)
+    assert not trap.exists()
+    assert not (tmp_path / "out").exists()
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda text: text,
+        lambda text: [text],
+        lambda text: {"a": [1, text]},
+        lambda text: {text: 1},
+        lambda text: ("x", (text,)),
+        Path,
+    ],
+)
+@pytest.mark.parametrize("sign", ["$", "@", "%"])
+def test_no_value_is_evaluated(hide: Callable[[str], Any], sign: str, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    with pytest.raises(InputError, match=r"begins with .* evaluate"):
+        run_inference({"window": hide(f"{sign}open({str(trap)!r}, 'w')")})
+    assert not trap.exists()
+
+
+def test_no_plain_option_becomes_an_object(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    value = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_": str(trap)}}
+    for hidden in (value, [value], {"a": value}):
+        with pytest.raises(InputError, match="plain value"):
+            run_inference({"window": hidden})
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "Preset", "nonsense#x", "nonsense::x", ""])
+def test_unknown_options_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="unknown"):
+        run_inference({name: 1})
+
+
+def test_nested_options_reach_the_configuration(pet: DemoSubject, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="axis 7"):
+        run(pet, tmp_path / "out", **{"inferer#axis": 7})
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:9", "abacus", "", 1.5])
+def test_devices_that_are_not_there(name: Any) -> None:
+    with pytest.raises(InputError, match="not on this machine; use --device cpu"):
+        check_device(name)
+    check_device("cpu")
+
+
+# --- MONAI's own command
+
+CONFIG = str(bundle_root() / "configs" / "inference.json")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--fixed", "$1"],
+        ["--fixed=$1"],
+        ["-fixed", "$1"],
+        ["-fixed=@output_dir"],
+        ["--fixed", "'$1'"],
+        ["--fixed", '"$1"'],
+        ["--fixed", "['$1']"],
+        ["--fixed", "{'a': '%x'}"],
+        ["--fixed", "[($1)]", "--moving", "%b.json::x"],
+        ["--seed", "1", "--output-dir", "@bundle_root"],
+        ["--inferer#preset", "$1"],
+        ["--preset", "{_target_: 'os.system', command: ls}"],
+        ["--preset", "[{'_target_': 'os.system'}]"],
+    ],
+)
+def test_the_command_of_monai_evaluates_nothing_either(arguments: list[str]) -> None:
+    for rest in (["--config_file", CONFIG], ["--config_file", f"['{CONFIG}']"], []):
+        with pytest.raises(InputError, match=r"would evaluate|plain value"):
+            check_command_line(["run", *arguments, *rest])
+
+
+def test_what_fire_leaves_a_text_is_one() -> None:
+    check_command_line(["run", "--config_file", CONFIG, "--preset", "{_target_: os.system}"])
+
+
+@pytest.mark.parametrize("name", ["nonsense", "fixd", "no-such#x"])
+def test_the_command_of_monai_knows_its_options(name: str) -> None:
+    with pytest.raises(InputError, match="unknown"):
+        check_command_line(["run", "--config_file", CONFIG, f"--{name}", "1"])
+
+
+def test_the_command_of_monai_takes_what_is_right() -> None:
+    arguments = ["run", "--config_file", CONFIG, "--fixed", "a.nii.gz", "--modality=CT", "--amp"]
+    arguments += ["--inferer#progress", "{_target_: monai_ddfm.inferers.TqdmProgress}"]
+    arguments += ["--meta_file", "x.json", "--seed", "-3", "--device", "cuda:0"]
+    check_command_line(arguments)
+    check_command_line(["run", "--anything", "goes"])
+
+
+def test_only_the_command_of_monai_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/other.py", "--nonsense", "$1"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    check_command_line()
+    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run", "--fixed", "$1"])
+    with pytest.raises(InputError):
+        check_command_line()
+
+
+def photograph(_: int) -> None:
+    raise InputError("t1.nii.gz is a photograph; give a volume.")
+
+
+def test_an_uncaught_mistake_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    check_command_line()
+    try:
+        Compose([Lambda(photograph)])(1)
+    except RuntimeError as error:
+        sys.excepthook(RuntimeError, error, error.__traceback__)
+    assert capsys.readouterr().err == "error: t1.nii.gz is a photograph; give a volume.\n"
+    try:
+        int("a bug")
+    except ValueError as error:
+        sys.excepthook(ValueError, error, error.__traceback__)
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,309 @@
+"""The DICOM objects of a run: valid, at the right place, with the right values and references."""
+
+from __future__ import annotations
+
+import functools
+import json
+import resource
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from dicom_fusions import corners, demo, demo_case, errors_of, fusion_case, read_series, scratch
+from monai.transforms import LoadImage
+
+from monai_ddfm.color import color_table
+from monai_ddfm.errors import InputError
+from monai_ddfm.reports import reports_of
+from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.writers.dicom import SaveFusionDicomd
+
+NOTICE = "research use only - not for diagnosis"
+MODALITIES = ("PET", "CT", "SPECT")
+
+
+@functools.cache
+def written(modality: str, form: str = "dicom", tint: bool = False) -> Path:
+    folder = scratch() / f"{modality}_{form}_{tint}"
+    SaveFusionDicomd(folder, modality=modality)(demo_case(modality, form, bone_tint=tint))
+    return folder / "dicom"
+
+
+def objects(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.dcm"))
+
+
+def every(folder: Path) -> list[pydicom.Dataset]:
+    return [pydicom.dcmread(path) for path in objects(folder)]
+
+
+def array(case: dict, key: str) -> np.ndarray:
+    """[C, depth, rows, columns], as SimpleITK orders them."""
+    return np.asarray(case[key].as_tensor()).transpose(0, 3, 2, 1)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_no_object_has_an_error(modality):
+    files = objects(written(modality))
+    roles = {file.parent.name for file in files}
+    assert roles >= {"fused", "moving_registered", "weight", "registration", "presentation"}
+    assert errors_of(files if modality == "PET" else _sample(files)) == {}
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_no_object_of_nifti_volumes_has_an_error(modality):
+    files = objects(written(modality, "nifti"))
+    assert {file.parent.name for file in files} >= {"fixed", "fused", "presentation"}
+    assert errors_of(_sample(files)) == {}
+
+
+def test_tinted_bone_is_written_in_color():
+    folder = written("CT", "dicom", True)
+    assert errors_of(_sample(objects(folder / "fused_rgb"))) == {}
+    shown = sitk.GetArrayFromImage(read_series(folder / "fused_rgb"))
+    rgb = np.moveaxis(array(demo_case("CT", bone_tint=True), "fused_rgb"), 0, -1)
+    np.testing.assert_allclose(shown / 255, rgb, atol=0.5 / 255 + 1e-6)
+
+
+def test_a_source_that_lacks_most_tags_gives_valid_objects(shared, tmp_path):
+    subject = shared / "data" / "mr_pet_subject"
+    case = fusion_case(subject / "dicom_mr", subject / "dicom_pet", modality="PET")
+    SaveFusionDicomd(tmp_path, modality="PET")(case)
+    assert errors_of(_sample(objects(tmp_path))) == {}
+    source = pydicom.dcmread(subject / "dicom_mr" / "001.dcm")
+    for dataset in every(tmp_path / "dicom"):
+        assert (dataset.PatientID, dataset.PatientName) == (source.PatientID, source.PatientName)
+        assert dataset.StudyInstanceUID == source.StudyInstanceUID
+    moved = sitk.GetArrayFromImage(read_series(tmp_path / "dicom" / "moving_registered"))
+    expected = array(case, "moving")[0]
+    np.testing.assert_allclose(moved, expected, atol=float(np.ptp(expected)) / 65535)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_images_lie_where_the_mri_lies(modality):
+    expected = np.array(corners(read_series(demo(modality).fixed_dicom)))
+    for role in ("fused", "fused_rgb", "moving_registered"):
+        folder = written(modality) / role
+        if not folder.exists():
+            assert (modality, role) == ("CT", "fused_rgb")
+            continue
+        image = read_series(folder)
+        np.testing.assert_allclose(np.array(corners(image)), expected, atol=0.01)
+        monai = LoadImage(image_only=True)(str(folder))
+        last = [n - 1 for n in monai.shape[:3]]
+        ends = [(monai.affine.numpy() @ (*index, 1))[:3] for index in ([0, 0, 0], last)]
+        lps = np.array(ends) * (-1, -1, 1)
+        np.testing.assert_allclose(lps, expected[[0, 7]], atol=0.01)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_values_come_back(modality):
+    case, folder = demo_case(modality), written(modality)
+    fused = sitk.GetArrayFromImage(read_series(folder / "fused"))
+    np.testing.assert_allclose(fused / 10000, array(case, "fused")[0], atol=0.5e-4 + 1e-7)
+    monai = LoadImage(image_only=True)(str(folder / "fused")).numpy()
+    np.testing.assert_array_equal(monai.transpose(2, 1, 0), fused)
+    mapping = every(folder / "fused")[0].RealWorldValueMappingSequence[0]
+    assert mapping.RealWorldValueSlope == pytest.approx(1e-4)
+    moved = sitk.GetArrayFromImage(read_series(folder / "moving_registered"))
+    expected = array(case, "moving")[0]
+    factor = reports_of(case["moving"])["reading"].get("suv", {}).get("factor", 1.0)
+    step = 1.0 if modality == "CT" else float(expected.max()) / 32767
+    np.testing.assert_allclose(moved * factor, expected, atol=0.51 * step)
+    again = LoadVolume(modality=modality)(folder / "moving_registered")
+    assert again.meta["units"] == {"PET": "SUVbw", "CT": "HU", "SPECT": "counts"}[modality]
+    np.testing.assert_allclose(array({"v": again}, "v")[0], expected, atol=0.51 * step)
+    monai = LoadImage(image_only=True)(str(folder / "moving_registered")).numpy()
+    np.testing.assert_allclose(monai.transpose(2, 1, 0) * factor, expected, atol=0.51 * step)
+
+
+def test_pet_keeps_the_units_of_its_scanner():
+    source = pydicom.dcmread(next(demo("PET").moving_dicom.glob("*.dcm")))
+    dataset = every(written("PET") / "moving_registered")[0]
+    assert dataset.Units == source.Units == "BQML"
+    assert dataset.PatientWeight == source.PatientWeight
+    assert (dataset.SeriesDate, dataset.SeriesTime) == (source.SeriesDate, source.SeriesTime)
+    ours = dataset.RadiopharmaceuticalInformationSequence[0]
+    theirs = source.RadiopharmaceuticalInformationSequence[0]
+    for keyword in (
+        "RadionuclideTotalDose",
+        "RadionuclideHalfLife",
+        "RadiopharmaceuticalStartTime",
+    ):
+        assert ours[keyword].value == theirs[keyword].value
+
+
+def test_the_weight_map_lies_on_the_mri_and_is_not_rounded():
+    hd = pytest.importorskip("highdicom")
+    case, file = demo_case("PET"), written("PET") / "weight" / "0001.dcm"
+    dataset = pydicom.dcmread(file)
+    expected = array(case, "weight")[0]
+    np.testing.assert_array_equal(dataset.pixel_array, expected)
+    assert dataset.ContentQualification == "RESEARCH"
+    volume = hd.pm.pmread(file).get_volume()
+    np.testing.assert_array_equal(np.sort(volume.array.ravel()), np.sort(expected.ravel()))
+    ends = np.array(corners(read_series(demo("PET").fixed_dicom)))
+    mine = np.array(
+        volume.map_indices_to_reference(
+            np.array(
+                [
+                    [i, j, k]
+                    for i in (0, volume.shape[0] - 1)
+                    for j in (0, volume.shape[1] - 1)
+                    for k in (0, volume.shape[2] - 1)
+                ]
+            )
+        )
+    )
+    for point in ends:
+        assert np.linalg.norm(mine - point, axis=1).min() < 0.01
+
+
+def test_patient_study_and_place_are_those_of_the_mri():
+    source = pydicom.dcmread(next(demo("CT").fixed_dicom.glob("*.dcm")))
+    series = {}
+    for dataset in every(written("CT")):
+        for keyword in (
+            "PatientID",
+            "PatientName",
+            "PatientBirthDate",
+            "PatientSex",
+            "StudyDate",
+            "StudyInstanceUID",
+            "StudyID",
+            "AccessionNumber",
+        ):
+            assert dataset[keyword].value == source[keyword].value, keyword
+        if "FrameOfReferenceUID" in dataset:
+            assert dataset.FrameOfReferenceUID == source.FrameOfReferenceUID
+        assert dataset.SeriesDescription.endswith(NOTICE)
+        assert len(dataset.SeriesDescription) <= 64
+        assert "monai_ddfm" in dataset.SoftwareVersions[0]
+        series.setdefault(dataset.Modality + dataset.SeriesDescription, set()).add(
+            (dataset.SeriesInstanceUID, dataset.SeriesNumber)
+        )
+    assert all(len(names) == 1 for names in series.values())
+    assert len({name for names in series.values() for name, _ in names}) == len(series) == 5
+    instances = [dataset.SOPInstanceUID for dataset in every(written("CT"))]
+    assert len(set(instances)) == len(instances)
+
+
+def test_fused_slices_refer_to_the_slices_they_were_made_from():
+    sources = {
+        d.SOPInstanceUID: d for d in map(pydicom.dcmread, demo("PET").fixed_dicom.glob("*.dcm"))
+    }
+    moved = {d.SOPInstanceUID: d for d in every(written("PET") / "moving_registered")}
+    for dataset in every(written("PET") / "fused"):
+        assert list(dataset.ImageType) == ["DERIVED", "SECONDARY", "OTHER"]
+        assert NOTICE in dataset.DerivationDescription
+        assert dataset.BurnedInAnnotation == "NO"
+        mri, pet = (item.ReferencedSOPInstanceUID for item in dataset.SourceImageSequence)
+        for source in (sources[mri], moved[pet]):
+            assert source.ImagePositionPatient == dataset.ImagePositionPatient
+            assert source.ImageOrientationPatient == dataset.ImageOrientationPatient
+    assert len(every(written("PET") / "fused")) == len(sources)
+
+
+def test_moving_slices_refer_to_the_images_at_their_depth():
+    sources = {
+        d.SOPInstanceUID: d for d in map(pydicom.dcmread, demo("PET").moving_dicom.glob("*.dcm"))
+    }
+    to_moving = sitk.ReadTransform(str(demo("PET").truth)).GetInverse()
+    for dataset in every(written("PET") / "moving_registered"):
+        named = [item.ReferencedSOPInstanceUID for item in dataset.SourceImageSequence]
+        depths = [float(sources[name].ImagePositionPatient[2]) for name in named]
+        assert len(named) < len(sources)
+        step = float(sources[named[0]].SliceThickness)
+        image = sitk.Image(int(dataset.Columns), int(dataset.Rows), 1, sitk.sitkUInt8)
+        image.SetOrigin([float(v) for v in dataset.ImagePositionPatient])
+        image.SetSpacing([*map(float, dataset.PixelSpacing[::-1]), 1.0])
+        hit = np.array([to_moving.TransformPoint(point)[2] for point in corners(image)])
+        whole = [float(d.ImagePositionPatient[2]) for d in sources.values()]
+        low, high = (np.clip(end, min(whole), max(whole)) for end in (hit.min(), hit.max()))
+        assert min(depths) <= low + 1e-3
+        assert max(depths) >= high - 1e-3
+        assert min(depths) > low - 2 * step
+
+
+def test_the_registration_leads_from_moving_to_the_mri():
+    dataset = every(written("PET") / "registration")[0]
+    truth = sitk.ReadTransform(str(demo("PET").truth))
+    mri, pet = dataset.RegistrationSequence
+    source = pydicom.dcmread(next(demo("PET").moving_dicom.glob("*.dcm")))
+    assert mri.FrameOfReferenceUID == dataset.FrameOfReferenceUID
+    assert pet.FrameOfReferenceUID == source.FrameOfReferenceUID
+    for one in (mri, pet):
+        matrix = one.MatrixRegistrationSequence[0].MatrixSequence[0]
+        assert matrix.FrameOfReferenceTransformationMatrixType == "RIGID"
+        values = np.array(matrix.FrameOfReferenceTransformationMatrix, dtype=float).reshape(4, 4)
+        for point in ((0.0, 0.0, 0.0), (80.0, -60.0, 55.0), (-33.0, 90.0, -70.0)):
+            expected = point if one is mri else truth.TransformPoint(point)
+            np.testing.assert_allclose((values @ (*point, 1))[:3], expected, atol=1e-6)
+
+
+def test_the_overlay_shows_the_mri_and_the_registered_moving():
+    dataset = every(written("PET") / "presentation")[0]
+    below, above = dataset.AdvancedBlendingSequence
+    mri = {pydicom.dcmread(f).SOPInstanceUID for f in demo("PET").fixed_dicom.glob("*.dcm")}
+    pet = every(written("PET") / "moving_registered")
+    for layer, images in ((below, mri), (above, {d.SOPInstanceUID for d in pet})):
+        assert {r.ReferencedSOPInstanceUID for r in layer.ReferencedImageSequence} == images
+    assert (below.GeometryForDisplay, above.GeometryForDisplay) == ("TRUE", "FALSE")
+    assert above.RescaleSlope == pet[0].RescaleSlope
+    lut = above.PaletteColorLookupTableSequence[0]
+    red = np.frombuffer(lut.RedPaletteColorLookupTableData, "<u2") / 65535
+    np.testing.assert_allclose(red, color_table("inferno").numpy()[:, 0], atol=1e-4)
+    report = reports_of(demo_case("PET")["moving_scaled"])["intensity"]
+    factor = reports_of(demo_case("PET")["moving"])["reading"]["suv"]["factor"]
+    voi = above.SoftcopyVOILUTSequence[0]
+    low, high = _black_and_white(voi)
+    assert low * factor == pytest.approx(report["lower"], abs=1e-3)
+    assert high * factor == pytest.approx(report["upper"], rel=1e-3)
+    assert dataset.BlendingDisplaySequence[0].RelativeOpacity == 0.5
+
+
+def test_a_killed_or_full_disk_leaves_what_was_there(tmp_path):
+    save = SaveFusionDicomd(tmp_path, modality="CT")
+    save(demo_case("CT"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))  # the weight map is larger
+    try:
+        with pytest.raises(InputError, match="Cannot write"):
+            SaveFusionDicomd(tmp_path, modality="PET")(demo_case("PET"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_second_run_replaces_the_first_and_nothing_else(tmp_path):
+    SaveFusionDicomd(tmp_path, modality="PET")(demo_case("PET"))
+    (tmp_path / "dicom" / "fused" / "mine.txt").write_text("kept")
+    (tmp_path / "dicom" / "fused" / "9999.dcm").write_text("of an older, larger run")
+    result = SaveFusionDicomd(tmp_path, modality="CT")(demo_case("CT"))["dicom"]
+    assert not (tmp_path / "dicom" / "fused_rgb").exists()
+    assert not (tmp_path / "dicom" / "fused" / "9999.dcm").exists()
+    assert (tmp_path / "dicom" / "fused" / "mine.txt").read_text() == "kept"
+    index = json.loads((tmp_path / "dicom" / "index.json").read_text())
+    assert index["series"] == result["series"]
+    assert index["notice"] == NOTICE
+    found = {d.SeriesInstanceUID for d in every(tmp_path)}
+    assert found == {series["uid"] for series in index["series"].values()}
+    assert reports_of(demo_case("CT")["fused"])["dicom"]["series"] == index["series"]
+
+
+def _sample(files: list[Path]) -> list[Path]:
+    """The first, a middle and the last object of every series."""
+    series: dict[Path, list[Path]] = {}
+    for file in files:
+        series.setdefault(file.parent, []).append(file)
+    return sorted({s[k] for s in series.values() for k in (0, len(s) // 2, -1)})
+
+
+def _black_and_white(window: pydicom.Dataset) -> tuple[float, float]:
+    center, width = float(window.WindowCenter), float(window.WindowWidth)
+    if window.VOILUTFunction == "LINEAR_EXACT":
+        return center - width / 2, center + width / 2
+    return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
