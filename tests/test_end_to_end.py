@@ -53,7 +53,8 @@ def target_registration_error(
     back = sitk.ReadTransform(str(truth))
     moved = points @ matrix[:3, :3].T + matrix[:3, 3]
     returned = np.array([back.TransformPoint(point.tolist()) for point in moved])
-    return np.linalg.norm(returned - points, axis=1)
+    distance: NDArray[np.float64] = np.linalg.norm(returned - points, axis=1)
+    return distance
 
 
 def check(result: FusionResult, fixed: Path, moving: Path, truth: Path) -> None:
