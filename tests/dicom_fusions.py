@@ -117,6 +117,9 @@ def errors_of(files: list[Path]) -> dict[str, list[str]]:
 
 def read_series(folder: Path) -> sitk.Image:
     """Read a series with SimpleITK, independently of this package."""
+    files = sorted(folder.glob("*.dcm"))
+    if len(files) == 1:
+        return sitk.ReadImage(str(files[0]))
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
     return reader.Execute()

@@ -118,8 +118,8 @@ def subject(shared: Path) -> Path:
 
 
 def test_a_real_grid_at_low_resolution(subject: Path, tmp_path: Path) -> None:
-    fixed = coarser(subject / "t1.nii.gz", tmp_path / "t1.nii.gz", (3.2, 3.2, 4.0))
-    moving = coarser(subject / "pet_moved.nii.gz", tmp_path / "pet.nii.gz", (4.0, 4.0, 4.0))
+    fixed = coarser(subject / "t1.nii.gz", tmp_path / "t1.nii.gz", (4.0, 4.0, 4.0))
+    moving = coarser(subject / "pet_moved.nii.gz", tmp_path / "pet.nii.gz", (5.0, 5.0, 5.0))
     result = fuse(fixed, moving, modality="PET", output_dir=tmp_path / "out", steps=2, device="cpu")
     check(result, fixed, moving, subject / "pet_to_t1_truth.tfm")
 

@@ -17,9 +17,11 @@ from training_makers import NETWORK, head, save_heads, tiny_network
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.training.augmentation import SliceAugmenter
 from monai_ddfm.training.baselines import baselines, head_masks, psnr_inside, tuned
 from monai_ddfm.training.datasets import SliceDataset
 from monai_ddfm.training.denoising import (
+    AugmentedVelocityBatch,
     DenoisingInferer,
     denoise,
     noise_loss,
@@ -151,6 +153,48 @@ def test_slices_are_taken_from_all_over(tmp_path: Path) -> None:
     assert torch.equal(evenly_spread(dataset, 3), everything[[0, 4, 8]])
     assert everything.min() == -1
     assert everything.max() <= 1
+
+
+def timesteps(focus: float, count: int = 20_000) -> Tensor:
+    torch.manual_seed(0)
+    prepare = AugmentedVelocityBatch(SCHEDULER, SliceAugmenter(sizes=(16,)), focus=focus)
+    drawn = prepare.get_timesteps(torch.zeros(count, 1, 1, 1))
+    assert drawn.shape == (count,)
+    assert drawn.dtype == torch.int64
+    assert drawn.min() >= 0
+    assert drawn.max() <= 999
+    return drawn
+
+
+def test_timesteps_are_uniform_or_focused() -> None:
+    uniform, half, focused = timesteps(0.0), timesteps(0.5), timesteps(1.0)
+    assert torch.histc(uniform.float(), 10, 0, 999).min() > 1800
+    power = SCHEDULER.alphas_cumprod.double()
+    log_sigmas = 0.5 * ((1 - power) / power).log()[focused]
+    assert float(log_sigmas.mean()) == pytest.approx(-1.2, abs=0.05)
+    assert float(log_sigmas.std()) == pytest.approx(1.2, abs=0.05)
+    noisiest = [float((drawn > 500).float().mean()) for drawn in (uniform, half, focused)]
+    assert noisiest[1] == pytest.approx((noisiest[0] + noisiest[2]) / 2, abs=0.02)
+
+
+@pytest.mark.parametrize("focus", [-0.1, 1.5])
+def test_a_focus_that_is_no_share_is_refused(focus: float) -> None:
+    with pytest.raises(InputError, match="timestep_focus"):
+        timesteps(focus)
+
+
+def test_a_batch_is_what_the_network_is_trained_on() -> None:
+    torch.manual_seed(0)
+    prepare = AugmentedVelocityBatch(SCHEDULER, SliceAugmenter(sizes=(32,)), focus=0.5)
+    stored = torch.stack([torch.from_numpy(head(64, seed=n))[None] for n in range(3)])
+    sizes = torch.full((3,), 2.0)
+    batch = {"image": (stored * 255).byte(), "pixel_mm": sizes, "detail_mm": sizes}
+    pictures, velocity, _, options = prepare(batch, torch.device("cpu"))
+    assert pictures.shape == velocity.shape == (3, 1, 32, 32)
+    noise, times = options["noise"], options["timesteps"]
+    noisy = SCHEDULER.add_noise(pictures, noise, times)
+    alpha_bar = SCHEDULER.alphas_cumprod[times].reshape(-1, 1, 1, 1)
+    assert torch.allclose(velocity_to_x0(noisy, velocity, alpha_bar), pictures, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["float16", "half", "int8"])

@@ -239,7 +239,7 @@ def test_ct_from_relative_paths_leaves_the_process_as_it_was(
     assert nib.load(result.files["moving_registered.nii.gz"]).get_fdata().min() < -900
 
 
-def test_spect_from_paths_with_characters_that_monai_reads(
+def test_spect_and_a_prior_from_paths_with_characters_that_monai_reads(
     subjects: Callable[..., DemoSubject], tmp_path: Path
 ) -> None:
     spect, folder = subjects("SPECT"), tmp_path / "me@home %20 #1::2 $x (copy)"
@@ -247,33 +247,29 @@ def test_spect_from_paths_with_characters_that_monai_reads(
     fixed, moving = folder / "t1 @#a.nii.gz", folder / "%#spect$.nii.gz"
     shutil.copy(spect.fixed, fixed)
     shutil.copy(spect.moving, moving)
+    prior = folder / "my prior#1.pt"
+    network = ADMUNet(**SMALL | {"patch_size": 2, "prediction_type": "v_prediction"})
+    save_prior(randomize(network), prior)
     result = fuse(
         fixed,
         str(moving),
         modality="SPECT",
         output_dir=folder / "@#out",
+        prior=prior,
         steps=1,
         registration="none",
         seed=3,
     )
     assert result.output_dir == folder / "@#out"
     assert result.provenance["inputs"]["moving"]["path"] == str(moving)
+    assert result.provenance["prior"]["sha256"] == prior_info(prior).sha256
+    assert result.provenance["bound"]["voxels_outside"] == 0
     assert result.provenance["options"]["modality"] == "SPECT"
     assert result.provenance["options"]["seed"] == 3
     assert "fused_rgb.nii.gz" in result.files
 
 
 # --- other priors
-
-
-def test_another_prior(pet: DemoSubject, plain: FusionResult, tmp_path: Path) -> None:
-    network = ADMUNet(**SMALL | {"patch_size": 2, "prediction_type": "v_prediction"})
-    file = tmp_path / "my prior#1.pt"
-    save_prior(randomize(network), file)
-    result = run(pet, tmp_path / "out", prior=file)
-    assert result.provenance["prior"]["sha256"] == prior_info(file).sha256
-    assert voxels(result, "fused.nii.gz") != voxels(plain, "fused.nii.gz")
-    assert result.provenance["bound"]["voxels_outside"] == 0
 
 
 def test_a_prior_of_three_channels(shared: Path, pet: DemoSubject, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def pet_elements(context: Context, units: str, *, suv_type: str = "BW") -> Datas
         found.DecayFactor = 1
     found.RadiopharmaceuticalInformationSequence = _injection(context, header)
     _when(found, context, header)
-    update(found, _patient_orientation(header))
+    update(found, _patient_orientation(None if context.deidentify else header))
     return found
 
 
@@ -83,7 +83,7 @@ def nm_elements(context: Context, count: int) -> Dataset:
     copy(found, header, "CountsAccumulated", empty=True)
     found.RadiopharmaceuticalInformationSequence = _injection(context, header)
     _when(found, context, header)
-    update(found, _patient_orientation(header))
+    update(found, _patient_orientation(None if context.deidentify else header))
     return found
 
 

@@ -82,6 +82,9 @@ def weight_object(
     )
     context.sign(made, "weight")
     _refer(made, context, sources)
+    dimensions = context.uids("weight", "dimensions")
+    for one in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        one.DimensionOrganizationUID = dimensions
     update(made, {"ImageComments": NOTICE, "PatientOrientation": context.grid.letters})
     name_scheme(made, [FUSION])
     made.file_meta.ImplementationClassUID = IMPLEMENTATION_UID
@@ -90,8 +93,11 @@ def weight_object(
 
 def _refer(made: Any, context: Context, sources: list[list[ImageReference | None]]) -> None:
     """Refer to what the fusion was made from instead of to the fusion."""
-    for group, references in zip(made.PerFrameFunctionalGroupsSequence, sources, strict=True):
-        items = context.sources(*references)
+    for group in made.PerFrameFunctionalGroupsSequence:
+        # highdicom puts the frames into an order of its own.
+        place = np.array(group.PlanePositionSequence[0].ImagePositionPatient, dtype=np.float64)
+        index = int(np.linalg.norm(context.grid.positions - place, axis=1).argmin())
+        items = context.sources(*sources[index])
         group.DerivationImageSequence = [
             item(
                 DerivationCodeSequence=[copying.deepcopy(FUSION)],
