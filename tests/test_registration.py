@@ -318,7 +318,8 @@ def test_dictionary_versions_replace_the_moving_volume_only(fixed, moved_pet, tm
     assert json.loads(json.dumps(report(out["moving"])))["status"] == "ok"
 
 
-def test_the_names_follow_monai(fixed):
+def test_the_names_follow_monai():
+    assert RegisterVolumes("Rigid").method == "rigid"
     for name in ("RegisterVolumes", "RegisterRigid", "RegisterAffine", "RegisterDeformable"):
         dictionary = getattr(registration, f"{name}d")
         assert getattr(registration, f"{name}D") is dictionary
@@ -403,6 +404,16 @@ def test_random_offsets_are_recovered_or_owned_up_to(subject):
         good += after < 2
         assert after < 2 or notes["status"] != "ok"
     assert good >= 19
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0)])
+def test_a_head_turned_right_round_by_its_header_is_refused(subject, axis):
+    fixed, moving, truth = subject
+    turn = sitk.VersorRigid3DTransform(axis, math.pi)
+    turn.SetCenter(np.mean(points_of_head(fixed), axis=0).tolist())
+    with pytest.raises(InputError, match="different starts disagree"):
+        RegisterRigid()(turned_by(moving, turn), fixed)
 
 
 @pytest.fixture

@@ -59,6 +59,16 @@ def test_every_voxel_keeps_its_place_and_value(tilt, spacing, origin, flip):
         assert image[index] == volume[0, *index].item()
 
 
+def test_an_affine_that_is_in_lps_already_is_not_flipped():
+    volume = volume_of(oblique(), space="LPS")
+    image = to_simpleitk(volume)[0]
+    assert np.allclose(image.TransformIndexToPhysicalPoint((0, 0, 0)), oblique()[:3, 3])
+    ras = volume_of(LPS @ oblique())
+    out = resample(ras, volume, IDENTITY)
+    assert torch.allclose(out.as_tensor(), ras.as_tensor(), atol=1e-4)
+    assert out.meta["space"] == "LPS"
+
+
 def test_channels_become_images_and_color_becomes_luminance():
     volume = volume_of(np.eye(4), channels=3)
     assert [image[1, 2, 3] for image in to_simpleitk(volume)] == volume[:, 1, 2, 3].tolist()

@@ -29,11 +29,15 @@ def page(room: str) -> str:
         lines += [f"::: monai_ddfm.{room}", ""]
         return "\n".join(lines)
     lines += [f"::: monai_ddfm.{room}", "    options:", "      members: false", ""]
-    for module in sorted(folder.glob("*.py")):
-        if module.stem != "__init__" and _is_public(module):
-            name = f"monai_ddfm.{room}.{module.stem}"
-            lines += [f"## `{name}`", "", f"::: {name}", "    options:"]
-            lines += ["      heading_level: 3", ""]
+    for module in sorted(folder.rglob("*.py")):
+        parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        if module.parent == folder and is_package or not _is_public(module):
+            continue
+        name = ".".join(parts[:-1] if is_package else parts)
+        lines += [f"## `{name}`", "", f"::: {name}", "    options:", "      heading_level: 3"]
+        # What a package offers is described where it is defined.
+        lines += ["      members: false", ""] if is_package else [""]
     return "\n".join(lines)
 
 

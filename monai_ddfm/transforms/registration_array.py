@@ -83,7 +83,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         _check_word("interpolation", interpolation, get_args(Interpolation))
         if not control_spacing > 0:
             raise InputError("control_spacing is in mm and must be greater than 0")
-        self.method = str(method)
+        word = str(method).lower()
+        self.method = word if word in (*get_args(Model), "none") else str(method)
         self.invert = invert
         self.start: StartFrom = start
         self.interpolation: Interpolation = interpolation

@@ -169,11 +169,18 @@ class Context:
     def locate(self, dataset: Dataset) -> None:
         """Copy which part of the body the MRI shows, of which side, and how the patient lay."""
         header = self.fixed.header if self.fixed is not None else None
-        copy(dataset, header, "BodyPartExamined", "Laterality", "ImageLaterality")
+        copy(dataset, header, "BodyPartExamined")
+        for keyword, known in (
+            ("Laterality", ("R", "L")),
+            ("ImageLaterality", ("R", "L", "U", "B")),
+        ):
+            if text(header, keyword) in known:
+                copy(dataset, header, keyword)
         if text(dataset, "Modality") not in _ORIENTED_BY_CODES:
             copy(dataset, header, "PatientPosition", empty=True)
-        if text(dataset, "BodyPartExamined") not in _UNPAIRED and "ImageLaterality" not in dataset:
-            copy(dataset, header, "Laterality", empty=True)
+        sided = {"Laterality", "ImageLaterality"} & set(dataset.dir())
+        if text(dataset, "BodyPartExamined") not in _UNPAIRED and not sided:
+            dataset.Laterality = None
 
     def sources(self, *references: ImageReference | None, moved: bool = False) -> list[Dataset]:
         """Return the items of a SourceImageSequence.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pydicom.valuerep import DSfloat, format_number_as_ds
@@ -75,6 +75,8 @@ def copied(header: Dataset | None, keyword: str) -> Any:
         values = [valid for value in texts(header, keyword) if (valid := _valid(value, vr))]
         if len(values) != len(texts(header, keyword)):
             return None
+    if dictionary_VM(keyword) == "1":
+        values = values[:1]
     return None if not values else values[0] if len(values) == 1 else values
 
 
