@@ -306,6 +306,6 @@ def test_docstrings_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
     as_markdown = importlib.import_module("docstrings").as_markdown
     assert as_markdown("a :math:`x_{n+1} -\n    x_n` b") == "a \\(x_{n+1} - x_n\\) b"
     assert as_markdown("a\n\n.. math::\n    x = 1\n\nb") == "a\n\n\n$$\nx = 1\n$$\n\nb"
-    assert "\\begin{aligned}" in as_markdown(".. math:: \n    x &= 1 \\\\\n    y &= 2\n")
+    assert "\\begin{align*}" in as_markdown(".. math:: \n    x &= 1 \\\\\n    y &= 2\n")
     table_text = "===  ===\na    b\n===  ===\n1    2\n===  ===\n"
     assert as_markdown(f"{table_text}\nend") == f"```text\n{table_text}```\n\nend"

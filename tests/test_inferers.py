@@ -408,7 +408,7 @@ def test_a_bar_that_ends(small: RecordingNet, capsys: pytest.CaptureFixture[str]
         inferer(uniform(1, 2, 2, 8, 8, 3), small)
     shown = capsys.readouterr().err
     assert "mixing: 100%" in shown
-    assert shown.count("\n") == 2  # one line for each bar, and both are closed
+    assert shown.count("\n") == 4  # a bar for each volume, and every one is closed
     DDFMInferer(steps=1, progress=TqdmProgress())(uniform(1, 1, 2, 8, 8), small)
     assert capsys.readouterr().err == ""  # there is no terminal
 

@@ -199,7 +199,9 @@ def test_a_header_full_of_nonsense_gives_valid_objects(tmp_path):
     assert len({d.StudyInstanceUID for d in made}) == 1
 
 
-@pytest.mark.parametrize("axes", ["RAS", "LIP", "ASL", "IRP"])
+@pytest.mark.parametrize(
+    "axes", ["RAS", "ASL", *(pytest.param(a, marks=pytest.mark.slow) for a in ("LIP", "IRP"))]
+)
 def test_a_nifti_volume_is_cut_as_viewers_expect(tmp_path, axes):
     volume = nib.load(demo("CT").fixed)
     turn = nib.orientations.ornt_transform(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import resource
+
 import numpy as np
 import pydicom
 import pytest
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
 from monai_ddfm.writers.dicom import SaveFusionDicomd
 from monai_ddfm.writers.dicom.extra import need
@@ -126,12 +130,12 @@ def test_a_missing_package_is_named_with_the_extra():
 
 
 @pytest.mark.parametrize("change", ["NONE", "private"])
-def test_a_pet_whose_suv_would_change_is_written_as_suv(tmp_path, change):
+def test_the_suv_survives_whatever_it_is_computed_from(tmp_path, change):
     folder = tmp_path / "pet"
     folder.mkdir()
     for path in demo("PET").moving_dicom.glob("*.dcm"):
         dataset = reread(path)
-        if change == "NONE":
+        if change == "NONE":  # every frame has a factor of its own
             dataset.DecayCorrection = "NONE"
             dataset.AcquisitionTime = f"10{int(dataset.InstanceNumber):02d}00"
         else:  # GE: the series' time is that of a later step, the scan's time is private
@@ -144,7 +148,8 @@ def test_a_pet_whose_suv_would_change_is_written_as_suv(tmp_path, change):
     SaveFusionDicomd(tmp_path, modality="PET")(case)
     made = tmp_path / "dicom" / "moving_registered"
     dataset = pydicom.dcmread(made / "0001.dcm")
-    assert (dataset.Units, dataset.SUVType) == ("GML", "BW")
+    if change == "private":
+        assert (dataset.Units, dataset.SUVType) == ("GML", "BW")
     again = LoadVolume(modality="PET")(made)
     torch.testing.assert_close(
         again.as_tensor(), case["moving"].as_tensor(), atol=3e-4, rtol=0, check_dtype=False
@@ -158,3 +163,33 @@ def test_a_volume_that_does_not_fit_is_a_fault_and_leaves_nothing(tmp_path):
         with pytest.raises(ValueError, match=key):
             SaveFusionDicomd(tmp_path, modality="CT")({**case, key: wrong})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_or_full_disk_leaves_what_was_there(tmp_path):
+    save = SaveFusionDicomd(tmp_path, modality="CT")
+    save(demo_case("CT"))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, limit[1]))  # the weight map is larger
+    try:
+        with pytest.raises(InputError, match="Cannot write"):
+            SaveFusionDicomd(tmp_path, modality="PET")(demo_case("PET"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_second_run_replaces_the_first_and_nothing_else(tmp_path):
+    SaveFusionDicomd(tmp_path, modality="PET")(demo_case("PET"))
+    (tmp_path / "dicom" / "fused" / "mine.txt").write_text("kept")
+    (tmp_path / "dicom" / "fused" / "9999.dcm").write_text("of an older, larger run")
+    result = SaveFusionDicomd(tmp_path, modality="CT")(demo_case("CT"))["dicom"]
+    assert not (tmp_path / "dicom" / "fused_rgb").exists()
+    assert not (tmp_path / "dicom" / "fused" / "9999.dcm").exists()
+    assert (tmp_path / "dicom" / "fused" / "mine.txt").read_text() == "kept"
+    index = json.loads((tmp_path / "dicom" / "index.json").read_text())
+    assert index["series"] == result["series"]
+    assert index["notice"] == "research use only - not for diagnosis"
+    found = {d.SeriesInstanceUID for d in map(pydicom.dcmread, tmp_path.rglob("*.dcm"))}
+    assert found == {series["uid"] for series in index["series"].values()}
+    assert reports_of(demo_case("CT")["fused"])["dicom"]["series"] == index["series"]

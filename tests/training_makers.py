@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine
 from monai.bundle import ConfigWorkflow
+from monai.networks.schedulers import DDPMScheduler
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
 from monai_ddfm.networks import ADMUNet
 
@@ -100,3 +103,48 @@ def training(data: Path, output: Path, **more: Any) -> ConfigWorkflow:
     )
     workflow.initialize()
     return workflow
+
+
+def dummy_engine() -> Engine:
+    engine = Engine(lambda *_: None)
+    engine.state.device = torch.device("cpu")
+    return engine
+
+
+SCHEDULER = DDPMScheduler(
+    num_train_timesteps=1000,
+    schedule="linear_beta",
+    beta_start=1e-4,
+    beta_end=2e-2,
+    prediction_type="v_prediction",
+)
+
+
+class Oracle(nn.Module):
+    """Knows the clean images, and predicts as if it did not."""
+
+    def __init__(self, clean: Tensor, prediction_type: str, *, error: float = 0.0) -> None:
+        super().__init__()
+        self.clean = clean + error
+        self.prediction_type = prediction_type
+        self.image_channels = 1
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        lower = timesteps.floor().long().clamp(max=998)
+        table = SCHEDULER.alphas_cumprod.double()
+        ratios = 0.5 * ((1 - table) / table).log()
+        part = timesteps.double() - lower
+        ratio = (ratios[lower] * (1 - part) + ratios[lower + 1] * part).exp()
+        power = (1 / (1 + ratio**2)).reshape(-1, 1, 1, 1)
+        clean, noisy = self.clean.double(), x.double()
+        noise = (noisy - power.sqrt() * clean) / (1 - power).sqrt()
+        velocity = power.sqrt() * noise - (1 - power).sqrt() * clean
+        return {"epsilon": noise, "v_prediction": velocity, "sample": clean}[
+            self.prediction_type
+        ].float()
+
+
+def images(count: int = 4, size: int = 32) -> Tensor:
+    stack = np.stack([head(size, seed=n) for n in range(count)])
+    return torch.from_numpy(stack)[:, None] * 2 - 1

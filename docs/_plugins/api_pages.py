@@ -32,7 +32,7 @@ def page(room: str) -> str:
     for module in sorted(folder.rglob("*.py")):
         parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
         is_package = parts[-1] == "__init__"
-        if module.parent == folder and is_package or not _is_public(module):
+        if (module.parent == folder and is_package) or not _is_public(module):
             continue
         name = ".".join(parts[:-1] if is_package else parts)
         lines += [f"## `{name}`", "", f"::: {name}", "    options:", "      heading_level: 3"]

@@ -47,7 +47,7 @@ def _directive(found: re.Match[str]) -> str:
     if found["kind"] == "math":
         # Sphinx aligns at "&" and breaks at "\\" without being told.
         if re.search(r"\\\\|(?<!\\)&", body):
-            body = f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+            body = f"\\begin{{align*}}\n{body}\n\\end{{align*}}"
         block = f"$$\n{body}\n$$"
     else:
         block = f"```{found['argument'].strip()}\n{body}\n```"

@@ -22,4 +22,10 @@ def on_page_content(content: str, **kwargs: Any) -> str:  # noqa: ARG001
 
 
 def _mathml(latex: str, *, display: str) -> str:
-    return convert(html.unescape(latex).strip(), display=display)
+    latex = html.unescape(latex).strip()
+    # Two spellings that the converter does not know.
+    latex = re.sub(r"\\arg(?![a-zA-Z])", r"\\operatorname{arg}", latex)
+    latex = re.sub(r"\\mathcal ([A-Z])", r"\\mathcal{\1}", latex)
+    mathml = convert(latex, display=display)
+    # Browsers have dropped the attribute.
+    return re.sub(r'columnalign="(left|right)"', r'style="text-align: \1"', mathml)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
+_FEWEST_VOXELS = 1000  # with fewer, a search finds what it likes
 
 
 class RegisterVolumes(Transform):  # type: ignore[misc]
@@ -119,6 +121,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         frames = [str(v.meta.get("frame_of_reference_uid") or "") for v in (fixed, moving)]
         same_frame = all(frames) and frames[0] == frames[1]
         apart = all(frames) and not same_frame
+        for volume, name in ((moving, names[0]), (fixed, names[1])):
+            self._check_size(volume, name)
         alignment = self._align(*sightings, names=names, same_frame=same_frame, apart=apart)
         transform = alignment.transform if alignment else self.given
         quality = assess(*sightings, transform, alignment=alignment, same_frame=same_frame)
@@ -155,6 +159,14 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
             same_frame=same_frame,
             control_spacing=self.control_spacing,
         )
+
+    def _check_size(self, volume: MetaTensor, name: str) -> None:
+        count = math.prod(volume.shape[1:])
+        if self.given is None and count < _FEWEST_VOXELS:
+            raise InputError(
+                f"{name} has only {count} voxels, too few to be registered: give a transform "
+                "file, or set registration=none if the volumes are aligned already"
+            )
 
     def _heed(self, quality: RegistrationQuality, names: tuple[str, str]) -> None:
         reasons = "; ".join(quality.reasons)

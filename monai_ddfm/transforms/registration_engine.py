@@ -290,5 +290,8 @@ def _refine_deformable(
     )
     method.SetInitialTransform(spline, True)
     method.SetMovingInitialTransform(linear)
-    method.Execute(fixed.fine, moving.fine)
+    try:
+        method.Execute(fixed.fine, moving.fine)
+    except RuntimeError:  # as in `_climb`
+        return linear
     return sitk.CompositeTransform([linear, spline])

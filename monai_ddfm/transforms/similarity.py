@@ -166,7 +166,8 @@ class JointHistogram:
         low = float(values.min()) if low is None else low
         high = float(values.max()) if high is None else high
         scale = self.bins / max(high - low, 1e-12)
-        return np.clip((values - low) * scale, 0, self.bins - 1).astype(np.int64)
+        levels = np.clip((values - low) * scale, 0, self.bins - 1)
+        return np.asarray(levels, dtype=np.int64)
 
 
 def _entropy(p: NDArray[np.float64]) -> float:

@@ -216,4 +216,4 @@ def _from_matrix(matrix: npt.NDArray[np.float64]) -> Any:
 
 
 def _is_field(transform: Any) -> bool:
-    return transform.GetTransformEnum() == sitk.sitkDisplacementField
+    return bool(transform.GetTransformEnum() == sitk.sitkDisplacementField)

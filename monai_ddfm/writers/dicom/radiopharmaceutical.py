@@ -45,12 +45,13 @@ def pet_elements(context: Context, units: str, *, suv_type: str = "BW") -> Datas
     copy(
         found, header, "CorrectedImage", "ActualFrameDuration", "ReconstructionDiameter", empty=True
     )
-    copy(found, header, "FrameReferenceTime", "DecayFactor", "DoseCalibrationFactor")
+    copy(found, header, "FrameReferenceTime", "DoseCalibrationFactor")
     # Both are required; where the source does not say them, the values make no correction.
     if "FrameReferenceTime" not in found:
         found.FrameReferenceTime = 0
-    if found.DecayCorrection != "NONE" and "DecayFactor" not in found:
+    if found.DecayCorrection != "NONE":
         found.DecayFactor = 1
+        copy(found, header, "DecayFactor")
     found.RadiopharmaceuticalInformationSequence = _injection(context, header)
     _when(found, context, header)
     update(found, _patient_orientation(None if context.deidentify else header))
