@@ -211,7 +211,7 @@ def prior_show(
 def main() -> None:
     """Run the command; a mistake of the user ends in one sentence and exit status 2."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         status = 2
