@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from scipy import ndimage
 
 from monai_ddfm.demo import Anatomy, DemoSubject, build_anatomy, make_demo, write_demo_dicom

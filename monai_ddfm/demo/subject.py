@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 
 from monai_ddfm.demo.anatomy import build_anatomy
 from monai_ddfm.demo.dicom import DICOM_FOLDERS, write_series
