@@ -113,11 +113,20 @@ def fuse(
     allow_patient_mismatch: Annotated[
         bool, typer.Option("--allow-patient-mismatch", help="Fuse although patient IDs differ.")
     ] = False,
+    output_format: Annotated[str, typer.Option("--format", help="nifti, dicom or both.")] = "nifti",
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="DICOM output without what identifies the patient.")
+    ] = False,
+    push: Annotated[
+        str | None, typer.Option(help="Send the DICOM output: AET@host:port or a DICOMweb URL.")
+    ] = None,
 ) -> None:
     """Fuse two volumes; the result is on the MRI's grid.
 
     **Example**: `monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET -o out`
     """
+    if output_format == "nifti" and (push or deidentify):
+        raise InputError("--push and --deidentify are about DICOM; add --format dicom or both.")
     _fuse(
         fixed,
         moving,
@@ -133,6 +142,9 @@ def fuse(
         registration=registration,
         window=window,
         allow_patient_mismatch=allow_patient_mismatch,
+        format=output_format,
+        deidentify=deidentify,
+        push=push,
     )
 
 
@@ -250,7 +262,8 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     result = run(fixed, moving, **options)
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
-    typer.echo(f"fused volume   {result.files['fused.nii.gz']}")
+    volume = result.files.get("fused.nii.gz", result.output_dir / "dicom")
+    typer.echo(f"fused volume   {volume}")
     typer.echo(f"pictures       {result.files['preview.png']}")
     typer.echo(f"provenance     {result.files['provenance.json']}")
     typer.echo(

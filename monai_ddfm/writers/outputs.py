@@ -24,6 +24,7 @@ import torch
 from monai.transforms import Transform
 from numpy.typing import NDArray
 
+from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
@@ -49,6 +50,7 @@ OUTPUT_NAMES = (
     "preview.png",
 )
 MARKER = "provenance.json"
+FORMATS = ("nifti", "dicom", "both")
 
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
@@ -66,6 +68,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         output_dir: the folder; made if it does not exist.
         modality: of `moving`: CT, PET or SPECT.
         record: options and times of the run, for the provenance.
+        output_format: "nifti", "dicom" or "both"; with "dicom" the volumes are left to
+            `monai_ddfm.writers.dicom`, and the transform, the preview and the provenance are
+            written all the same.
         fixed_key: the MRI on its own grid, [1, H, W, D] in its own units.
         moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255;
             the transform is taken from its metadata, where the registration leaves it.
@@ -76,7 +81,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         output_key: key under which the case gets the summary.
 
     Raises:
-        InputError: the folder cannot be written to, or the modality is unknown.
+        InputError: the folder cannot be written to, or the modality or format is unknown.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         *,
         modality: str | Modality,
         record: RunRecord | None = None,
+        output_format: str = "nifti",
         fixed_key: str = "fixed",
         moving_key: str = "moving",
         fused_key: str = "fused",
@@ -93,7 +99,10 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         bound_key: str = "bound",
         output_key: str = "outputs",
     ) -> None:
+        if output_format not in FORMATS:
+            raise InputError(f"format {output_format!r} is unknown; use {', '.join(FORMATS)}.")
         self.folder = prepare_output_dir(output_dir, names=(*OUTPUT_NAMES, MARKER))
+        self.volumes = output_format != "dicom"
         self.record = record or RunRecord()
         self.modality = Modality.parse_moving(modality)
         self.fixed_key = fixed_key
@@ -121,12 +130,15 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         case = self._checked(data)
         with StagedFolder(self.folder, marker=MARKER, owned=OUTPUT_NAMES) as staged:
             with self.record.stage("writing"):
-                details = self._write_volumes(staged, case)
+                if self.volumes:
+                    self._write_volumes(staged, case)
                 self._write_transform(staged, case)
                 self._write_preview(staged, case)
             written = {name: staged.path(name) for name in OUTPUT_NAMES}
             written = {name: path for name, path in written.items() if path.is_file()}
-            provenance = collect_provenance(self.record, case, outputs=written, details=details)
+            provenance = collect_provenance(
+                self.record, case, outputs=written, details=self._details(case)
+            )
             write_json(staged.path(MARKER), provenance)
         summary = {
             "folder": str(self.folder),
@@ -159,7 +171,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             raise ValueError(f"{self.fused_key!r} has NaN or infinite voxels")
         return dict(data)
 
-    def _write_volumes(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
+    def _write_volumes(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
         fixed = case[self.fixed_key]
         moving, fused = as_array(case[self.moving_key]), as_array(case[self.fused_key])
         weight, rgb = case.get(self.weight_key), case.get(self.rgb_key)
@@ -185,6 +197,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
         shown = None if in_color else robust_window(moving)
         write("moving_registered.nii.gz", moving, f"{self.modality} on the MRI grid", shown)
+
+    def _details(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:
+        fused = as_array(case[self.fused_key])
         return {
             "bound": case.get(self.bound_key),
             "fused": {
