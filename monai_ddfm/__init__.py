@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monai_ddfm.version import __version__
+
 if TYPE_CHECKING:
     from monai_ddfm.workflow import FusionResult, fuse
 
 __all__ = ["FusionResult", "__version__", "fuse"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from monai_ddfm import __version__
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 
-from monai_ddfm import __version__
 from monai_ddfm.demo.dicom_tags import (
     DATE,
     INJECTED,
@@ -34,6 +33,7 @@ from monai_ddfm.demo.dicom_tags import (
 )
 from monai_ddfm.demo.files import whole_folder
 from monai_ddfm.demo.modalities import Volume
+from monai_ddfm.version import __version__
 
 __all__ = ["DICOM_FOLDERS", "write_series"]
 

@@ -11,9 +11,9 @@ from typing import Any
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from monai_ddfm import __version__
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.tags import instant, text
+from monai_ddfm.version import __version__
 from monai_ddfm.writers.dicom.grid import SliceGrid
 from monai_ddfm.writers.dicom.sources import ImageReference, SourceSeries
 from monai_ddfm.writers.dicom.uids import Uids

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 from monai.transforms import Transform
 
-from monai_ddfm import __version__
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.reports import add_report
+from monai_ddfm.version import __version__
 from monai_ddfm.writers.dicom.context import ROLES, Context, moment_of, save
 from monai_ddfm.writers.dicom.extra import need
 from monai_ddfm.writers.dicom.grid import plan_slices
