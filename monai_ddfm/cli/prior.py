@@ -1,0 +1,53 @@
+"""Commands about priors: ``prior convert`` and ``prior info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_ddfm.errors import InputError
+
+__all__ = ["prior_app"]
+
+prior_app = typer.Typer(help="Convert and describe priors.", no_args_is_help=True)
+
+
+@prior_app.command("convert")
+def prior_convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A guided-diffusion checkpoint.")],
+    out: Annotated[Path, typer.Argument(help="The prior to write; its .json comes beside it.")],
+    num_head_channels: Annotated[
+        int, typer.Option(help="Channels of an attention head; files do not tell.")
+    ] = 64,
+    dtype: Annotated[
+        str | None, typer.Option(help="float32 or float16; the checkpoint's if not given.")
+    ] = None,
+) -> None:
+    """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
+    import torch  # noqa: PLC0415 - keeps --help fast
+
+    from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415
+
+    known = {None: None, "float32": torch.float32, "float16": torch.float16}
+    if dtype not in known:
+        raise InputError(f"weights of type {dtype!r} are not supported; use float32 or float16.")
+    convert_checkpoint(checkpoint, out, num_head_channels=num_head_channels, dtype=known[dtype])
+    prior_show(out)
+
+
+@prior_app.command("info")
+def prior_show(
+    file: Annotated[Path, typer.Argument(help="A prior or a guided-diffusion checkpoint.")],
+) -> None:
+    """Say what a checkpoint holds."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from monai_ddfm.checkpoints import prior_info  # noqa: PLC0415
+
+    for name, value in asdict(prior_info(file)).items():
+        values = value.items() if isinstance(value, dict) else [("", value)]
+        for part, text in values:
+            label = f"{name} {part}".strip().replace("_", " ")
+            typer.echo(f"{label:34}{'not known' if text is None else text}")

@@ -1,0 +1,84 @@
+"""The program: its commands put together, and how a run of it ends."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from monai_ddfm.cli.fusion import demo, fuse
+from monai_ddfm.cli.options import NOTICE
+from monai_ddfm.cli.prior import prior_app
+from monai_ddfm.errors import InputError
+from monai_ddfm.version import __version__
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="monai-ddfm",
+    help="Fuse an MRI with a CT, PET or SPECT of the same patient, training-free, with a "
+    f"diffusion prior (DDFM). {NOTICE.capitalize()}.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(fuse)
+app.command()(demo)
+app.add_typer(prior_app, name="prior")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:
+        # MONAI and ignite repeat what this program says in one sentence.
+        warnings.filterwarnings("ignore")
+        logging.getLogger("ignite").setLevel(logging.CRITICAL)
+        logging.getLogger("monai").setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Run the command; a mistake of the user ends in one sentence and exit status 2."""
+    try:
+        status = app(prog_name="monai-ddfm", standalone_mode=False)
+    except InputError as error:
+        typer.echo(f"error: {error}", err=True)
+        status = 2
+    except typer.Abort:
+        status = 130
+    except Exception as error:
+        status = _refused_by_parser(error)
+        if status is None:
+            raise
+    if status == 130:
+        typer.echo("error: stopped by the user; results of this run were not written.", err=True)
+    sys.exit(status)
+
+
+def _refused_by_parser(error: Exception) -> int | None:
+    """Put what the parser of the command line refuses in one sentence, as every other mistake.
+
+    Typer's own classes for these errors have moved from one package to another.
+
+    Returns:
+        The exit status; None if the error is none of the parser's.
+    """
+    if not hasattr(error, "format_message"):
+        return None
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "monai-ddfm"
+    if message := " ".join(error.format_message().split()):
+        message = f"{message[0].lower()}{message[1:].rstrip('.')}"
+        typer.echo(f"error: {message}; see `{command} --help`.", err=True)
+    return int(getattr(error, "exit_code", 2))
