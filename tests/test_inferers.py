@@ -373,11 +373,11 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
     whole = len(network.seen)
     network.seen.clear()
     seen: list[SamplingProgress] = []
-    inferer = DDFMInferer(steps=40, early_stop=0.02, batch_size=batch_size, progress=seen.append)
+    inferer = DDFMInferer(steps=40, early_stop=0.15, batch_size=batch_size, progress=seen.append)
     early = inferer(volume, network)
     assert len(network.seen) < whole
     assert seen[-1].step == seen[-1].steps  # a bar comes to its end
-    alone = DDFMInferer(steps=40, early_stop=0.02, batch_size=1)(volume, network)
+    alone = DDFMInferer(steps=40, early_stop=0.15, batch_size=1)(volume, network)
     assert torch.equal(early, alone)
     assert not torch.equal(early, every)
     assert bool((early[:, :1] >= volume.amin(1, keepdim=True) - 1e-6).all())
@@ -397,8 +397,8 @@ def test_an_early_stop_ends_on_the_first_small_change() -> None:
             on_step=lambda step, trail=trail: trail.append(step.rectified.luminance),  # type: ignore[misc]
         )
         changes = [float((b - a).abs().max()) for a, b in itertools.pairwise(trail)]
-        settled = next(i for i, change in enumerate(changes) if change <= 0.05)
-        assert 0 < settled < len(changes) - 1
+        settled = next(i for i, change in enumerate(changes) if i >= 14 and change <= 0.05)
+        assert settled < len(changes) - 1
         torch.testing.assert_close(
             inferer(pair, network)[number, :1], trail[settled + 1][0], rtol=0, atol=1e-5
         )

@@ -11,10 +11,13 @@ from monai_ddfm.cli.options import (
     NOTICE,
     Amp,
     BatchSize,
+    Compile,
     Device,
+    MaxMemory,
     OutputDir,
     Preset,
     Seed,
+    Speed,
     Steps,
     parse_batch_size,
     parse_path,
@@ -41,11 +44,14 @@ def fuse(
     modality: Annotated[str, typer.Option(help="What --moving is: CT, PET or SPECT.")],
     output_dir: OutputDir,
     preset: Preset = None,
+    speed: Speed = None,
     steps: Steps = None,
     seed: Seed = 0,
     device: Device = None,
     batch_size: BatchSize = "auto",
     amp: Amp = False,
+    compile: Compile = None,  # noqa: A002 - as PyTorch calls it
+    max_memory: MaxMemory = None,
     registration: Annotated[
         str | None, typer.Option(help="rigid, affine, deformable, none, or an ITK transform file.")
     ] = None,
@@ -83,11 +89,14 @@ def fuse(
         output_dir=output_dir,
         prior=prior,
         preset=preset,
+        speed=speed,
         steps=steps,
         seed=seed,
         device=device,
         batch_size=parse_batch_size(batch_size),
         amp=amp,
+        compile=compile,
+        max_memory=max_memory,
         registration=registration,
         window=window,
         allow_patient_mismatch=allow_patient_mismatch,
@@ -101,11 +110,14 @@ def demo(
     output_dir: OutputDir,
     modality: Annotated[str, typer.Option(help="CT, PET or SPECT.")] = "PET",
     preset: Preset = None,
+    speed: Speed = None,
     steps: Steps = None,
     seed: Seed = 0,
     device: Device = None,
     batch_size: BatchSize = "auto",
     amp: Amp = False,
+    compile: Compile = None,  # noqa: A002 - as PyTorch calls it
+    max_memory: MaxMemory = None,
 ) -> None:
     """Make the demo subject, fuse it and say where the pictures are.
 
@@ -121,18 +133,26 @@ def demo(
         modality=parsed,
         output_dir=output_dir,
         preset=preset,
+        speed=speed,
         steps=steps,
         seed=seed,
         device=device,
         batch_size=parse_batch_size(batch_size),
         amp=amp,
+        compile=compile,
+        max_memory=max_memory,
     )
 
 
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - keeps --help fast
 
-    result = run(fixed, moving, **options)
+    try:
+        result = run(fixed, moving, **options)
+    except KeyboardInterrupt:
+        if list(options["output_dir"].glob(".ddfm-work-*")):
+            typer.echo("Finished slices are kept; the same command goes on from there.", err=True)
+        raise
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
     volume = result.files.get("fused.nii.gz", result.output_dir / "dicom")

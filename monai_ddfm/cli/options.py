@@ -17,10 +17,13 @@ __all__ = [
     "NOTICE",
     "Amp",
     "BatchSize",
+    "Compile",
     "Device",
+    "MaxMemory",
     "OutputDir",
     "Preset",
     "Seed",
+    "Speed",
     "Steps",
     "parse_batch_size",
     "parse_path",
@@ -64,9 +67,17 @@ Preset = Annotated[
     str | None, typer.Option(help="default, reference (as published) or paper (as printed).")
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps; the preset's if not given.")]
+Speed = Annotated[
+    str | None, typer.Option(help="fast, balanced or best: how long the default preset samples.")
+]
 Seed = Annotated[int, typer.Option(help="Of all noise: same seed, same bytes.")]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1; the best there is if not given.")
 ]
 BatchSize = Annotated[str, typer.Option(help="Slices at a time, or auto; changes no result.")]
 Amp = Annotated[bool, typer.Option("--amp", help="Run the prior in bfloat16: faster, less exact.")]
+Compile = Annotated[
+    str | None,
+    typer.Option(help="default or graphs: compile the prior; slow start, for many volumes."),
+]
+MaxMemory = Annotated[float | None, typer.Option(help="GiB of the GPU to use; all if not given.")]

@@ -55,7 +55,7 @@ def main() -> None:
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         status = 2
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
         status = _refused_by_parser(error)

@@ -21,7 +21,7 @@ from torch import nn
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["Acceleration", "Compile"]
+__all__ = ["Acceleration", "Compile", "limit_device_memory"]
 
 Compile = Literal["default", "graphs"]
 
@@ -79,3 +79,33 @@ class Acceleration:
             self._compiled[network] = torch.compile(network, mode=_MODES[self.compile])
         compiled: nn.Module = self._compiled[network]
         return compiled
+
+
+def limit_device_memory(device: str | torch.device, gibibytes: Any) -> None:
+    """Let PyTorch use only so much of a GPU's memory; automatic batches then shrink to fit.
+
+    Args:
+        device: "cuda" or "cuda:1".
+        gibibytes: how much; None is all there is.
+
+    Raises:
+        InputError: if it is no positive number, more than there is, or the device is no GPU.
+    """
+    if gibibytes is None:
+        return
+    try:
+        wanted = float(gibibytes) * 2**30
+    except (TypeError, ValueError):
+        wanted = -1.0
+    if not 0 < wanted < float("inf"):
+        raise InputError(f"memory of {gibibytes!r} GiB is unusable; give a positive number.")
+    device = torch.device(device)
+    if device.type != "cuda":
+        raise InputError(
+            "a memory limit is for a GPU; on a CPU use --batch-size and OMP_NUM_THREADS, each "
+            "thread takes the memory of one slice."
+        )
+    total = torch.cuda.get_device_properties(device).total_memory
+    if wanted > total:
+        raise InputError(f"{device} has {total / 2**30:.1f} GiB; limit it to less.")
+    torch.cuda.set_per_process_memory_fraction(wanted / total, device)

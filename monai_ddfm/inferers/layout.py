@@ -151,7 +151,7 @@ def _occupied(slices: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
     """
     least = _least(slices, together=together).expand(len(slices), -1, -1, -1)
     rows, columns = [], []
-    for part, floor in zip(slices.split(_CHUNK), least.split(_CHUNK), strict=True):
+    for part, floor in zip(torch.split(slices, _CHUNK), torch.split(least, _CHUNK), strict=True):
         mask = _above(part, floor)
         rows.append(mask.any(dim=2))
         columns.append(mask.any(dim=1))

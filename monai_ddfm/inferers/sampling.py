@@ -8,8 +8,8 @@ At every step of a diffusion solver (Zhao et al. 2023, arXiv 2303.06840, algorit
 
 The last step ends on the corrected x0 itself, so that what the rectifier guarantees of it (that
 every value lies between the sources, say) holds for the result. For the same reason a run may end
-early: a slice whose luminance changes by less than a tolerance from one step to the next keeps the
-value it has.
+early: a slice whose luminance changes by less than a tolerance from one step to the next, in the
+second half of the run, keeps the value it has.
 
 Nothing in the loop waits for the device, unless a tolerance is given: whether all slices have
 settled has to be known on the host.
@@ -122,7 +122,9 @@ class SliceSampler:
             )
             if on_step is not None:
                 on_step(SamplingStep(index, rectified, sample))
-            if settling is not None and settling.all_settled(rectified):
+            # Not in the first half: there x0 hardly changes because it is hardly known.
+            late = 2 * (index + 1 - self.start_index) > self.steps
+            if settling is not None and settling.all_settled(rectified, may_end=late):
                 break
         return rectified if settling is None else settling.outcome(rectified)
 
@@ -156,8 +158,8 @@ class _Settling:
         self._kept: Rectified[Any] | None = None
         self._settled = torch.zeros(1, dtype=torch.bool)
 
-    def all_settled(self, rectified: Rectified[Any]) -> bool:
-        """Take a step's outcome; return whether all slices have settled."""
+    def all_settled(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
+        """Take a step's outcome; return whether all slices have settled, if they may."""
         luminance, weight = rectified.luminance, rectified.weight
         if self._kept is None or self._before is None:
             self._settled = luminance.new_zeros((len(luminance), 1, 1, 1), dtype=torch.bool)
@@ -169,8 +171,10 @@ class _Settling:
             luminance=torch.where(self._settled, self._kept.luminance, luminance),
             weight=torch.where(self._settled, self._kept.weight, weight),
         )
-        self._settled = self._settled | (change <= self.tolerance)
         self._before = luminance
+        if not may_end:
+            return False
+        self._settled = self._settled | (change <= self.tolerance)
         return bool(self._settled.all())
 
     def outcome(self, rectified: Rectified[Any]) -> Rectified[Any]:

@@ -10,15 +10,18 @@ from monai_ddfm.writers.nifti import write_nifti
 from monai_ddfm.writers.outputs import SaveFusionOutputsd
 from monai_ddfm.writers.preview import Panel, write_preview
 from monai_ddfm.writers.provenance import MarkStage, RunRecord, collect_provenance
+from monai_ddfm.writers.work import ClearWorkd, WorkFolder
 
 __all__ = [
     "NOTICE",
     "CheckBoundd",
+    "ClearWorkd",
     "MarkStage",
     "Panel",
     "RunRecord",
     "SaveFusionOutputsd",
     "StagedFolder",
+    "WorkFolder",
     "atomic_path",
     "collect_provenance",
     "describe_input",
