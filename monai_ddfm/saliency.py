@@ -1,44 +1,158 @@
-r"""A likelihood that chooses: which source speaks for the fused image, scale by scale.
+r"""A likelihood that chooses: which source speaks for the fused image, place by place.
 
-DDFM's likelihood has one Laplace scale for each source, so its weights are almost an average. Here
-the scales vary over space and over spatial frequency. The undecimated "à trous" pyramid of an image
-(Holschneider et al. 1989) is
+DDFM's likelihood [1, section 3.3] has one Laplace scale for each source, so that its weights are
+almost an average. Here the scales are fields. With :math:`C(p)` and :math:`D(p)` the precisions of
+the sources i (moving) and v (fixed) at pixel p, the mode of the likelihood is
+
+.. math::
+
+    m = \frac{C i + D v}{C + D} = v + \mathrm{sigm}(d)\,(i - v), \qquad d = \log \frac CD .
+
+A source is the better witness of a place the more signal and the more structure it has there. Both
+enter the log-ratio of the precisions, computed on values in [0, 1]:
+
+.. math::
+
+    d = g_b \frac{\bar\imath - \bar v}{\bar\imath + \bar v + c} + g_s \log \frac{E_i}{E_v} +
+        b\,\bar\imath, \qquad E_s = G_{\sigma_s} * |\nabla s|^2 + \epsilon
+
+with :math:`\bar s = G_{\sigma_b} * s` (*voxel choice*). The brightness is compared relatively, for
+a difference of few gray levels decides in the dark and does not in the light. :math:`b > 0` favors
+the bright parts of `moving`: bone in CT, lesions in PET and SPECT.
+
+A single d chooses all of a pixel or nothing: where one source is bright and the other has fine
+structure, one of them is lost. So the mode is mixed, with the share :math:`\eta`, with a *choice by
+scale*. The undecimated "à trous" pyramid of an image [2] is
 
 .. math::
 
     c_0 = s, \qquad c_{l+1} = h_l * c_l, \qquad d_l = c_l - c_{l+1}, \qquad
     s = c_L + \sum_{l<L} d_l
 
-with the 5-tap binomial kernel dilated by :math:`2^l`. For the detail :math:`d_l` of the fused image
-the hierarchical model of DDFM (arXiv 2303.06840, section 3.3) is kept, with the precision of each
-source's Laplace law proportional to a power of that source's local energy
-:math:`E = G_\sigma * d_l^2 + \epsilon`, because a source that has structure in a place is a better
-witness of structure there than one that has none:
+with the 5-tap binomial kernel dilated by :math:`2^l`. For each detail the same law holds, with
+precisions that grow with the local energy :math:`E = G_\sigma * d_l^2 + \epsilon`,
 
 .. math::
 
-    d_l^f \mid d_l^i, d_l^v: \quad C = E_i^{g/2}, \; D = E_v^{g/2}, \qquad
-    d_l^f = \frac{C d_l^i + D d_l^v}{C + D}
-          = d_l^v + \mathrm{sigm}\left(\tfrac g2 \log \tfrac{E_i}{E_v}\right) (d_l^i - d_l^v).
+    d_l^f = d_l^v + \mathrm{sigm}\left(\tfrac g2 \log \tfrac{E_i}{E_v}\right) (d_l^i - d_l^v),
 
-The coarsest level carries brightness; there the brighter source is the witness (bone in CT, tracer
-in PET, tissue in MRI), softly: :math:`w = \mathrm{sigm}(g_b (c_L^i - c_L^v))`.
+and for the smooth rest it is the brighter source that speaks, :math:`w = \mathrm{sigm}(g_r (c_L^i -
+c_L^v))`. Their sum is cut to the box between the sources, so that every value of the mode is a
+mixture of them. :math:`g \to \infty` is choose-max, :math:`g = 0` the average.
 
-The likelihood's estimate is the sum of all levels, cut to the box between the two sources, so that
-every value is a mixture of them. :math:`g` is how sharply it decides; :math:`g \to \infty` is
-choose-max, :math:`g = 0` the average.
+References:
+    [1] Z. Zhao et al., DDFM, ICCV 2023, arXiv 2303.06840.
+    [2] M. Holschneider et al., A real-time algorithm for signal analysis with the help of the
+        wavelet transform, in Wavelets, Springer 1989.
 """
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["a_trous_pyramid", "box_blur", "salient_estimate"]
+from monai_ddfm.errors import InputError
+
+__all__ = [
+    "Choice",
+    "a_trous_pyramid",
+    "box_blur",
+    "likelihood_mode",
+    "scale_choice",
+    "voxel_choice",
+]
 
 _ENERGY_FLOOR = 1e-6
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Parameters of the likelihood; symbols as above, lengths in pixels, values in [0, 1].
+
+    Attributes:
+        brightness: g_b, how sharply the voxel choice prefers the brighter source.
+        brightness_floor: c, brightness below which differences count less.
+        brightness_blur: sigma_b, over which brightness is averaged.
+        structure: g_s, how much structure counts in the voxel choice.
+        structure_blur: sigma_s, over which the gradient's energy is averaged.
+        structure_floor: epsilon, energy of a gradient that counts as none.
+        favor_moving: b, in favor of the bright parts of `moving`; 0 treats the sources alike.
+        scale_share: eta, share of the choice by scale.
+        levels: L, number of details of the choice by scale.
+        sharpness: g, how sharply the details choose.
+        window: radius over which the finest detail's energy is averaged; doubled level by level.
+        base_sharpness: g_r, how sharply the smooth rest chooses.
+
+    Raises:
+        InputError: if a parameter is out of range.
+    """
+
+    brightness: float = 60.0
+    brightness_floor: float = 0.03
+    brightness_blur: float = 1.0
+    structure: float = 0.75
+    structure_blur: float = 0.8
+    structure_floor: float = 2e-4
+    favor_moving: float = 0.0
+    scale_share: float = 0.13
+    levels: int = 2
+    sharpness: float = 4.5
+    window: int = 1
+    base_sharpness: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.scale_share <= 1:
+            raise InputError(f"scale share {self.scale_share!r} must lie between 0 and 1.")
+        for name in ("brightness_blur", "structure_blur", "levels", "window", "structure"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name.replace('_', ' ')} must not be negative.")
+        for name in ("brightness_floor", "structure_floor"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name.replace('_', ' ')} must be more than 0.")
+
+
+def likelihood_mode(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+    """Return the mode m of the likelihood above.
+
+    Args:
+        moving: source i, [N, 1, H, W] in [-1, 1].
+        fixed: source v, same shape.
+        choice: the likelihood's parameters.
+
+    Returns:
+        Estimate of the fused image, [N, 1, H, W], between the sources in every pixel.
+    """
+    mode = fixed + voxel_choice(moving, fixed, choice) * (moving - fixed)
+    if choice.scale_share > 0:
+        mode = torch.lerp(mode, scale_choice(moving, fixed, choice), choice.scale_share)
+    return mode.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+
+
+def voxel_choice(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+    """Return the share of `moving` by brightness and structure, [N, 1, H, W] in [0, 1].
+
+    Args:
+        moving: source i, [N, 1, H, W] in [-1, 1].
+        fixed: source v, same shape.
+        choice: the likelihood's parameters.
+    """
+    i, v = (moving + 1) / 2, (fixed + 1) / 2
+    bright_i, bright_v = (_gaussian_blur(s, sigma=choice.brightness_blur) for s in (i, v))
+    total = bright_i + bright_v + choice.brightness_floor
+    odds = choice.brightness * (bright_i - bright_v) / total + choice.favor_moving * bright_i
+    if choice.structure > 0:
+        energy_i, energy_v = (
+            _gaussian_blur(_squared_gradient(s), sigma=choice.structure_blur)
+            + choice.structure_floor
+            for s in (i, v)
+        )
+        odds = odds + choice.structure * (energy_i.log() - energy_v.log())
+    return torch.sigmoid(odds)
 
 
 def a_trous_pyramid(images: Tensor, *, levels: int) -> tuple[list[Tensor], Tensor]:
@@ -76,41 +190,50 @@ def box_blur(images: Tensor, *, radius: int) -> Tensor:
     return images
 
 
-def salient_estimate(
-    moving: Tensor,
-    fixed: Tensor,
-    *,
-    levels: int = 2,
-    sharpness: float = 4.0,
-    window: int = 2,
-    base_sharpness: float = 20.0,
-) -> Tensor:
-    """Return the mode of the likelihood above.
+def scale_choice(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+    """Return the estimate that is chosen detail by detail, between the sources in every pixel.
 
     Args:
         moving: source i, [N, 1, H, W] in [-1, 1].
         fixed: source v, same shape.
-        levels: number of details that are chosen by their energy.
-        sharpness: g, how sharply the details choose.
-        window: radius in pixels over which the finest detail's energy is collected; doubled from
-            level to level.
-        base_sharpness: g_b, how sharply the smooth rest chooses the brighter source.
+        choice: the likelihood's parameters.
 
     Returns:
-        Estimate of the fused image, [N, 1, H, W], between the sources in every pixel.
+        [N, 1, H, W].
     """
-    details_i, base_i = a_trous_pyramid(moving, levels=levels)
-    details_v, base_v = a_trous_pyramid(fixed, levels=levels)
-    estimate = base_v + torch.sigmoid(base_sharpness * (base_i - base_v)) * (base_i - base_v)
+    details_i, base_i = a_trous_pyramid(moving, levels=choice.levels)
+    details_v, base_v = a_trous_pyramid(fixed, levels=choice.levels)
+    share = torch.sigmoid(choice.base_sharpness * (base_i - base_v))
+    estimate = base_v + share * (base_i - base_v)
     for level, (detail_i, detail_v) in enumerate(zip(details_i, details_v, strict=True)):
-        radius = window * 2**level
+        radius = choice.window * 2**level
         energy_i, energy_v = (
             (box_blur(detail.square(), radius=radius) + _ENERGY_FLOOR).log()
             for detail in (detail_i, detail_v)
         )
-        weight = torch.sigmoid(sharpness / 2 * (energy_i - energy_v))
+        weight = torch.sigmoid(choice.sharpness / 2 * (energy_i - energy_v))
         estimate = estimate + detail_v + weight * (detail_i - detail_v)
     return estimate.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+
+
+def _squared_gradient(images: Tensor) -> Tensor:
+    """Mean of the squared forward and backward differences, summed over both directions."""
+    total = torch.zeros_like(images)
+    for axis in (-2, -1):
+        step = images.diff(dim=axis).square() / 2
+        length = images.shape[axis]
+        total.narrow(axis, 0, length - 1).add_(step)
+        total.narrow(axis, 1, length - 1).add_(step)
+    return total
+
+
+def _gaussian_blur(images: Tensor, *, sigma: float) -> Tensor:
+    radius = math.floor(3 * sigma + 0.5)
+    if radius == 0:
+        return images
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    return _separable(images, (kernel / kernel.sum()).to(images), dilation=1)
 
 
 def _separable(images: Tensor, kernel: Tensor, *, dilation: int) -> Tensor:

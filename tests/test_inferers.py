@@ -22,11 +22,20 @@ from torch import Tensor
 
 from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, SamplingProgress, TqdmProgress
+from monai_ddfm.inferers import (
+    CHOICES,
+    PRESETS,
+    DDFMInferer,
+    Preset,
+    SamplingProgress,
+    TqdmProgress,
+    tailored,
+)
 from monai_ddfm.inferers.noise import NoiseSource
 from monai_ddfm.inferers.sampling import SamplingStep
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, Rectified
+from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, Rectified, SaliencyRectifier
+from monai_ddfm.schedulers import NoiseSchedule
 
 
 def uniform(seed: int, *shape: int) -> Tensor:
@@ -38,6 +47,14 @@ def head(seed: int, *shape: int) -> Tensor:
     axes = [torch.linspace(-1.3, 1.3, side) for side in shape]
     radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).square().sum(0)
     return torch.where(radius < 1, uniform(seed, 1, 2, *shape), torch.tensor(-1.0))
+
+
+FROM_NOISE = Preset(steps=16, solver="dpm++", rectifier=SaliencyRectifier(prior_share=0.3))
+
+
+def from_noise(spacing: Any = None, **options: Any) -> DDFMInferer:
+    """An inferer that samples from pure noise, as the default preset does not."""
+    return DDFMInferer(spacing, **{"preset": FROM_NOISE, **options})
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +147,7 @@ def test_three_pairs_at_once_equal_one_at_a_time(prior: ADMUNet, golden: dict[st
 def test_a_constant_pair_does_not_depend_on_its_neighbors(small: RecordingNet) -> None:
     pairs = torch.cat((uniform(1, 1, 2, 16, 16), torch.full((1, 2, 16, 16), 0.25)))
     pairs[1, 1] = 0.75
-    inferer = DDFMInferer(steps=2)
+    inferer = from_noise(steps=2)
     assert torch.equal(inferer(pairs, small)[1:], inferer(pairs[1:], small))
 
 
@@ -141,7 +158,7 @@ def test_a_constant_pair_does_not_depend_on_its_neighbors(small: RecordingNet) -
 def test_batch_size_changes_no_bit_with_the_bundled_network(dtype: str | None) -> None:
     network, volume = bundle_network(), head(2, 40, 36, 7)
     results = [
-        DDFMInferer(steps=2, batch_size=size, autocast_dtype=dtype, noise="independent")(
+        from_noise(steps=2, batch_size=size, autocast_dtype=dtype, noise="independent")(
             volume, network
         )
         for size in (1, 3, "auto")
@@ -149,7 +166,7 @@ def test_batch_size_changes_no_bit_with_the_bundled_network(dtype: str | None) -
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
     assert results[0].dtype == torch.float32
-    other = DDFMInferer(steps=2, autocast_dtype=dtype, noise="independent", seed=1)
+    other = from_noise(steps=2, autocast_dtype=dtype, noise="independent", seed=1)
     assert not torch.equal(other(volume, network), results[0])  # the prior has a say
 
 
@@ -169,10 +186,10 @@ def test_batch_size_changes_no_bit_with_any_preset(preset: str, channels: int) -
 
 def test_autocast_reaches_the_network(small: RecordingNet) -> None:
     pair = uniform(5, 1, 2, 16, 16)
-    exact, fast = (DDFMInferer(steps=3, autocast_dtype=d)(pair, small) for d in (None, "bfloat16"))
+    exact, fast = (from_noise(steps=3, autocast_dtype=d)(pair, small) for d in (None, "bfloat16"))
     assert not torch.equal(exact, fast)
     torch.testing.assert_close(exact, fast, rtol=0, atol=0.1)
-    assert torch.equal(exact, DDFMInferer(steps=3, autocast_dtype="float32")(pair, small))
+    assert torch.equal(exact, from_noise(steps=3, autocast_dtype="float32")(pair, small))
 
 
 # --- noise
@@ -180,16 +197,16 @@ def test_autocast_reaches_the_network(small: RecordingNet) -> None:
 
 def test_the_seed_decides(small: RecordingNet) -> None:
     pair = uniform(6, 1, 2, 16, 16)
-    one, same, other = (DDFMInferer(steps=3, seed=seed)(pair, small) for seed in (1, 1, 2))
+    one, same, other = (from_noise(steps=3, seed=seed)(pair, small) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_shared_noise_keeps_equal_slices_equal(small: RecordingNet) -> None:
     volume = uniform(7, 1, 2, 16, 16, 1).repeat(1, 1, 1, 1, 3)
-    shared_noise = DDFMInferer(steps=2)(volume, small)
+    shared_noise = from_noise(steps=2)(volume, small)
     assert torch.equal(shared_noise[..., 0], shared_noise[..., 2])
-    own_noise = DDFMInferer(steps=2, noise="independent")(volume, small)
+    own_noise = from_noise(steps=2, noise="independent")(volume, small)
     assert not torch.equal(own_noise[..., 0], own_noise[..., 2])
 
 
@@ -199,7 +216,7 @@ def test_noise_belongs_to_the_slice(preset: str, small: RecordingNet) -> None:
     volume[..., 0, 0, :] = -1.0
     fewer = volume.clone()
     fewer[..., :2] = -1.0
-    inferer = DDFMInferer(
+    inferer = from_noise(
         preset=preset, steps=2, noise="independent", crop_foreground=False, batch_size=3
     )
     whole, part = inferer(volume, small), inferer(fewer, small)
@@ -230,10 +247,10 @@ def test_noise_source_draws() -> None:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_axis_says_how_slices_follow_each_other(axis: int, small: RecordingNet) -> None:
     volume = head(9, 14, 18, 10)
-    result = DDFMInferer(steps=2, axis=axis)(volume, small)
-    turned = DDFMInferer(steps=2, axis=2)(volume.movedim(2 + axis, 4), small)
+    result = from_noise(steps=2, axis=axis)(volume, small)
+    turned = from_noise(steps=2, axis=2)(volume.movedim(2 + axis, 4), small)
     assert torch.equal(result, turned.movedim(4, 2 + axis))
-    other = DDFMInferer(steps=2, axis=(axis + 1) % 3)(volume, small)
+    other = from_noise(steps=2, axis=(axis + 1) % 3)(volume, small)
     assert not torch.equal(result, other)
 
 
@@ -241,7 +258,7 @@ def test_empty_slices_are_not_sent_through_the_network() -> None:
     network, volume = RecordingNet(), torch.full((1, 2, 16, 16, 9), -1.0)
     volume[..., 2] = uniform(1, 1, 2, 16, 16)
     volume[0, 1, 4:9, 3:8, 6] = 0.5  # one source is enough
-    result = DDFMInferer(steps=3)(volume, network)
+    result = from_noise(steps=3)(volume, network)
     assert len(network.seen) == 2 * 3
     empty = [0, 1, 3, 4, 5, 7, 8]
     assert bool((result[:, 0, ..., empty] == -1).all())
@@ -251,7 +268,7 @@ def test_empty_slices_are_not_sent_through_the_network() -> None:
 def test_an_empty_volume_needs_no_network() -> None:
     network, volume = RecordingNet(), torch.full((1, 2, 8, 8, 3), 0.25)
     volume[:, 1] = 0.75
-    result = DDFMInferer()(volume, network)
+    result = from_noise()(volume, network)
     assert network.seen == []
     assert bool((result == 0.5).all())
 
@@ -260,14 +277,14 @@ def test_only_a_patch_around_the_foreground_is_sampled() -> None:
     network = RecordingNet()
     volume = torch.full((1, 2, 96, 80, 3), -1.0)
     volume[:, :, 40:52, 30:40, :] = uniform(2, 1, 2, 12, 10, 3)
-    cropped = DDFMInferer(steps=2)(volume, network)
+    cropped = from_noise(steps=2)(volume, network)
     assert {tuple(x.shape) for x, _ in network.seen} == {(1, 1, 32, 32)}
     outside = torch.ones(96, 80, dtype=torch.bool)
     outside[30:62, 19:51] = False
     assert bool((cropped[0, 0][outside] == -1).all())
     assert bool((cropped[0, 1][outside] == 0.5).all())
     network.seen.clear()
-    DDFMInferer(steps=2, crop_foreground=False)(volume, network)
+    from_noise(steps=2, crop_foreground=False)(volume, network)
     assert {tuple(x.shape) for x, _ in network.seen} == {(1, 1, 96, 80)}
 
 
@@ -288,7 +305,7 @@ def test_any_size_comes_back_as_it_was(size: tuple[int, int], preset: str) -> No
 def test_two_volumes_equal_each_alone(small: RecordingNet) -> None:
     volumes = torch.cat((head(11, 20, 16, 5), head(12, 20, 16, 5) * 0.5))
     volumes[1, :, :8] = -1.0  # another box
-    inferer = DDFMInferer(steps=2)
+    inferer = from_noise(steps=2)
     together = inferer(volumes, small)
     assert torch.equal(together, torch.cat([inferer(v[None], small) for v in volumes]))
 
@@ -299,22 +316,22 @@ def test_metadata_is_handed_on(small: RecordingNet) -> None:
     meta = {"filename_or_obj": "t1.nii.gz"}
     volume = MetaTensor(head(13, 16, 16, 3), affine=affine, meta=meta)
     before = volume.clone()
-    result = DDFMInferer(steps=2)(volume, small)
+    result = from_noise(steps=2)(volume, small)
     assert isinstance(result, MetaTensor)
     assert torch.equal(result.affine, affine)
     assert result.meta["filename_or_obj"] == "t1.nii.gz"
     assert torch.equal(volume, before)
-    plain = DDFMInferer(steps=2)(volume.as_tensor(), small)
+    plain = from_noise(steps=2)(volume.as_tensor(), small)
     assert not isinstance(plain, MetaTensor)
     assert torch.equal(result.as_tensor(), plain)
-    double = DDFMInferer(steps=2)(volume.as_tensor().double(), small)
+    double = from_noise(steps=2)(volume.as_tensor().double(), small)
     assert double.dtype == torch.float32
     assert torch.equal(double, plain)
 
 
 def test_evaluators_may_pass_more(small: RecordingNet) -> None:
     pair = uniform(1, 1, 2, 8, 8)
-    inferer = DDFMInferer(steps=1)
+    inferer = from_noise(steps=1)
     assert torch.equal(inferer(pair, small, 3, mode="x"), inferer(pair, small))
 
 
@@ -338,7 +355,7 @@ def test_threads_change_no_bit(preset: str) -> None:
 def test_an_error_in_a_thread_ends_the_run(small: RecordingNet) -> None:
     seen: list[SamplingProgress] = []
     volume = uniform(17, 1, 2, 8, 8, 4)
-    inferer = DDFMInferer(steps=500, rectifier=Failing(after=5), progress=seen.append)
+    inferer = from_noise(steps=500, rectifier=Failing(after=5), progress=seen.append)
     with pytest.raises(RuntimeError, match="a bug"):
         inferer(volume, small)
     assert len(seen) < 400  # the other thread did not go on to the end
@@ -369,15 +386,15 @@ class Failing:
 def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> None:
     volume = head(21, 24, 20, 4)
     network = RecordingNet()
-    every = DDFMInferer(steps=40)(volume, network)
+    every = from_noise(steps=40)(volume, network)
     whole = len(network.seen)
     network.seen.clear()
     seen: list[SamplingProgress] = []
-    inferer = DDFMInferer(steps=40, early_stop=0.15, batch_size=batch_size, progress=seen.append)
+    inferer = from_noise(steps=40, early_stop=0.15, batch_size=batch_size, progress=seen.append)
     early = inferer(volume, network)
     assert len(network.seen) < whole
     assert seen[-1].step == seen[-1].steps  # a bar comes to its end
-    alone = DDFMInferer(steps=40, early_stop=0.15, batch_size=1)(volume, network)
+    alone = from_noise(steps=40, early_stop=0.15, batch_size=1)(volume, network)
     assert torch.equal(early, alone)
     assert not torch.equal(early, every)
     assert bool((early[:, :1] >= volume.amin(1, keepdim=True) - 1e-6).all())
@@ -386,7 +403,7 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
 
 def test_an_early_stop_ends_on_the_first_small_change() -> None:
     pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
-    inferer = DDFMInferer(steps=30, early_stop=0.05, crop_foreground=False)
+    inferer = from_noise(steps=30, early_stop=0.05, crop_foreground=False)
     sampler = dataclasses.replace(inferer._sampler(network), tolerance=None)
     for number, one in enumerate(pair):
         trail: list[Tensor] = []
@@ -423,14 +440,14 @@ def test_an_early_stop_ends_on_the_first_small_change() -> None:
 )
 def test_timesteps_visited(options: dict[str, Any], visited: list[int]) -> None:
     network = RecordingNet()
-    DDFMInferer(**options)(uniform(1, 1, 2, 8, 8), network)
+    from_noise(**options)(uniform(1, 1, 2, 8, 8), network)
     assert [int(timesteps) for _, timesteps in network.seen] == visited
 
 
 @pytest.mark.parametrize("start", [999, 500, 100])
 def test_a_warm_start_is_the_noised_average(start: int) -> None:
     network, pair = RecordingNet(in_channels=3, out_channels=6), uniform(14, 1, 2, 16, 16)
-    inferer = DDFMInferer(steps=1000, start_timestep=start, seed=5)
+    inferer = from_noise(steps=1000, start_timestep=start, seed=5)
     with pytest.raises(StopIteration):
         stop_after_one_step(inferer, pair, network)
     power = float(np.prod(1 - np.linspace(1e-4, 2e-2, 1000)[: start + 1]))
@@ -450,7 +467,7 @@ def stop_after_one_step(inferer: DDFMInferer, pair: Tensor, network: ADMUNet) ->
 
 def test_a_cold_start_is_noise_alone() -> None:
     network, pair = RecordingNet(), uniform(14, 1, 2, 16, 16)
-    inferer = DDFMInferer(steps=2, seed=5)
+    inferer = from_noise(steps=2, seed=5)
     inferer(pair, network)
     noise = inferer.noise.start([0], (1, 16, 16), torch.device("cpu"))
     assert torch.equal(network.seen[0][0], noise)
@@ -461,8 +478,8 @@ def test_the_network_says_what_it_predicts() -> None:
     results = {}
     for kind in ("epsilon", "v_prediction", "sample"):
         network = RecordingNet(prediction_type=kind)
-        results[kind] = DDFMInferer(steps=3)(pair, network)
-        told = DDFMInferer(steps=3, prediction_type=kind)(pair, RecordingNet())
+        results[kind] = from_noise(steps=3)(pair, network)
+        told = from_noise(steps=3, prediction_type=kind)(pair, RecordingNet())
         assert torch.equal(results[kind], told)
     for one, other in itertools.combinations(results.values(), 2):
         assert not torch.equal(one, other)
@@ -476,7 +493,7 @@ def test_progress_figures(batch_size: int, batches: list[int], small: RecordingN
     seen: list[SamplingProgress] = []
     volume = torch.cat((uniform(1, 1, 2, 8, 8, 5), torch.full((1, 2, 8, 8, 2), -1.0)), dim=-1)
     volume[..., 0, 0, :] = -1.0
-    DDFMInferer(steps=3, batch_size=batch_size, progress=seen.append)(volume, small)
+    from_noise(steps=3, batch_size=batch_size, progress=seen.append)(volume, small)
     expected = [
         SamplingProgress(done, size, 5, step, 3)
         for done, size in zip(itertools.accumulate([0, *batches]), batches, strict=False)
@@ -488,18 +505,18 @@ def test_progress_figures(batch_size: int, batches: list[int], small: RecordingN
 def test_progress_counts_the_steps_of_a_warm_start(small: RecordingNet) -> None:
     seen: list[SamplingProgress] = []
     pair = uniform(1, 1, 2, 8, 8)
-    DDFMInferer(steps=10, start_timestep=400, progress=seen.append)(pair, small)
+    from_noise(steps=10, start_timestep=400, progress=seen.append)(pair, small)
     assert [(p.step, p.steps) for p in seen] == [(step, 4) for step in (1, 2, 3, 4)]
 
 
 def test_a_bar_that_ends(small: RecordingNet, capsys: pytest.CaptureFixture[str]) -> None:
-    inferer = DDFMInferer(steps=2, batch_size=2, progress=TqdmProgress("mixing", disable=False))
+    inferer = from_noise(steps=2, batch_size=2, progress=TqdmProgress("mixing", disable=False))
     for _ in range(2):  # it can be used again
         inferer(uniform(1, 2, 2, 8, 8, 3), small)
     shown = capsys.readouterr().err
     assert "mixing: 100%" in shown
     assert shown.count("\n") == 4  # a bar for each volume, and every one is closed
-    DDFMInferer(steps=1, progress=TqdmProgress())(uniform(1, 1, 2, 8, 8), small)
+    from_noise(steps=1, progress=TqdmProgress())(uniform(1, 1, 2, 8, 8), small)
     assert capsys.readouterr().err == ""  # there is no terminal
 
 
@@ -538,9 +555,9 @@ def test_auto_halves_when_memory_runs_out(
     kind: str, limit: int, small: RecordingNet, caplog: pytest.LogCaptureFixture
 ) -> None:
     volume = head(16, 12, 14, 9)
-    expected = DDFMInferer(steps=3, batch_size=1, rectifier=Cramped(99))(volume, small)
+    expected = from_noise(steps=3, batch_size=1, rectifier=Cramped(99))(volume, small)
     seen: list[SamplingProgress] = []
-    inferer = DDFMInferer(steps=3, rectifier=Cramped(limit, kind), progress=seen.append)
+    inferer = from_noise(steps=3, rectifier=Cramped(limit, kind), progress=seen.append)
     assert torch.equal(inferer(volume, small), expected)
     assert "out of memory with 4 slices" in caplog.text
     finished = [p for p in seen if p.step == p.steps]
@@ -552,9 +569,9 @@ def test_auto_halves_when_memory_runs_out(
 def test_memory_that_cannot_be_saved_is_an_input_error(small: RecordingNet) -> None:
     volume = uniform(17, 1, 2, 8, 8, 4)
     with pytest.raises(InputError, match="not enough memory for a single slice"):
-        DDFMInferer(steps=2, rectifier=Cramped(0))(volume, small)
+        from_noise(steps=2, rectifier=Cramped(0))(volume, small)
     with pytest.raises(InputError, match=r"not enough memory for 3 slices .*auto"):
-        DDFMInferer(steps=2, rectifier=Cramped(2), batch_size=3)(volume, small)
+        from_noise(steps=2, rectifier=Cramped(2), batch_size=3)(volume, small)
 
 
 def test_other_errors_are_not_taken_for_memory(small: RecordingNet) -> None:
@@ -563,7 +580,7 @@ def test_other_errors_are_not_taken_for_memory(small: RecordingNet) -> None:
             raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        DDFMInferer(steps=2, rectifier=Broken(0))(uniform(17, 1, 2, 8, 8, 4), small)
+        from_noise(steps=2, rectifier=Broken(0))(uniform(17, 1, 2, 8, 8, 4), small)
 
 
 # --- what holds for every result
@@ -619,16 +636,16 @@ def test_no_nan_comes_of_odd_sources(preset: str, channels: int) -> None:
 
 def test_equal_sources_are_their_own_fusion(small: RecordingNet) -> None:
     one = uniform(19, 1, 1, 16, 16)
-    fused = DDFMInferer(steps=4)(one.expand(1, 2, 16, 16), small)[:, :1]
+    fused = from_noise(steps=4)(one.expand(1, 2, 16, 16), small)[:, :1]
     torch.testing.assert_close(fused, one, rtol=0, atol=1e-6)
 
 
 def test_a_rectifier_of_ones_own(small: RecordingNet) -> None:
     pair = uniform(20, 1, 2, 16, 16)
-    alone = DDFMInferer(steps=3, rectifier=IdentityRectifier())(pair, small)
-    other = DDFMInferer(steps=3, rectifier=IdentityRectifier())(-pair, small)
+    alone = from_noise(steps=3, rectifier=IdentityRectifier())(pair, small)
+    other = from_noise(steps=3, rectifier=IdentityRectifier())(-pair, small)
     assert torch.equal(alone[:, 0], other[:, 0])  # the prior alone knows no sources
-    assert not torch.equal(alone[:, 0], DDFMInferer(steps=3)(pair, small)[:, 0])
+    assert not torch.equal(alone[:, 0], from_noise(steps=3)(pair, small)[:, 0])
     preset = dataclasses.replace(PRESETS["default"], steps=3, rectifier=IdentityRectifier())
     assert torch.equal(alone, DDFMInferer(preset=preset)(pair, small))
 
@@ -678,7 +695,7 @@ def test_a_rectifier_of_ones_own(small: RecordingNet) -> None:
 )
 def test_options_out_of_range_are_refused(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        DDFMInferer(**options)
+        from_noise(**options)
 
 
 @pytest.mark.parametrize(
@@ -686,7 +703,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], words: str) -
 )
 def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...], small: RecordingNet) -> None:
     with pytest.raises(InputError, match=r"\[B, 2, H, W\]"):
-        DDFMInferer(steps=1)(torch.zeros(shape), small)
+        from_noise(steps=1)(torch.zeros(shape), small)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -694,4 +711,91 @@ def test_values_that_are_not_finite_are_refused(value: float, small: RecordingNe
     pair = uniform(1, 1, 2, 8, 8, 2)
     pair[0, 1, 3, 3, 1] = value
     with pytest.raises(InputError, match="NaN or infinite"):
-        DDFMInferer(steps=1)(pair, small)
+        from_noise(steps=1)(pair, small)
+
+
+# --- starting from the sources
+
+
+def noisy_head(level: float, *, count: int = 1) -> Tensor:
+    """Pairs [count, 2, 64, 64]: a smooth disc and a smaller one, with white noise."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    radius = x.square() + y.square()
+    discs = [torch.where(radius < size, 0.3 * torch.cos(x + y), -1.0) for size in (0.8, 0.3)]
+    clean = torch.stack(discs).expand(count, -1, -1, -1)
+    generator = torch.Generator().manual_seed(3)
+    return (clean + level * torch.randn(clean.shape, generator=generator)).clamp(-1, 1)
+
+
+def visited(net: RecordingNet) -> list[int]:
+    return [int(timestep) for _, timestep in net.seen]
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.05, 18), (0.12, 60), (0.2, 106)])
+def test_sampling_starts_at_the_noise_of_the_sources(level: float, expected: int) -> None:
+    net = RecordingNet()
+    DDFMInferer(steps=3)(noisy_head(level), net)
+    first, *_, last = visited(net)
+    # 5 % of noise are about 4 timesteps here.
+    assert first == pytest.approx(expected, abs=0.12 * expected + 2)
+    assert len(visited(net)) == 3
+    process = NoiseSchedule.spaced(1000).train_alphas_cumprod
+    ratio = [math.sqrt((1 - process[t]) / process[t]) for t in (first, last)]
+    assert ratio[0] / ratio[1] == pytest.approx(2, rel=0.1)
+
+
+def test_a_prior_that_removes_nothing_leaves_the_mode() -> None:
+    class Nothing(RecordingNet):
+        prediction_type = "sample"
+
+        def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+            power = NoiseSchedule.spaced(1000).train_alphas_cumprod[int(timesteps[0])]
+            return x / math.sqrt(power)
+
+    sources = noisy_head(0.1)
+    rectifier = SaliencyRectifier(prior_share=1.0)
+    mode = rectifier.mode(rectifier.initial_state(sources))
+    result = DDFMInferer(steps=1, rectifier=rectifier)(sources, Nothing())
+    torch.testing.assert_close(result[:, :1], mode, atol=1e-5, rtol=0)
+
+
+def test_images_have_each_their_own_start_and_volumes_one() -> None:
+    pairs = torch.cat([noisy_head(0.05), noisy_head(0.15)])
+    net = RecordingNet()
+    together = DDFMInferer()(pairs, net)
+    alone = torch.cat([DDFMInferer()(pair, RecordingNet()) for pair in pairs.split(1)])
+    assert torch.equal(together, alone)
+    net = RecordingNet()
+    DDFMInferer()(pairs.movedim(0, -1)[None], net)
+    assert len(set(visited(net))) == 2
+
+
+def test_an_excess_adds_noise_that_seeds_change() -> None:
+    preset = dataclasses.replace(PRESETS["default"], excess=2.0)
+    sources, results = noisy_head(0.1), []
+    for seed in (0, 1):
+        net = RecordingNet()
+        results.append(DDFMInferer(preset=preset, seed=seed, steps=1)(sources, net))
+        assert visited(net) == pytest.approx([107], abs=8)
+    assert not torch.equal(*results)
+
+
+def test_steps_from_noise_need_a_rectifier_that_starts_there() -> None:
+    with pytest.raises(InputError, match="EMRectifier cannot start from the sources"):
+        DDFMInferer(rectifier=EMRectifier())
+    net = RecordingNet()
+    DDFMInferer(rectifier=EMRectifier(), steps=3)(noisy_head(0.1), net)
+    assert visited(net)[0] == 999
+    with pytest.raises(InputError, match="whole number"):
+        DDFMInferer(preset=dataclasses.replace(PRESETS["default"], steps="ddim25"))
+
+
+def test_presets_are_tailored() -> None:
+    ct = tailored("default", modality="ct", fidelity=0.5, favor_moving=2.0)
+    assert ct.rectifier == SaliencyRectifier(
+        choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5
+    )
+    assert tailored("default", modality="IR").rectifier == SaliencyRectifier()
+    assert tailored("reference", modality="PET") is PRESETS["reference"]
+    with pytest.raises(InputError, match="fidelity belongs to the preset default"):
+        tailored("paper", fidelity=0.5)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.keeping import SliceStore
-from monai_ddfm.inferers.presets import PRESETS, SPEEDS, Preset, Speed, preset_named
+from monai_ddfm.inferers.presets import (
+    CHOICES,
+    PRESETS,
+    SPEEDS,
+    Preset,
+    Speed,
+    preset_named,
+    tailored,
+)
 from monai_ddfm.inferers.progress import SamplingProgress, TqdmProgress
 from monai_ddfm.inferers.sampling import SliceSampler
 
 __all__ = [
+    "CHOICES",
     "PRESETS",
     "SPEEDS",
     "DDFMInferer",
@@ -21,4 +30,5 @@ __all__ = [
     "TqdmProgress",
     "limit_device_memory",
     "preset_named",
+    "tailored",
 ]

@@ -17,15 +17,21 @@ from monai_ddfm.inferers.acceleration import Acceleration
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout
 from monai_ddfm.inferers.noise import Noise, NoiseMode, NoiseSource
+from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
 from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
 from monai_ddfm.inferers.progress import ProgressCallback
 from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
-from monai_ddfm.rectifiers import Rectifier
+from monai_ddfm.inferers.smoothing import smooth_across_slices
+from monai_ddfm.noise_level import noise_level
+from monai_ddfm.rectifiers import Rectifier, SourceRectifier
 from monai_ddfm.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
+
+# Enough slices for a quantile of their smooth places; more cost time and change little.
+_SLICES_FOR_NOISE = 16
 
 
 class DDFMInferer(Inferer):  # type: ignore[misc]
@@ -35,8 +41,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     own EM state.
 
     Args:
-        spacing: timesteps to visit, as `monai_ddfm.schedulers.space_timesteps` takes them
-            (``"ddim25"``, ``"10,15,20"``); None is what `steps` or the preset says.
+        spacing: timesteps of the whole process to visit, beginning with pure noise, as
+            `monai_ddfm.schedulers.space_timesteps` takes them (``"ddim25"``, ``"10,15,20"``); None
+            is what `steps` or the preset says.
         preset: a `Preset` or the name of one: "reference", "paper" or "default".
         speed: "fast", "balanced" or "best": how many steps the default preset takes, and from
             where.
@@ -50,14 +57,16 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         autocast_dtype: "bfloat16" or "float16" for the network's arithmetic, None for float32.
         compile: "default" to compile the network, "graphs" to replay it as CUDA graphs too; see
             `monai_ddfm.inferers.acceleration`.
-        start_timestep: start there from the noised average of the sources, instead of from pure
-            noise at the last timestep.
+        start_timestep: start there from the noised average of the sources, instead of as the
+            preset says.
         early_stop: a slice is finished when no luminance value changes by more than this in a step,
             on the scale from -1 to 1; None is never.
         prediction_type: what the prior predicts; None is what the network says of itself.
         betas: noise schedule that the prior was trained with.
         num_timesteps: length of that schedule.
         crop_foreground: sample only a patch around what is not background; volumes only.
+        smooth_across: standard deviation, in slices, of the Gaussian that smooths the weight of a
+            volume from slice to slice; 0 leaves it as it is.
         store: keeps finished slices, so that a run that was killed goes on where it stopped.
         distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
@@ -86,6 +95,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         betas: Literal["linear", "cosine"] = "linear",
         num_timesteps: int = 1000,
         crop_foreground: bool = True,
+        smooth_across: float = 0.0,
         store: SliceStore | None = None,
         distributed: bool = False,
         progress: ProgressCallback | None = None,
@@ -94,9 +104,12 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if speed is not None:
             chosen = at_speed(chosen, speed)
         if spacing is not None or steps is not None:
-            chosen = replace(chosen, steps=_visits(steps if spacing is None else spacing))
+            chosen = replace(chosen, steps=visits(steps if spacing is None else spacing))
         if rectifier is not None:
             chosen = replace(chosen, rectifier=rectifier)
+        if chosen.start == "sources" and (spacing is not None or start_timestep is not None):
+            chosen = replace(chosen, start="noise")
+        chosen = startable(chosen, steps)
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
             raise InputError(f"batch size {batch_size!r} is unusable; give 1 or more, or 'auto'.")
         if not isinstance(axis, int) or axis not in {0, 1, 2}:
@@ -107,17 +120,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
         self.acceleration = Acceleration.named(autocast_dtype, compile)
-        self.start_timestep = _start_checked(start, num_timesteps)
-        self.early_stop = _tolerance(chosen.early_stop if early_stop is None else early_stop)
+        self.start_timestep = checked_start(start, num_timesteps)
+        self.early_stop = tolerance(chosen.early_stop if early_stop is None else early_stop)
         self.prediction_type = prediction_type
         self.betas: Literal["linear", "cosine"] = betas
         self.num_timesteps = num_timesteps
         self.crop_foreground = crop_foreground
+        self.smooth_across = smoothing(smooth_across)
         self.store = store
         self.distributed = distributed
         self.progress = progress
         # Builds the solver once, so that wrong steps are refused before any work is done.
-        self._sampler(None)
+        self._sampler(None, level=0.1 if self.preset.start == "sources" else None)
 
     def __call__(
         self,
@@ -149,7 +163,11 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             )
         if not bool(images.isfinite().all()):
             raise InputError("the sources hold NaN or infinite values; replace them first.")
-        if images.ndim == 4:
+        if images.ndim == 4 and self.preset.start == "sources":
+            # Unrelated images have each their own noise, and so their own first timestep.
+            parts = [self._fuse_slices(one, network, volume=False) for one in images.split(1)]
+            fused = torch.cat(parts)
+        elif images.ndim == 4:
             fused = self._fuse_slices(images, network, volume=False)
         else:
             fused = torch.stack([self._fuse_volume(volume, network) for volume in images])
@@ -176,6 +194,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result[:, 1] = 0.5
         if layout.patches:
             self._fill(result, slices, network, layout)
+        if volume and self.smooth_across > 0:
+            result = smooth_across_slices(result, slices, sigma=self.smooth_across)
         return result
 
     def _fill(
@@ -199,7 +219,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 self.store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
         runner = SliceRunner(
-            sampler=self._sampler(network),
+            sampler=self._sampler(network, level=self._noise_level(slices, layout)),
             network=self.acceleration.prepare(network, slices.device),
             layout=layout,
             batch_size=self.batch_size,
@@ -210,23 +230,39 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if self.distributed:
             gather(result, layout)
 
-    def _sampler(self, network: nn.Module | None) -> SliceSampler:
+    def _noise_level(self, slices: Tensor, layout: SliceLayout) -> float | None:
+        """Noise level of the likelihood's mode, where sampling is to start from it."""
+        rectifier = self.preset.rectifier
+        if self.preset.start != "sources" or not isinstance(rectifier, SourceRectifier):
+            return None
+        numbers = torch.tensor([patch.number for patch in layout.patches])
+        spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES_FOR_NOISE))
+        some = slices[numbers[spread.round().long()].to(slices.device)].float()
+        return noise_level(rectifier.mode(rectifier.initial_state(some)))
+
+    def _sampler(self, network: nn.Module | None, *, level: float | None = None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
+        excess = max(1.0, self.preset.excess)
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
             betas=self.betas,
             prediction_type=self.prediction_type or own,
             learns_variance=getattr(network, "learns_variance", False),
+            level=None if level is None else excess * level,
         )
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
+        rectifier = self.preset.rectifier
+        if level is not None and isinstance(rectifier, SourceRectifier):
+            rectifier = rectifier.for_noise(level)
         return SliceSampler(
             solver=solver,
-            rectifier=self.preset.rectifier,
+            rectifier=rectifier,
             noise=self.noise,
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
+            added_noise=None if level is None else level * math.sqrt(excess**2 - 1),
             autocast_dtype=self.acceleration.autocast_dtype,
             tolerance=self.early_stop,
         )
@@ -245,28 +281,3 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 self.num_timesteps,
             )
         )
-
-
-def _visits(given: Any) -> int | str:
-    """Bring steps or a spacing to the form a preset has; what is neither is refused later."""
-    if isinstance(given, int | str) and not isinstance(given, bool):
-        return given
-    return ",".join(map(str, given)) if isinstance(given, Sequence) else str(given)
-
-
-def _start_checked(timestep: Any, num_timesteps: int) -> int | None:
-    if timestep is None:
-        return None
-    if not isinstance(timestep, int) or not 0 <= timestep < num_timesteps:
-        raise InputError(
-            f"start timestep {timestep!r} is unusable; give one of 0 to {num_timesteps - 1}."
-        )
-    return timestep
-
-
-def _tolerance(given: Any) -> float | None:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
-        raise InputError(f"early stop {given!r} is unusable; give a change of luminance, 0.01 say.")
-    return float(given)

@@ -1,12 +1,20 @@
-"""Named ways of running DDFM.
+r"""Named ways of running DDFM.
 
 ========== ============================== ============ ================================
 preset     rectifier                      solver       for
 ========== ============================== ============ ================================
 reference  published EM, with TV          DDIM, eta 0  comparing with published results
 paper      printed EM, with TV            DDPM         studying the algorithm
-default    saliency within the box        DPM++ (2M)   everyday use: bounded, few steps
+default    saliency within the box        DDIM, eta 0  everyday use: bounded, few steps
+gain       information gain of the steps  DPM++ (2M)   comparing with Dig2DIG
 ========== ============================== ============ ================================
+
+`reference` and `paper` sample from pure noise. `default` starts from the sources: the mode m of its
+likelihood is the fused image plus the sources' noise, of standard deviation s, and that is what the
+diffusion process holds at the timestep where its noise is s. Above that timestep the prior sees
+less than the sources show, so nothing is lost by leaving those steps out (the idea of Chung et al.
+2022, arXiv 2112.05146, who start from a diffused estimate). With an excess e > 1 sampling starts at
+:math:`e s` with noise of :math:`\sqrt{e^2 - 1}\, s` added, so that seeds differ.
 """
 
 from __future__ import annotations
@@ -17,7 +25,13 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.rectifiers import EMRectifier, Rectifier, SaliencyRectifier
+from monai_ddfm.rectifiers import (
+    EMRectifier,
+    InformationGainRectifier,
+    Rectifier,
+    SaliencyRectifier,
+)
+from monai_ddfm.saliency import Choice
 from monai_ddfm.schedulers import (
     DDIMSolver,
     DDPMSolver,
@@ -29,17 +43,21 @@ from monai_ddfm.schedulers import (
 )
 
 __all__ = [
+    "CHOICES",
     "PRESETS",
     "SPEEDS",
     "Preset",
     "SolverName",
     "Speed",
+    "Start",
     "at_speed",
     "build_solver",
     "preset_named",
+    "tailored",
 ]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
+Start = Literal["noise", "sources"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +65,7 @@ class Speed:
     """How long to sample.
 
     Attributes:
-        steps: timesteps to visit of the whole process, as in `Preset`.
+        steps: as in `Preset`.
         start_timestep: as in `Preset`; those before it are not visited.
         early_stop: as in `Preset`.
     """
@@ -59,11 +77,40 @@ class Speed:
 
 SPEEDS: Mapping[str, Speed] = MappingProxyType(
     {
-        "fast": Speed(steps=6),
-        "balanced": Speed(steps=16),
-        "best": Speed(steps=50),
+        "fast": Speed(steps=1),
+        "balanced": Speed(steps=2),
+        "best": Speed(steps=4),
     }
 )
+
+
+CHOICES: Mapping[str, Choice] = MappingProxyType(
+    {
+        "CT": Choice(
+            brightness=50.0,
+            brightness_floor=0.1,
+            brightness_blur=0.7,
+            structure=0.5,
+            structure_blur=0.7,
+            structure_floor=1e-4,
+            scale_share=0.0,
+        ),
+        "PET": Choice(),
+        "SPECT": Choice(
+            brightness=50.0,
+            brightness_floor=0.02,
+            brightness_blur=1.7,
+            structure=1.3,
+            structure_blur=3.0,
+            structure_floor=1e-4,
+            scale_share=0.8,
+            sharpness=12.0,
+            window=3,
+            base_sharpness=100.0,
+        ),
+    }
+)
+"""The likelihood of the preset "default" by modality; docs/concepts tells how they were found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +118,13 @@ class Preset:
     """How to sample.
 
     Attributes:
-        steps: timesteps to visit, as `monai_ddfm.schedulers.space_timesteps` takes them.
+        steps: timesteps to visit, as `monai_ddfm.schedulers.space_timesteps` takes them; from the
+            sources a number, see `NoiseSchedule.from_noise_level`.
         solver: "ddim", "ddpm" (ancestral) or "dpm++" (second-order multistep).
         rectifier: corrects the clean image at every step.
         eta: DDIM's noise, 0 is deterministic.
+        start: "noise", or "sources" at their own noise level.
+        excess: noise level to start from over that of the sources, at least 1.
         start_timestep: start there from the noised average of the sources; None starts from noise.
         early_stop: a slice is finished when it changes by no more than this in a step.
         speeds: names of other steps, with the timestep to start from.
@@ -84,6 +134,8 @@ class Preset:
     solver: SolverName
     rectifier: Rectifier[Any]
     eta: float = 0.0
+    start: Start = "noise"
+    excess: float = 1.0
     start_timestep: int | None = None
     early_stop: float | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False)
@@ -93,7 +145,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "reference": Preset(steps=100, solver="ddim", rectifier=EMRectifier(luminance="limited")),
         "paper": Preset(steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")),
-        "default": Preset(steps=16, solver="dpm++", rectifier=SaliencyRectifier(), speeds=SPEEDS),
+        "gain": Preset(steps=16, solver="dpm++", rectifier=InformationGainRectifier()),
+        "default": Preset(
+            steps=2,
+            solver="ddim",
+            rectifier=SaliencyRectifier(),
+            start="sources",
+            speeds=SPEEDS,
+        ),
     }
 )
 
@@ -108,6 +167,45 @@ def preset_named(name: str) -> Preset:
         return PRESETS[name]
     except KeyError:
         raise InputError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}.") from None
+
+
+def tailored(
+    preset: str | Preset,
+    *,
+    modality: str | None = None,
+    prior_share: float | None = None,
+    fidelity: float | None = None,
+    favor_moving: float | None = None,
+) -> Preset:
+    """Return a preset with a likelihood that fits the sources, and other wishes.
+
+    Args:
+        preset: or its name.
+        modality: of `moving`, a key of `CHOICES`; others, and None, leave the likelihood as it is.
+        prior_share: see `SaliencyRectifier`; None is the preset's, as below.
+        fidelity: see `SaliencyRectifier`.
+        favor_moving: see `Choice`.
+
+    Raises:
+        InputError: if the preset has no such parameter, or a value is out of range.
+    """
+    preset = preset_named(preset) if isinstance(preset, str) else preset
+    rectifier = preset.rectifier
+    if not isinstance(rectifier, SaliencyRectifier):
+        wishes = {"prior share": prior_share, "fidelity": fidelity, "favor moving": favor_moving}
+        for name, value in wishes.items():
+            if value is not None:
+                raise InputError(f"{name} belongs to the preset default; leave it out or use that.")
+        return preset
+    choice = CHOICES.get(str(modality).upper(), rectifier.choice)
+    if favor_moving is not None:
+        choice = replace(choice, favor_moving=favor_moving)
+    own = replace(rectifier, choice=choice)
+    if prior_share is not None:
+        own = replace(own, prior_share=prior_share)
+    if fidelity is not None:
+        own = replace(own, fidelity=fidelity)
+    return replace(preset, rectifier=own)
 
 
 def at_speed(preset: Preset, name: str) -> Preset:
@@ -135,6 +233,7 @@ def build_solver(
     betas: Literal["linear", "cosine"],
     prediction_type: PredictionType,
     learns_variance: bool,
+    level: float | None = None,
 ) -> Solver:
     """Build the preset's solver for a prior.
 
@@ -144,11 +243,18 @@ def build_solver(
         betas: noise schedule of the prior's training.
         prediction_type: what the prior predicts.
         learns_variance: whether its output carries a variance; only "ddpm" uses it.
+        level: noise level that sampling starts at, on the scale from -1 to 1; None starts with
+            pure noise.
 
     Raises:
         InputError: if the steps cannot be placed.
     """
-    schedule = NoiseSchedule.spaced(preset.steps, num_timesteps=num_timesteps, betas=betas)
+    if level is None:
+        schedule = NoiseSchedule.spaced(preset.steps, num_timesteps=num_timesteps, betas=betas)
+    else:
+        schedule = NoiseSchedule.from_noise_level(
+            level, steps=preset.steps, num_timesteps=num_timesteps, betas=betas
+        )
     if preset.solver == "ddim":
         return DDIMSolver(schedule, prediction_type, eta=preset.eta)
     if preset.solver == "ddpm":

@@ -17,6 +17,7 @@ settled has to be known on the host.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.inferers.noise import Noise
-from monai_ddfm.rectifiers import Rectified, Rectifier
+from monai_ddfm.rectifiers import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.schedulers import Solver, SolverState
 
 __all__ = ["SamplingStep", "SliceSampler"]
@@ -57,6 +58,9 @@ class SliceSampler:
         channels: channels of the prior's images, 1 or 3.
         start_index: position to start from.
         from_average: start from the noised average of the sources instead of from pure noise.
+        added_noise: start from the rectifier's mode with noise of this standard deviation added,
+            on the scale from -1 to 1; None starts as above. The first visited timestep is to be
+            that of the noise which the mode then has.
         autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
             is float32.
         tolerance: a slice is finished when no luminance value changes by more than this in a step;
@@ -69,6 +73,7 @@ class SliceSampler:
     channels: int = 1
     start_index: int = 0
     from_average: bool = False
+    added_noise: float | None = None
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
 
@@ -102,10 +107,14 @@ class SliceSampler:
         """
         shape = (self.channels, *sources.shape[-2:])
         sample = self.noise.start(slices, shape, sources.device) if start is None else start
-        if self.from_average:
+        state = self.rectifier.initial_state(sources)
+        if self.added_noise is not None and isinstance(self.rectifier, SourceRectifier):
+            mode = self.rectifier.mode(state).expand(-1, self.channels, -1, -1)
+            signal = math.sqrt(self.solver.schedule.alphas_cumprod[self.start_index])
+            sample = signal * (mode + self.added_noise * sample)
+        elif self.from_average:
             average = sources.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
             sample = self.solver.add_noise(average, self.start_index, sample)
-        state = self.rectifier.initial_state(sources)
         solver_state: SolverState | None = None
         total = len(self.solver.schedule)
         settling = None if self.tolerance is None else _Settling(self.tolerance)

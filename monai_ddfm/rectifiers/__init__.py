@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from monai_ddfm.rectifiers.expectation_maximization import EMRectifier
 from monai_ddfm.rectifiers.identity import IdentityRectifier
+from monai_ddfm.rectifiers.information_gain import (
+    InformationGainRectifier,
+    InformationGainState,
+)
 from monai_ddfm.rectifiers.luminance import Luminance
-from monai_ddfm.rectifiers.protocol import Rectified, Rectifier
+from monai_ddfm.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.rectifiers.salience import SaliencyRectifier, SaliencyState
 
 __all__ = [
     "EMRectifier",
     "IdentityRectifier",
+    "InformationGainRectifier",
+    "InformationGainState",
     "Luminance",
     "Rectified",
     "Rectifier",
     "SaliencyRectifier",
     "SaliencyState",
+    "SourceRectifier",
 ]

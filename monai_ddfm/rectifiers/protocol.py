@@ -7,11 +7,11 @@ clean image. The sampling loop knows nothing else of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Rectified", "Rectifier"]
+__all__ = ["Rectified", "Rectifier", "SourceRectifier"]
 
 StateT = TypeVar("StateT")
 
@@ -55,4 +55,17 @@ class Rectifier(Protocol[StateT]):
         Raises:
             ValueError: if the shapes do not fit.
         """
+        ...
+
+
+@runtime_checkable
+class SourceRectifier(Rectifier[StateT], Protocol[StateT]):
+    """A rectifier whose likelihood has a mode that sampling can start from."""
+
+    def for_noise(self, level: float) -> Self:
+        """Return the rectifier for sources of a noise level, on the scale from -1 to 1."""
+        ...
+
+    def mode(self, state: StateT) -> Tensor:
+        """Return the likelihood's mode, [B, 1, H, W] in [-1, 1]."""
         ...

@@ -1,8 +1,25 @@
-"""The rectifier that chooses, see `monai_ddfm.saliency` for its mathematics."""
+r"""The rectifier that chooses, and how far it trusts the prior.
+
+The sources show the fused image through noise of standard deviation :math:`\sigma`: the mode
+:math:`m` of the likelihood (`monai_ddfm.saliency`) is the fused image plus that noise. The prior's
+estimate :math:`x_0` is free of it, but has an error of its own, of about :math:`\sigma_0`. Of two
+estimates with errors of these sizes the best mixture is
+
+.. math::
+
+    f = (1 - k)\,m + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2},
+
+cut to the box :math:`[\min(i, v), \max(i, v)]`: nothing is invented, and an empty background stays
+empty. Without the box the prior would fill the background.
+
+:math:`\sigma` is measured (`monai_ddfm.noise_level`). The texture of slices that show no noise
+passes for noise of about :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 -
+\tau^2, 0)`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +35,7 @@ from monai_ddfm.rectifiers.luminance import (
     with_luminance,
 )
 from monai_ddfm.rectifiers.protocol import Rectified
-from monai_ddfm.saliency import salient_estimate
+from monai_ddfm.saliency import Choice, likelihood_mode
 
 __all__ = ["SaliencyRectifier", "SaliencyState"]
 
@@ -28,50 +45,67 @@ class SaliencyState:
     """What does not change from step to step.
 
     Attributes:
-        estimate: mode of the likelihood, [B, 1, H, W].
+        mode: of the likelihood, [B, 1, H, W].
         lower: smaller of the two sources, same shape.
         upper: larger of the two sources, same shape.
     """
 
-    estimate: Tensor
+    mode: Tensor
     lower: Tensor
     upper: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class SaliencyRectifier:
-    r"""Draws x0 towards the source that has structure, and keeps it between the sources.
+    r"""Draws x0 towards the source that has signal and structure, and keeps it between the sources.
 
-    With the likelihood's mode :math:`m` (see `monai_ddfm.saliency`) and a Gaussian prior around the
-    diffusion model's :math:`x_0`, the posterior's mode is :math:`(1 - k)\,m + k\,x_0`; it is
-    projected onto the box :math:`[\min(i, v), \max(i, v)]`. The share of `moving` follows as
-    :math:`(f - v) / (i - v)`.
+    The share of `moving` follows as :math:`(f - v) / (i - v)`.
 
     Attributes:
-        prior_share: k, 0 for the likelihood alone, 1 for the prior alone within the box.
-        levels: see `salient_estimate`.
-        sharpness: see `salient_estimate`.
-        window: see `salient_estimate`.
-        base_sharpness: see `salient_estimate`.
+        choice: parameters of the likelihood.
+        prior_share: k, 0 for the likelihood alone, 1 for the prior alone within the box; None
+            chooses it by the noise, see `for_noise`.
+        least_share: k is at least this where it is chosen by the noise.
+        prior_error: sigma_0 above, on the scale from -1 to 1.
+        texture_level: tau above, on the same scale.
+        fidelity: 1 keeps every value between the sources; below 1, the prior's own estimate is
+            mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
+            estimate alone.
         luminance: how luminance is taken from RGB; no matter for one channel.
 
     Raises:
         InputError: if a parameter is out of range.
     """
 
-    prior_share: float = 0.3
-    levels: int = 2
-    sharpness: float = 4.0
-    window: int = 2
-    base_sharpness: float = 20.0
+    choice: Choice = field(default_factory=Choice)
+    prior_share: float | None = None
+    least_share: float = 0.05
+    prior_error: float = 0.05
+    texture_level: float = 0.024
+    fidelity: float = 1.0
     luminance: Luminance = "full"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior_share <= 1:
-            raise InputError(f"prior share {self.prior_share!r} must lie between 0 and 1.")
-        if self.levels < 0 or self.window < 0:
-            raise InputError("levels and window must not be negative.")
+        for name in ("prior_share", "least_share", "fidelity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                text = name.replace("_", " ")
+                raise InputError(f"{text} {value!r} must lie between 0 and 1.")
+        if not self.prior_error > 0 or not self.texture_level >= 0:
+            raise InputError("prior error must be more than 0, and texture level not below 0.")
         check_luminance(self.luminance)
+
+    def for_noise(self, level: float) -> SaliencyRectifier:
+        """Return this rectifier with k chosen for sources of a measured noise level.
+
+        Args:
+            level: standard deviation of the mode's noise, on the scale from -1 to 1.
+        """
+        if self.prior_share is not None:
+            return self
+        power = max(level**2 - self.texture_level**2, 0.0)
+        share = power / (power + self.prior_error**2)
+        return replace(self, prior_share=max(share, self.least_share))
 
     def initial_state(self, sources: Tensor) -> SaliencyState:
         """Return the likelihood's mode and the box for `sources` [B, 2, H, W]."""
@@ -79,8 +113,12 @@ class SaliencyRectifier:
         with torch.autocast(sources.device.type, enabled=False):
             # One by one: convolutions round otherwise for one image than for several.
             pairs = zip(torch.split(moving, 1), torch.split(fixed, 1), strict=True)
-            estimate = torch.cat([self._estimate(*pair) for pair in pairs])
-        return SaliencyState(estimate, torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+            mode = torch.cat([likelihood_mode(*pair, self.choice) for pair in pairs])
+        return SaliencyState(mode, torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+
+    def mode(self, state: SaliencyState) -> Tensor:
+        """Return the likelihood's mode, which sampling can start from, [B, 1, H, W]."""
+        return state.mode
 
     def step(  # noqa: D102 - the protocol has it
         self,
@@ -92,21 +130,13 @@ class SaliencyRectifier:
         steps: int = 1,  # noqa: ARG002
     ) -> Rectified[SaliencyState]:
         fixed, moving = map(at_least_float32, split_sources(sources))
+        share = self.least_share if self.prior_share is None else self.prior_share
         with torch.autocast(x0.device.type, enabled=False):
             x0 = at_least_float32(x0)
             predicted = luminance_of(x0, self.luminance)
-            mixed = torch.lerp(state.estimate, predicted, self.prior_share)
-            fused = mixed.clamp(state.lower, state.upper)
+            fused = torch.lerp(state.mode, predicted, share).clamp(state.lower, state.upper)
+            if self.fidelity < 1:
+                fused = torch.lerp(predicted, fused, self.fidelity)
             weight = moving_share(fused, moving, fixed)
             rectified = with_luminance(x0, fused, self.luminance)
         return Rectified(rectified, state, weight, fused)
-
-    def _estimate(self, moving: Tensor, fixed: Tensor) -> Tensor:
-        return salient_estimate(
-            moving,
-            fixed,
-            levels=self.levels,
-            sharpness=self.sharpness,
-            window=self.window,
-            base_sharpness=self.base_sharpness,
-        )

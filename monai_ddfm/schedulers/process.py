@@ -163,6 +163,42 @@ class NoiseSchedule:
         table = linear_betas(num_timesteps) if betas == "linear" else cosine_betas(num_timesteps)
         return cls(table, space_timesteps(num_timesteps, steps)[::-1])
 
+    @classmethod
+    def from_noise_level(
+        cls,
+        level: float,
+        *,
+        steps: int | str | Sequence[int],
+        num_timesteps: int = 1000,
+        betas: Literal["linear", "cosine"] = "linear",
+    ) -> NoiseSchedule:
+        """Visit the end of a named process, from where its noise is as strong as a given one.
+
+        Noise of standard deviation s in an image of full signal is that of the timestep at which
+        sqrt(1 - alpha_bar) / sqrt(alpha_bar) = s. The visits lie evenly in log s, from there to the
+        half of s, or to timestep 0 if that comes first; those that fall on one timestep are one.
+
+        Args:
+            level: standard deviation, not below 0.
+            steps: visits at most.
+            num_timesteps: length of the process.
+            betas: its name.
+
+        Raises:
+            InputError: if `steps` is below 1 or the name is unknown.
+        """
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+            raise InputError(
+                f"steps {steps!r} are not usable from a noise level; give a whole number over 0."
+            )
+        whole = cls.spaced(num_timesteps, num_timesteps=num_timesteps, betas=betas)
+        power = np.array(whole.train_alphas_cumprod)
+        levels = 0.5 * np.log((1 - power) / power)
+        first = math.log(max(level, 1e-6))
+        wanted = first - math.log(2) * np.arange(steps) / max(1, steps - 1)
+        nearest = {int(np.abs(levels - each).argmin()) for each in wanted}
+        return cls(whole.train_betas, tuple(sorted(nearest, reverse=True)))
+
     @cached_property
     def train_alphas_cumprod(self) -> tuple[float, ...]:
         """Signal power of the whole process, ascending in time."""

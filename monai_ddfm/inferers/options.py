@@ -1,0 +1,78 @@
+"""Options of the inferer, checked before any work is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.inferers.presets import Preset
+from monai_ddfm.rectifiers import SourceRectifier
+
+__all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
+
+
+def startable(preset: Preset, steps: int | None) -> Preset:
+    """Start from noise where the rectifier has nothing else to start from.
+
+    Raises:
+        InputError: if nobody has said with how many steps.
+    """
+    if preset.start != "sources" or isinstance(preset.rectifier, SourceRectifier):
+        return preset
+    if steps is None:
+        name = type(preset.rectifier).__name__
+        raise InputError(f"{name} cannot start from the sources; say how many steps from noise.")
+    return replace(preset, start="noise")
+
+
+def visits(given: Any) -> int | str:
+    """Bring steps or a spacing to the form a preset has; what is neither is refused later.
+
+    Args:
+        given: a number, a text, or a sequence of numbers.
+    """
+    if isinstance(given, int | str) and not isinstance(given, bool):
+        return given
+    return ",".join(map(str, given)) if isinstance(given, Sequence) else str(given)
+
+
+def checked_start(timestep: Any, num_timesteps: int) -> int | None:
+    """Return a timestep to start from, or None.
+
+    Raises:
+        InputError: if it is none of the process.
+    """
+    if timestep is None:
+        return None
+    if not isinstance(timestep, int) or not 0 <= timestep < num_timesteps:
+        raise InputError(
+            f"start timestep {timestep!r} is unusable; give one of 0 to {num_timesteps - 1}."
+        )
+    return timestep
+
+
+def smoothing(given: Any) -> float:
+    """Return a standard deviation in slices.
+
+    Raises:
+        InputError: if it is not a finite number of at least 0.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise InputError(f"smoothing across {given!r} slices is unusable; give 0 or more.")
+    return float(given)
+
+
+def tolerance(given: Any) -> float | None:
+    """Return a change of luminance that counts as none, or None.
+
+    Raises:
+        InputError: if it is not a finite number of at least 0.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise InputError(f"early stop {given!r} is unusable; give a change of luminance, 0.01 say.")
+    return float(given)
