@@ -1,0 +1,87 @@
+"""Commands that measure: ``benchmark`` and ``evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monai_ddfm.cli.options import OutputDir, Seed, Steps, parse_path
+
+__all__ = ["benchmark"]
+
+
+def benchmark(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_path,
+            metavar="FOLDER",
+            help="Pairs: folders such as MRI and PET with pictures of the same names, or volumes.",
+        ),
+    ],
+    output_dir: OutputDir,
+    methods: Annotated[
+        str, typer.Option(help="Methods, each with options: average,default:prior_share=0.6.")
+    ] = "average,max,pyramid,guided,default",
+    stretch: Annotated[
+        str, typer.Option(help="Stretch results to full contrast: no, yes or both.")
+    ] = "no",
+    noise: Annotated[
+        str, typer.Option(help="Fuse noisy sources too: gaussian:15,rician:15,poisson:15.")
+    ] = "",
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names with commas; the eight that papers print if not given."),
+    ] = None,
+    convention: Annotated[
+        str, typer.Option(help="evaluator, as papers compute their figures, or mean.")
+    ] = "evaluator",
+    limit: Annotated[
+        int | None, typer.Option(help="At most so many pairs of each modality.")
+    ] = None,
+    steps: Steps = None,
+    prior: Annotated[
+        Path | None,
+        typer.Option(
+            parser=parse_path, metavar="PATH", help="Another prior, with its .json beside it."
+        ),
+    ] = None,
+    registration: Annotated[
+        str, typer.Option(help="Of volumes: rigid, affine, deformable, none, or a transform file.")
+    ] = "rigid",
+    seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    pictures: Annotated[bool, typer.Option(help="Draw a picture of each pair.")] = True,
+) -> None:
+    """Compare methods on a folder of pairs: tables, and a picture of each pair.
+
+    What is finished is kept in the output folder and not done again.
+
+    **Example**: `monai-ddfm benchmark pairs --methods max,default --noise gaussian:15 -o out`
+    """
+    from monai_ddfm.benchmarks import benchmark as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
+
+    names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
+    result = run(
+        folder,
+        methods=methods,
+        stretch=stretch,  # type: ignore[arg-type]  # checked there
+        noise=noise,
+        metrics=names,
+        convention=convention,  # type: ignore[arg-type]
+        limit=limit,
+        steps=steps,
+        prior=prior,
+        device=device,
+        seed=seed,
+        output_dir=output_dir,
+        pictures=pictures,
+        registration=registration,
+    )
+    typer.echo(result.text, nl=False)
+    typer.echo(f"tables         {output_dir / 'benchmark.txt'}, .csv and .json")
+    if pictures:
+        typer.echo(f"pictures       {output_dir / 'pictures'}")
