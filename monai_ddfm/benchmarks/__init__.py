@@ -1,13 +1,14 @@
 """Methods side by side: fuse pairs by plain rules and by presets, measure, compare, draw.
 
-`benchmark` does it all. What it compares is named in `monai_ddfm.benchmarks.methods`, where it
-looks for pairs in `monai_ddfm.benchmarks.pairs`.
+`benchmark` does it all, `evaluate` measures one result that already exists. What is compared is
+named in `monai_ddfm.benchmarks.methods`; how pairs are found, in `monai_ddfm.benchmarks.pairs`.
 """
 
 from __future__ import annotations
 
 from monai_ddfm.benchmarks.bundle import Prior, bundle_prior
 from monai_ddfm.benchmarks.cases import Case, load_case
+from monai_ddfm.benchmarks.evaluation import evaluate
 from monai_ddfm.benchmarks.methods import Method, identity_prior, parse_methods
 from monai_ddfm.benchmarks.noise import Noise
 from monai_ddfm.benchmarks.pairs import Pair, find_pairs
@@ -25,6 +26,7 @@ __all__ = [
     "RobustnessRow",
     "benchmark",
     "bundle_prior",
+    "evaluate",
     "find_pairs",
     "identity_prior",
     "load_case",

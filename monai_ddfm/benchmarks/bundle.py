@@ -10,9 +10,9 @@ from typing import Any
 from monai.bundle import ConfigParser
 from torch import nn
 
+from monai_ddfm.bundle_files import bundle_root
 from monai_ddfm.checkpoints import network_from_file
 from monai_ddfm.errors import find_input_error
-from monai_ddfm.workflow import bundle_root
 from monai_ddfm.writers import sha256_of
 
 __all__ = ["Prior", "bundle_prior", "preprocess_volumes"]

@@ -99,7 +99,7 @@ def fuse(
 
 def demo(
     output_dir: OutputDir,
-    modality: Annotated[str, typer.Option(help="CT, PET or SPECT.")] = "PET",
+    modality: Annotated[str, typer.Option(help="CT, PET or SPECT; IR for pictures.")] = "PET",
     preset: Preset = None,
     steps: Steps = None,
     seed: Seed = 0,
@@ -109,8 +109,12 @@ def demo(
 ) -> None:
     """Make the demo subject, fuse it and say where the pictures are.
 
-    The subject is computed from the ICBM 152 head; nothing is downloaded.
+    The subject is computed from the ICBM 152 head; nothing is downloaded. With IR it is a pair of
+    pictures, visible and infrared.
     """
+    if modality.strip().upper() == "IR":
+        _demo_pictures(output_dir, preset=preset, steps=steps, seed=seed, device=device, amp=amp)
+        return
     from monai_ddfm.demo import make_demo  # noqa: PLC0415 - needs the extra
 
     parsed = Modality.parse_moving(modality)
@@ -127,6 +131,24 @@ def demo(
         batch_size=parse_batch_size(batch_size),
         amp=amp,
     )
+
+
+def _demo_pictures(output_dir: Path, *, seed: int, **options: Any) -> None:
+    from monai_ddfm.demo.pictures import make_picture_pair  # noqa: PLC0415
+    from monai_ddfm.pictures import fuse_pictures  # noqa: PLC0415
+
+    pair = make_picture_pair(output_dir / "subject", seed=seed)
+    results = fuse_pictures(
+        pair.visible,
+        pair.infrared,
+        modality="IR",
+        output=output_dir / "fused.png",
+        seed=seed,
+        **options,
+    )
+    typer.echo(f"sources        {pair.visible} and {pair.infrared}")
+    typer.echo(f"fused picture  {results[0].picture}")
+    typer.echo(f"record         {results[0].record}; {NOTICE}")
 
 
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli.options import OutputDir, Seed, Steps, parse_path
+from monai_ddfm.cli.options import NOTICE, OutputDir, Seed, Steps, parse_path
 
-__all__ = ["benchmark"]
+__all__ = ["benchmark", "evaluate"]
 
 
 def benchmark(
@@ -85,3 +85,67 @@ def benchmark(
     typer.echo(f"tables         {output_dir / 'benchmark.txt'}, .csv and .json")
     if pictures:
         typer.echo(f"pictures       {output_dir / 'pictures'}")
+
+
+def evaluate(
+    fused: Annotated[
+        Path,
+        typer.Argument(
+            parser=parse_path,
+            metavar="FUSED",
+            help="A fused picture or volume, or the folder of results of `fuse`.",
+        ),
+    ],
+    fixed: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="PATH", help="The MRI or the visible image."),
+    ] = None,
+    moving: Annotated[
+        Path | None,
+        typer.Option(parser=parse_path, metavar="PATH", help="The other source, on one grid."),
+    ] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="What --moving is, for volumes: CT, PET or SPECT.")
+    ] = None,
+    window: Annotated[
+        str | None, typer.Option(help="Gray scale of --moving, for volumes, as for `fuse`.")
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="Names with commas; the eight that papers print if not given."),
+    ] = None,
+    convention: Annotated[
+        str, typer.Option(help="evaluator, as papers compute their figures, or mean.")
+    ] = "evaluator",
+    stretch: Annotated[
+        bool, typer.Option("--stretch", help="Stretch the result to full contrast first.")
+    ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", parser=parse_path, metavar="PATH", help="Write the figures there."),
+    ] = None,
+) -> None:
+    """Measure a fusion against its sources.
+
+    **Example**: `monai-ddfm evaluate fused.png --fixed mri.png --moving pet.png`
+    """
+    from monai_ddfm.benchmarks import evaluate as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
+    from monai_ddfm.writers import write_json  # noqa: PLC0415
+
+    names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
+    figures = run(
+        fused,
+        fixed=fixed,
+        moving=moving,
+        modality=modality,
+        window=window,
+        metrics=names,
+        convention=convention,  # type: ignore[arg-type]  # checked there
+        stretch=stretch,
+    )
+    if json_file is not None:
+        write_json(json_file, {"notice": NOTICE, "convention": convention, "figures": figures})
+    for name, value in figures.items():
+        typer.echo(f"{name:10}{value:12.5g}")
+    typer.echo(NOTICE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["PICTURE_SUFFIXES", "read_picture"]
+__all__ = ["PICTURE_SUFFIXES", "Picture", "read_picture"]
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 """Names of files that `read_picture` takes, in small letters."""
@@ -27,14 +27,26 @@ _SIXTEEN_BITS: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _GRAY: Final = ("1", "L", "LA", "La")
 
 
-def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+class Picture(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        levels: [1, H, W] for a gray picture, [3, H, W] (RGB) for one in color, float32 in [0, 1].
+        bits: of each value in the file, 8 or 16.
+    """
+
+    levels: NDArray[np.float32]
+    bits: int
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Read one picture.
 
     Args:
         path: a PNG, JPEG or TIFF file; ``~`` is understood.
 
     Returns:
-        [1, H, W] for a gray picture, [3, H, W] (RGB) for one in color, float32 in [0, 1].
+        Its values, and how many bits they had.
 
     Raises:
         InputError: if the file is missing, no picture, damaged, holds several pictures, or has
@@ -61,7 +73,7 @@ def read_picture(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         ) from error
 
 
-def _levels(opened: Image.Image, place: Path) -> NDArray[np.float32]:
+def _levels(opened: Image.Image, place: Path) -> Picture:
     if (frames := getattr(opened, "n_frames", 1)) > 1:
         raise InputError(
             f"{place} holds {frames} pictures; give one, or a volume to `monai-ddfm fuse`."
@@ -71,12 +83,13 @@ def _levels(opened: Image.Image, place: Path) -> NDArray[np.float32]:
         values = np.asarray(picture, dtype=np.int64)
         if values.min() < 0 or values.max() > 65535:
             raise InputError(f"{place} has more than 16 bits per value; save it with 8 or 16.")
-        return (values[None] / 65535).astype(np.float32)
+        return Picture((values[None] / 65535).astype(np.float32), 16)
     if picture.mode == "F":
         raise InputError(f"{place} has floating-point values; save it with 8 or 16 bits.")
     if picture.mode in _GRAY:
-        return np.asarray(picture.convert("L"), dtype=np.float32)[None] / np.float32(255)
+        gray = np.asarray(picture.convert("L"), dtype=np.float32)[None] / np.float32(255)
+        return Picture(gray, 8)
     rgb = np.asarray(picture.convert("RGB"), dtype=np.float32) / np.float32(255)
     if bool((rgb == rgb[..., :1]).all()):
         rgb = rgb[..., :1]
-    return np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
+    return Picture(np.ascontiguousarray(np.moveaxis(rgb, -1, 0)), 8)

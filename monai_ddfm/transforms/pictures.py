@@ -47,12 +47,16 @@ class LoadPicture(Transform):  # type: ignore[misc]
             data: a PNG, JPEG or TIFF file.
 
         Returns:
-            [1, H, W] or, in color, [3, H, W] in [0, 1], with ``filename_or_obj`` in its metadata.
+            [1, H, W] or, in color, [3, H, W] in [0, 1], with ``filename_or_obj`` and ``bits`` in
+            its metadata.
 
         Raises:
             InputError: if the file cannot be used.
         """
-        return MetaTensor(torch.from_numpy(read_picture(data)), meta={"filename_or_obj": str(data)})
+        levels, bits = read_picture(data)
+        return MetaTensor(
+            torch.from_numpy(levels), meta={"filename_or_obj": str(data), "bits": bits}
+        )
 
 
 class LoadPictured(MapTransform):  # type: ignore[misc]
