@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
+import torch
 from tqdm import tqdm
 
 from monai_ddfm.benchmarks.bundle import Prior
@@ -34,8 +35,6 @@ Stretch = Literal["no", "yes", "both"]
 _MARKER: Final = "benchmark.json"
 _CAPTION: Final = ("Qabf", "VIF", "SF")
 
-_log = logging.getLogger(__name__)
-
 
 def benchmark(
     pairs: str | Path | Iterable[Pair | Case],
@@ -48,7 +47,7 @@ def benchmark(
     limit: int | None = None,
     steps: int | None = None,
     prior: str | Path | Prior | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     seed: int = 0,
     output_dir: str | Path | None = None,
     pictures: bool = True,
@@ -67,7 +66,7 @@ def benchmark(
         limit: at most so many pairs of each modality of a folder.
         steps: sampling steps of presets that name none themselves.
         prior: another prior than the bundle's.
-        device: of the network.
+        device: of the network; None is the best there is.
         seed: of the added noise.
         output_dir: where tables, pictures and results are kept; what is finished there is not done
             again. None keeps nothing.
@@ -84,7 +83,8 @@ def benchmark(
         >>> from monai_ddfm.benchmarks import benchmark
         >>> print(benchmark("pairs", methods="average,max,default").text)  # doctest: +SKIP
     """
-    chosen = parse_methods(methods, steps=steps)
+    begin, chosen = datetime.now(UTC), parse_methods(methods, steps=steps)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     noises = _noises(noise)
     _check(stretch=stretch, metrics=metrics, device=device)
     folder = None if output_dir is None else prepare_output_dir(output_dir, names=(_MARKER,))
@@ -93,7 +93,8 @@ def benchmark(
     cases = [pair if isinstance(pair, Case) else load_case(pair, **options) for pair in pairs]
     _check_names(cases)
     work = cases + [case.noisy(one, seed=seed) for one in noises for case in cases]
-    runs = Runner(folder, prior=prior, device=device).run(chosen, work)
+    runner = Runner(folder, prior=prior, device=device)
+    runs = runner.run(chosen, work)
     stretches = {"no": [False], "yes": [True], "both": [False, True]}[stretch]
     result = BenchmarkResult(
         metrics=tuple(metrics),
@@ -108,6 +109,9 @@ def benchmark(
             "noise": [str(one) for one in noises],
             "seed": seed,
             "device": device,
+            "priors": runner.prior_keys(),
+            "started_utc": begin.isoformat(timespec="seconds"),
+            "torch": torch.__version__,
             "methods": {m.label: {"name": m.name, **m.options} for m in chosen},
         },
     )

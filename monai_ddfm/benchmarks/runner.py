@@ -46,6 +46,10 @@ class Runner:
             self._priors[name] = self._load(self._given if name is None else name)
         return self._priors[name]
 
+    def prior_keys(self) -> dict[str, str]:
+        """Return what the priors that were used are known by: the SHA-256 of their files."""
+        return {str(name or "own"): prior.key for name, prior in self._priors.items()}
+
     def _load(self, given: str | Path | Prior | None) -> Prior:
         if isinstance(given, Prior):
             return given

@@ -16,6 +16,7 @@ from monai_ddfm.writers import NOTICE
 __all__ = ["BenchmarkResult", "MethodRow", "RobustnessRow"]
 
 _WIDTH: Final = 9
+_SECONDS: Final = "s/slice"
 _FORMATS: Final = {"SD": ".2f", "SF": ".2f", "AG": ".2f", "PSNR": ".2f", "hue": ".2f"}
 
 
@@ -91,6 +92,12 @@ class BenchmarkResult:
             row.figures.get(figure, math.nan)
             for row in self.rows
             if (row.modality, row.method, row.stretch) == wanted
+        )
+
+    def seconds(self, method: str, *, modality: str) -> float:
+        """Return the mean time in seconds that the fusion of a slice took."""
+        return _mean(
+            row.seconds for row in self.rows if (row.modality, row.method) == (modality, method)
         )
 
     def robustness_mean(self, figure: str, *, modality: str, method: str, noise: str) -> float:
@@ -178,9 +185,11 @@ class BenchmarkResult:
             for name in ("flicker", "hue", "excess")
             if any(name in row.figures for row in self.rows if row.modality == modality)
         ]
-        columns = [*self.metrics, *extra]
+        columns = [*self.metrics, *extra, _SECONDS]
 
         def value(method: str, name: str) -> float:
+            if name == _SECONDS:
+                return self.seconds(method, modality=modality)
             return self.mean(name, modality=modality, method=method, stretch=stretch)
 
         lines = [title, *_grid(self.methods, columns, value, starred=self.metrics)]

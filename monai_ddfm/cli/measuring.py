@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli.options import NOTICE, OutputDir, Seed, Steps, parse_path
+from monai_ddfm.cli.options import NOTICE, Device, OutputDir, Seed, Steps, parse_path
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -52,7 +52,7 @@ def benchmark(
         str, typer.Option(help="Of volumes: rigid, affine, deformable, none, or a transform file.")
     ] = "rigid",
     seed: Seed = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1.")] = "cpu",
+    device: Device = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each pair.")] = True,
 ) -> None:
     """Compare methods on a folder of pairs: tables, and a picture of each pair.

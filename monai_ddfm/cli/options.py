@@ -20,6 +20,7 @@ __all__ = [
     "Device",
     "OutputDir",
     "Preset",
+    "Samples",
     "Seed",
     "Steps",
     "parse_batch_size",
@@ -65,6 +66,9 @@ Preset = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps; the preset's if not given.")]
 Seed = Annotated[int, typer.Option(help="Of all noise: same seed, same bytes.")]
+Samples = Annotated[
+    int, typer.Option(help="Fuse so often with other noise; writes how much the results differ.")
+]
 Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1; the best there is if not given.")
 ]
