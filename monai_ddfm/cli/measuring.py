@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli.options import NOTICE, Device, OutputDir, Seed, Steps, parse_path
+from monai_ddfm.cli import options as cli
+from monai_ddfm.cli.options import NOTICE, parse_path
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -21,7 +22,7 @@ def benchmark(
             help="Pairs: folders such as MRI and PET with pictures of the same names, or volumes.",
         ),
     ],
-    output_dir: OutputDir,
+    output_dir: cli.OutputDir,
     methods: Annotated[
         str, typer.Option(help="Methods, each with options: average,default:prior_share=0.6.")
     ] = "average,max,pyramid,guided,default",
@@ -41,18 +42,13 @@ def benchmark(
     limit: Annotated[
         int | None, typer.Option(help="At most so many pairs of each modality.")
     ] = None,
-    steps: Steps = None,
-    prior: Annotated[
-        Path | None,
-        typer.Option(
-            parser=parse_path, metavar="PATH", help="Another prior, with its .json beside it."
-        ),
-    ] = None,
+    steps: cli.Steps = None,
+    prior: cli.Prior = None,
     registration: Annotated[
         str, typer.Option(help="Of volumes: rigid, affine, deformable, none, or a transform file.")
     ] = "rigid",
-    seed: Seed = 0,
-    device: Device = None,
+    seed: cli.Seed = 0,
+    device: cli.Device = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each pair.")] = True,
 ) -> None:
     """Compare methods on a folder of pairs: tables, and a picture of each pair.

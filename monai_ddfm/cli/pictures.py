@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli.options import NOTICE, Amp, Device, Preset, Seed, Steps, parse_path
+from monai_ddfm.cli import options as cli
+from monai_ddfm.cli.options import NOTICE, parse_path
 
 __all__ = ["fuse_2d"]
 
@@ -40,17 +41,12 @@ def fuse_2d(
             help="The picture to write; a folder for two folders.",
         ),
     ],
-    preset: Preset = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    device: Device = None,
-    amp: Amp = False,
-    prior: Annotated[
-        Path | None,
-        typer.Option(
-            parser=parse_path, metavar="PATH", help="Another prior, with its .json beside it."
-        ),
-    ] = None,
+    preset: cli.Preset = None,
+    steps: cli.Steps = None,
+    seed: cli.Seed = 0,
+    device: cli.Device = None,
+    amp: cli.Amp = False,
+    prior: cli.Prior = None,
     weight: Annotated[
         bool, typer.Option("--weight", help="Write the share of B too, as F_weight.png.")
     ] = False,
