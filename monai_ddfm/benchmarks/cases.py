@@ -19,7 +19,12 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality, PictureModality
 from monai_ddfm.training.baselines import head_masks
 from monai_ddfm.transforms.color import PseudoColor
-from monai_ddfm.transforms.pictures import JoinLuminanced, LoadPictured, color_source
+from monai_ddfm.transforms.pictures import (
+    JoinLuminanced,
+    LoadPictured,
+    color_source,
+    picture_luminance,
+)
 
 __all__ = ["Case", "load_case"]
 
@@ -101,19 +106,21 @@ def load_case(pair: Pair, **options: Any) -> Case:
         case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
         case = JoinLuminanced()(LoadPictured()(case))
         shown = (_plain(case["fixed"]), _plain(case["moving"]))
+        # Not by way of [-1, 1]: a value that two images share must stay one value.
+        image = torch.cat([picture_luminance(picture) for picture in shown])
     else:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
         case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
-        gray, moving = (_plain(case["image"]) + 1) / 2, _plain(case["moving"])
-        shown = (gray[:1], gray[1:])
+        image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
+        moving = _plain(case["moving"])
+        shown = (image[:1], image[1:])
         if len(moving) == 3:
-            shown = (gray[:1], (moving / white_level(moving)).clamp(0, 1))
+            shown = (image[:1], (moving / white_level(moving)).clamp(0, 1))
         elif Modality.parse(pair.modality).has_color:
-            shown = (gray[:1], _plain(PseudoColor()(case["image"][1:])))
-    image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)[None]
+            shown = (image[:1], _plain(PseudoColor()(case["image"][1:])))
     return Case(
-        name=pair.name, modality=pair.modality, image=image, fixed=shown[0], moving=shown[1]
+        name=pair.name, modality=pair.modality, image=image[None], fixed=shown[0], moving=shown[1]
     )
 
 

@@ -22,7 +22,7 @@ from monai_ddfm.readers import PICTURE_SUFFIXES
 from monai_ddfm.transforms.grid import ToCanonicald
 from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.transforms.loading import LoadVolumed
-from monai_ddfm.transforms.pictures import JoinLuminanced, LoadPictured
+from monai_ddfm.transforms.pictures import JoinLuminanced, LoadPictured, picture_luminance
 from monai_ddfm.writers.outputs import MARKER
 
 __all__ = ["evaluate"]
@@ -126,7 +126,7 @@ def _pictures(paths: dict[str, Path]) -> tuple[Case, Tensor]:
     measured = Case(
         name=paths["fused"].stem,
         modality="IR",  # no matter here: the result has the color it has
-        image=((_plain(case["image"]) + 1) / 2).clamp(0, 1)[None],
+        image=torch.cat([picture_luminance(shown[role]) for role in _ROLES[1:]])[None],
         fixed=shown["fixed"],
         moving=shown["moving"],
     )

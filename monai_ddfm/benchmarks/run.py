@@ -22,7 +22,7 @@ from monai_ddfm.benchmarks.store import Run, code_hash, hash_of, slug
 from monai_ddfm.benchmarks.tables import BenchmarkResult, MethodRow, RobustnessRow
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
-from monai_ddfm.metrics import METRICS, PUBLISHED_METRICS, Convention
+from monai_ddfm.metrics import METRICS, PUBLISHED_METRICS, Convention, evaluate_fusion
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import check_device
 from monai_ddfm.writers import atomic_path, prepare_output_dir, write_json
@@ -91,7 +91,7 @@ def benchmark(
     if isinstance(pairs, str | Path):
         pairs = find_pairs(pairs, limit=limit)
     cases = [pair if isinstance(pair, Case) else load_case(pair, **options) for pair in pairs]
-    _check_names(cases)
+    _check_cases(cases, metrics=metrics, convention=convention)
     work = cases + [case.noisy(one, seed=seed) for one in noises for case in cases]
     runner = Runner(folder, prior=prior, device=device)
     runs = runner.run(chosen, work)
@@ -112,7 +112,7 @@ def benchmark(
             "priors": runner.prior_keys(),
             "started_utc": begin.isoformat(timespec="seconds"),
             "torch": torch.__version__,
-            "methods": {m.label: {"name": m.name, **m.options} for m in chosen},
+            "methods": {method.label: _described(method) for method in chosen},
         },
     )
     if folder is not None:
@@ -208,6 +208,11 @@ def _draw(
         draw_grid(folder / "pictures" / f"{slug(words)}.png", case, shown, captions=captions)
 
 
+def _described(method: Method) -> dict[str, Any]:
+    about: dict[str, Any] = {"name": method.name, **method.options}
+    return about if method.preset is None else {**about, "preset": repr(method.preset)}
+
+
 def _noises(given: str | Noise | Iterable[str | Noise]) -> list[Noise]:
     parts: list[str | Noise] = []
     for part in [given] if isinstance(given, str | Noise) else given:
@@ -225,7 +230,8 @@ def _check(*, stretch: str, metrics: Sequence[str], device: str) -> None:
     check_device(device)
 
 
-def _check_names(cases: Sequence[Case]) -> None:
+def _check_cases(cases: Sequence[Case], *, metrics: Sequence[str], convention: Convention) -> None:
+    """Refuse what could not be measured or told apart, before a network runs."""
     seen: set[str] = set()
     for case in cases:
         if case.title in seen:
@@ -233,3 +239,9 @@ def _check_names(cases: Sequence[Case]) -> None:
         seen.add(case.title)
     if not cases:
         raise InputError("there is no pair; give at least one.")
+    for case in {case.image.shape: case for case in cases}.values():
+        image = case.image[..., :1].squeeze(-1) if case.image.ndim == 5 else case.image
+        try:
+            evaluate_fusion(image[:, :1], image, metrics=metrics, convention=convention)
+        except InputError as error:
+            raise InputError(f"{case.title} cannot be measured: {error}") from error

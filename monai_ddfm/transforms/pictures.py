@@ -34,6 +34,7 @@ __all__ = [
     "LoadPictureDict",
     "LoadPictured",
     "color_source",
+    "picture_luminance",
 ]
 
 
@@ -114,7 +115,7 @@ class JoinLuminanced(Transform):  # type: ignore[misc]
                 f"{names[0]} has {sizes[0]} pixels and {names[1]} has {sizes[1]}; give two "
                 "pictures of the same place and size."
             )
-        both = torch.cat([_gray(fixed), _gray(moving)])
+        both = torch.cat([picture_luminance(fixed), picture_luminance(moving)])
         if bool((both.flatten(1).amax(1) == both.flatten(1).amin(1)).all()):
             raise InputError(f"{names[0]} and {names[1]} are both constant; give other pictures.")
         return {**data, self.output_key: MetaTensor(both * 2 - 1, meta=dict(fixed.meta))}
@@ -197,6 +198,7 @@ def _is_functional(modality: PictureModality) -> bool:
     return modality in (PictureModality.PET, PictureModality.SPECT)
 
 
-def _gray(picture: MetaTensor) -> torch.Tensor:
+def picture_luminance(picture: torch.Tensor) -> torch.Tensor:
+    """Return the luminance [1, H, W] of a picture [1 or 3, H, W] as a plain float32 tensor."""
     plain: torch.Tensor = convert_to_tensor(picture, track_meta=False).float()
     return luminance(plain, dim=0) if len(plain) == 3 else plain
