@@ -7,7 +7,7 @@ A method is a name, and after a colon options as ``name=value``, separated by co
 * ``default``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`. Options are fields of the
   preset (``steps``, ``solver``, ``eta``), of its rectifier (``prior_share``, ``levels``, ``tv`` and
   so on), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`), options of `DDFMInferer`
-  (``seed``, ``noise``, ``start_timestep``, ``autocast_dtype``), and ``prior``: a file, or
+  (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``, ``autocast_dtype``), and ``prior``: a file, or
   ``identity`` for a network that removes nothing.
 
 An option that begins with a modality (``CT.prior_share=0.2``) holds for that modality alone.
@@ -33,7 +33,14 @@ from monai_ddfm.modality import PictureModality
 
 __all__ = ["Method", "Prepared", "identity_prior", "parse_methods"]
 
-_INFERER_OPTIONS: Final = ("seed", "noise", "start_timestep", "autocast_dtype")
+_INFERER_OPTIONS: Final = (
+    "seed",
+    "noise",
+    "speed",
+    "start_timestep",
+    "early_stop",
+    "autocast_dtype",
+)
 _TEXTS: Final = ("as", "prior")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 

@@ -11,8 +11,8 @@ from monai_ddfm.writers.outputs import SaveFusionOutputsd
 from monai_ddfm.writers.panels import Panel
 from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import MarkStage, RunRecord, collect_provenance
-from monai_ddfm.writers.work import ClearWorkd, WorkFolder
 from monai_ddfm.writers.report import write_report
+from monai_ddfm.writers.work import ClearWorkd, WorkFolder
 
 __all__ = [
     "NOTICE",
