@@ -198,7 +198,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     wait_for_slices(process, out, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode in {130, -signal.SIGINT}
     assert "the same command goes on" in err
     assert one_sentence(err.splitlines(keepends=True)[-1])
     assert [path.name for path in out.iterdir() if not path.name.startswith(".ddfm-work")] == []

@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from monai_ddfm.cli.fusion import demo, fuse
+from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE
+from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
+from monai_ddfm.cli.speed import bench
 from monai_ddfm.errors import InputError
 from monai_ddfm.version import __version__
 
@@ -28,6 +31,10 @@ app = typer.Typer(
 )
 app.command()(fuse)
 app.command()(demo)
+app.command("fuse-2d")(fuse_2d)
+app.command()(evaluate)
+app.command()(benchmark)
+app.command()(bench)
 app.add_typer(prior_app, name="prior")
 
 

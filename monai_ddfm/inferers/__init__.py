@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
+from monai_ddfm.inferers.ensemble import EnsembleInferer
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
     CHOICES,
@@ -22,6 +23,7 @@ __all__ = [
     "PRESETS",
     "SPEEDS",
     "DDFMInferer",
+    "EnsembleInferer",
     "Preset",
     "SamplingProgress",
     "SliceSampler",

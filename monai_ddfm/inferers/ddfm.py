@@ -16,7 +16,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.acceleration import Acceleration
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout
-from monai_ddfm.inferers.noise import Noise, NoiseMode, NoiseSource
+from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
 from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
 from monai_ddfm.inferers.progress import ProgressCallback
@@ -116,7 +116,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             raise InputError(f"slice axis {axis!r} is unknown; use 0, 1 or 2.")
         start = chosen.start_timestep if start_timestep is None else start_timestep
         self.preset = chosen
-        self.noise: Noise = NoiseSource(seed=seed, mode=noise)
+        self.noise = NoiseSource(seed=seed, mode=noise)
         self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
         self.acceleration = Acceleration.named(autocast_dtype, compile)

@@ -75,13 +75,11 @@ class Speed:
     early_stop: float | None = None
 
 
-SPEEDS: Mapping[str, Speed] = MappingProxyType(
-    {
-        "fast": Speed(steps=1),
-        "balanced": Speed(steps=2),
-        "best": Speed(steps=4),
-    }
-)
+SPEEDS: Mapping[str, Speed] = {
+    "fast": Speed(steps=1),
+    "balanced": Speed(steps=2),
+    "best": Speed(steps=4),
+}
 
 
 CHOICES: Mapping[str, Choice] = MappingProxyType(
@@ -138,7 +136,7 @@ class Preset:
     excess: float = 1.0
     start_timestep: int | None = None
     early_stop: float | None = None
-    speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False)
+    speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False, compare=False)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
