@@ -30,7 +30,15 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import fuse
 
-COMMANDS = [["fuse"], ["demo"], ["prior", "convert"], ["prior", "info"]]
+COMMANDS = [
+    ["fuse"],
+    ["demo"],
+    ["fuse-2d"],
+    ["evaluate"],
+    ["benchmark"],
+    ["prior", "convert"],
+    ["prior", "info"],
+]
 NOTICE = "research use only - not for diagnosis"
 
 
