@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,12 @@ def _numbers(about: Mapping[str, Any]) -> list[float]:
     return [float(v) for _, v in sorted(about.items()) if isinstance(v, int | float)]
 
 
+def _difference(label: str, first: str) -> str:
+    """Return the options of a label that another one does not have."""
+    own = re.split("[:,]", label)
+    return ",".join(part for part in own if part not in re.split("[:,]", first)) or label
+
+
 def _panel(axes: Axes, result: BenchmarkResult, *, modality: str, metric: str, noise: str) -> None:
     stretch = min(row.stretch for row in result.rows)
     methods = result.settings.get("methods", {label: {} for label in result.methods})
@@ -90,15 +97,18 @@ def _panel(axes: Axes, result: BenchmarkResult, *, modality: str, metric: str, n
         ]
         marker = "s" if family[0] in result.baselines else "o"
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, linewidth=1)
-        for label, point in zip(family, points, strict=True):
-            axes.annotate(
-                label,
+        names = [family[0], *(_difference(label, family[0]) for label in family[1:])]
+        for name, point in zip(names, points, strict=True):
+            text = axes.annotate(
+                name,
                 point,
                 xytext=(4, 3),
                 textcoords="offset points",
                 fontsize=6,
                 parse_math=False,
             )
+            # The panels keep their size, however long a label is.
+            text.set_in_layout(False)
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=7)
-    axes.margins(x=0.15, y=0.12)
+    axes.margins(x=0.28, y=0.12)
