@@ -4,9 +4,10 @@ A method is a name, and after a colon options as ``name=value``, separated by co
 
 * ``average``, ``max``, ``pyramid``, ``guided``: the plain rules of `monai_ddfm.baselines`;
   ``pyramid`` takes ``levels``.
-* ``default``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`. Options are fields of the
-  preset (``steps``, ``solver``, ``eta``), of its rectifier (``prior_share``, ``levels``, ``tv`` and
-  so on), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`), options of `DDFMInferer`
+* ``default``, ``gain``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`, the default one
+  with the likelihood of the pair's modality. Options are fields of the preset (``steps``,
+  ``solver``, ``eta``), of its rectifier (``prior_share``, ``tv`` and so on) and of the rectifier's
+  choice (``scale_share``, ``levels``), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`), options of `DDFMInferer`
   (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``, ``autocast_dtype``), and
   ``prior``: a file, or ``identity`` for a network that removes nothing.
 
@@ -28,8 +29,10 @@ from monai_ddfm import rectifiers
 from monai_ddfm.baselines import BASELINES, fuse_baseline
 from monai_ddfm.benchmarks.bundle import Prior
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named
+from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tailored
 from monai_ddfm.modality import PictureModality
+from monai_ddfm.rectifiers import SaliencyRectifier
+from monai_ddfm.saliency import Choice
 
 __all__ = ["Method", "Prepared", "identity_prior", "parse_methods"]
 
@@ -97,7 +100,8 @@ class Method:
         options = self.options_for(modality)
         if self.is_baseline:
             return _prepare_baseline(self.name, options)
-        return _prepare_preset(self.preset or preset_named(self.name), options, self.label, prior)
+        preset = tailored(self.preset or preset_named(self.name), modality=modality)
+        return _prepare_preset(preset, options, self.label, prior)
 
 
 @dataclass(frozen=True)
@@ -239,6 +243,10 @@ def _prepare_preset(
     own = {f.name for f in fields(preset)} & options.keys()
     preset = replace(preset, **{name: options.pop(name) for name in own})
     rectifier: Any = preset.rectifier
+    if isinstance(rectifier, SaliencyRectifier):
+        of_choice = {f.name for f in fields(Choice)} & options.keys()
+        choice = replace(rectifier.choice, **{name: options.pop(name) for name in of_choice})
+        rectifier = replace(rectifier, choice=choice)
     known = {f.name for f in fields(rectifier)}
     if unknown := sorted(options.keys() - known):
         names = ", ".join(sorted({f.name for f in fields(preset)} | known | {"prior"}))

@@ -1,7 +1,8 @@
 r"""Several samples of one fusion: their mean, how far they differ, and how stable the weight is.
 
 DDFM samples from a posterior; with noise added at every step (:math:`\eta > 0`) each seed gives
-another sample of it. Mean and sum of squared differences are updated sample by sample (Welford's
+another sample of it. From the sources, sampling then starts at :math:`1 + \eta` times their noise
+level, with noise added accordingly (see `monai_ddfm.inferers.presets`). Mean and sum of squared differences are updated sample by sample (Welford's
 recurrence), so that memory does not grow with their number N:
 
 .. math::
@@ -113,6 +114,9 @@ def _exact(sample: Tensor) -> Tensor:
 
 
 def _with_noise(preset: Preset, eta: float) -> Preset:
+    if preset.start == "sources":
+        # So near the sources the steps alone have next to no noise to differ by.
+        preset = replace(preset, excess=max(preset.excess, 1 + eta))
     if preset.solver == "ddpm":
         return preset
     return replace(preset, solver="ddim", eta=eta)
