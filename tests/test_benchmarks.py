@@ -36,7 +36,7 @@ from monai_ddfm.benchmarks.store import RunStore, code_hash
 from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.demo.pictures import make_picture_pair
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer
+from monai_ddfm.inferers import PRESETS, DDFMInferer, tailored
 from monai_ddfm.metrics import PUBLISHED_METRICS, evaluate_fusion
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.rectifiers import EMRectifier
@@ -212,8 +212,8 @@ def test_a_preset_with_options_is_what_the_inferer_gives(small_prior: Prior) -> 
         small_prior,
     )
     image, network = case.image * 2 - 1, small_prior.network
-    share = type(PRESETS["default"].rectifier)(prior_share=0.8)
-    wanted = DDFMInferer(steps=3, seed=4, rectifier=share)(image, network)
+    share = tailored("default", modality="CT", prior_share=0.8)
+    wanted = DDFMInferer(preset=share, steps=3, seed=4)(image, network)
     np.testing.assert_allclose(
         found["default:prior_share=0.8,steps=3,seed=4"], (wanted[:, :1] + 1) / 2, atol=1e-6
     )

@@ -7,9 +7,10 @@ A method is a name, and after a colon options as ``name=value``, separated by co
 * ``default``, ``gain``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`, the default one
   with the likelihood of the pair's modality. Options are fields of the preset (``steps``,
   ``solver``, ``eta``), of its rectifier (``prior_share``, ``tv`` and so on) and of the rectifier's
-  choice (``scale_share``, ``levels``), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`), options of `DDFMInferer`
-  (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``, ``autocast_dtype``), and
-  ``prior``: a file, or ``identity`` for a network that removes nothing.
+  choice (``scale_share``, ``levels``), ``rectifier`` (name of a class of
+  `monai_ddfm.rectifiers`; one without a mode needs ``steps``, from noise), options of
+  `DDFMInferer` (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``,
+  ``autocast_dtype``), and ``prior``: a file, or ``identity`` for a network that removes nothing.
 
 An option that begins with a modality (``CT.prior_share=0.2``) holds for that modality alone.
 ``as=NAME`` gives the method a shorter name in the tables.
@@ -31,7 +32,7 @@ from monai_ddfm.benchmarks.bundle import Prior
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tailored
 from monai_ddfm.modality import PictureModality
-from monai_ddfm.rectifiers import SaliencyRectifier
+from monai_ddfm.rectifiers import SaliencyRectifier, SourceRectifier
 from monai_ddfm.saliency import Choice
 
 __all__ = ["Method", "Prepared", "identity_prior", "parse_methods"]
@@ -45,6 +46,7 @@ _INFERER_OPTIONS: Final = (
     "autocast_dtype",
 )
 _TEXTS: Final = ("as", "prior")
+_PROTOCOLS: Final = ("Rectifier", "SourceRectifier")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
 Fusion = Callable[[Tensor], Tensor]
@@ -240,18 +242,22 @@ def _prepare_preset(
     inferer_options = {name: options.pop(name) for name in _INFERER_OPTIONS if name in options}
     if "rectifier" in options:
         preset = replace(preset, rectifier=_rectifier_named(options.pop("rectifier")))
+        if "steps" in options and not isinstance(preset.rectifier, SourceRectifier):
+            preset = replace(preset, start="noise")
     own = {f.name for f in fields(preset)} & options.keys()
     preset = replace(preset, **{name: options.pop(name) for name in own})
     rectifier: Any = preset.rectifier
+    of_choice: dict[str, Any] = {}
     if isinstance(rectifier, SaliencyRectifier):
-        of_choice = {f.name for f in fields(Choice)} & options.keys()
-        choice = replace(rectifier.choice, **{name: options.pop(name) for name in of_choice})
-        rectifier = replace(rectifier, choice=choice)
+        names = {f.name for f in fields(Choice)} & options.keys()
+        of_choice = {name: options.pop(name) for name in names}
     known = {f.name for f in fields(rectifier)}
     if unknown := sorted(options.keys() - known):
         names = ", ".join(sorted({f.name for f in fields(preset)} | known | {"prior"}))
         raise InputError(f"method {label!r} has no option {unknown[0]!r}; it has {names}.")
     try:
+        if of_choice:
+            options["choice"] = replace(rectifier.choice, **of_choice)
         preset = replace(preset, rectifier=replace(rectifier, **options))
         inferer = DDFMInferer(preset=preset, **inferer_options)
     except TypeError as error:
@@ -266,7 +272,7 @@ def _prepare_preset(
 
 
 def _rectifier_named(name: str) -> Any:
-    names = [n for n in rectifiers.__all__ if n.endswith("Rectifier") and n != "Rectifier"]
+    names = [n for n in rectifiers.__all__ if n.endswith("Rectifier") and n not in _PROTOCOLS]
     for known in names:
         if name.lower() in (known.lower(), known.lower().removesuffix("rectifier")):
             return getattr(rectifiers, known)()

@@ -2,8 +2,9 @@ r"""Several samples of one fusion: their mean, how far they differ, and how stab
 
 DDFM samples from a posterior; with noise added at every step (:math:`\eta > 0`) each seed gives
 another sample of it. From the sources, sampling then starts at :math:`1 + \eta` times their noise
-level, with noise added accordingly (see `monai_ddfm.inferers.presets`). Mean and sum of squared differences are updated sample by sample (Welford's
-recurrence), so that memory does not grow with their number N:
+level, with noise added accordingly (see `monai_ddfm.inferers.presets`). Mean and sum of squared
+differences are updated sample by sample (Welford's recurrence), so that memory does not grow with
+their number N:
 
 .. math::
     \delta = x_n - m_{n-1}, \qquad m_n = m_{n-1} + \delta / n, \qquad
