@@ -15,6 +15,7 @@ from monai_ddfm.training.augmentation import (
     SliceAugmenter,
     gaussian_blur,
     head_and_bone,
+    plain_view,
     random_render,
     random_view,
 )
@@ -155,3 +156,44 @@ def test_blur_keeps_the_mean_and_has_the_asked_width() -> None:
     for image, expected in zip(blurred[1:], sigma[1:], strict=True):
         variance = (image[0].sum(dim=0) * offsets**2).sum()
         assert abs(float(variance.sqrt()) - float(expected)) < 0.05
+
+
+def test_plain_views_are_the_slices_own_pixels() -> None:
+    torch.manual_seed(0)
+    plain = torch.zeros(8, 1, 96, 96)
+    content = torch.rand(8, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    plain[..., 16:80, 16:80] = content
+    views = plain_view(plain, torch.full((8,), 64.0), size=32)
+    assert views.shape == (8, 1, 32, 32)
+    for view, image in zip(views[:, 0], content[:, 0], strict=True):
+        windows = image.unfold(0, 32, 1).unfold(1, 32, 1)
+        turned = [view.rot90(k) for k in range(4)]
+        forms = turned + [one.flip(1) for one in turned]
+        assert any(bool((windows == form).all(dim=(2, 3)).any()) for form in forms)
+    whole = plain_view(plain, torch.full((8,), 64.0), size=64)
+    assert torch.allclose(whole.sum(dim=(1, 2, 3)), content.sum(dim=(1, 2, 3)), rtol=1e-5)
+
+
+def test_plain_batches_keep_their_contrast_in_half_of_the_pictures() -> None:
+    slices, sizes = heads(64), torch.full((64,), 2.0)
+    torch.manual_seed(0)
+    augmenter = SliceAugmenter(sizes=(64, 128), plain_share=1.0, pixels_per_batch=64 * 64**2)
+    pictures = augmenter(slices, sizes, sizes, plain=slices)
+    # 128 pixels are more than the slices have.
+    assert pictures.shape == (64, 1, 64, 64)
+    forms = {round(float(one.sum()), 2) for one in slices}
+    own = [round(float((one + 1).sum() / 2), 2) in forms for one in pictures]
+    assert 20 < sum(own) < 44
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_shares_of_plain_batches_out_of_range_are_refused(share: float) -> None:
+    with pytest.raises(InputError, match="plain_share"):
+        SliceAugmenter(plain_share=share)
+
+
+def test_plain_slices_smaller_than_any_picture_are_refused() -> None:
+    slices, sizes = heads(4, 32), torch.full((4,), 2.0)
+    augmenter = SliceAugmenter(sizes=(64,), plain_share=1.0)
+    with pytest.raises(InputError, match="smaller than any of the picture sizes"):
+        augmenter(slices, sizes, sizes, plain=slices)

@@ -41,7 +41,14 @@ def test_pictures_of_mixed_sizes_share_one_canvas(tmp_path: Path) -> None:
     # The mean over the canvas is kept, and so is what is not resampled.
     assert float(dataset[0]["image"].float().mean()) == pytest.approx(255 * image.mean(), abs=1)
     plain = SliceDataset([{"folder": tmp_path}], canvas=40)[0]["image"]
-    assert np.array_equal(plain[0].numpy(), (image * 255).round().astype(np.uint8))
+    stored = (image * 255).round().astype(np.uint8)
+    assert np.array_equal(plain[0].numpy(), stored)
+    # As acquired, in the middle of the canvas.
+    unscaled = dataset[0]["plain"][0].numpy()
+    assert np.array_equal(unscaled[20:60, 20:60], stored)
+    assert unscaled.sum() == stored.sum()
+    cut = SliceDataset([{"folder": tmp_path}], canvas=32)[0]["plain"][0].numpy()
+    assert np.array_equal(cut, stored[4:36, 4:36])
 
 
 def test_resampling_equals_torch_bicubic(tmp_path: Path) -> None:

@@ -13,6 +13,10 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
    smooth random field of shares. That is what fused pictures look like.
 4. A multiplicative bias field, slight blur, rarely slight noise.
 
+Resampling takes the finest texture away, so that a prior trained on views alone would not know
+slices as they come from a scanner. Some batches are therefore *plain*: crops of the slices as they
+were acquired, turned by quarters and mirrored only, and half of them in their own contrast.
+
 All steps are tensor operations on the batch's own device and draw from torch's global generator.
 """
 
@@ -27,7 +31,14 @@ from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["SliceAugmenter", "gaussian_blur", "head_and_bone", "random_render", "random_view"]
+__all__ = [
+    "SliceAugmenter",
+    "gaussian_blur",
+    "head_and_bone",
+    "plain_view",
+    "random_render",
+    "random_view",
+]
 
 _CURVE_KNOTS = 7
 
@@ -40,9 +51,11 @@ class SliceAugmenter:
         pixels_per_batch: at large sizes only so many pictures are kept that their pixels do not
             exceed this, so that every batch costs about the same.
         pixel_mm: range of the pixel size of a picture.
+        plain_share: share of the batches that are plain.
 
     Raises:
-        InputError: if a size is odd or not positive, or there is none.
+        InputError: if a size is odd or not positive, or there is none, or `plain_share` is no
+            share.
     """
 
     def __init__(
@@ -51,26 +64,36 @@ class SliceAugmenter:
         sizes: Sequence[int] = (64, 96, 128, 128, 160, 192, 256),
         pixels_per_batch: int = 16 * 128 * 128,
         pixel_mm: tuple[float, float] = (0.8, 2.5),
+        plain_share: float = 0.0,
     ) -> None:
+        if not 0 <= plain_share <= 1:
+            raise InputError(f"plain_share is {plain_share}; give a share from 0 to 1")
         if not sizes or any(size < 2 or size % 2 for size in sizes):
             raise InputError(f"picture sizes {list(sizes)} are unusable; give even numbers")
         self.sizes = tuple(sizes)
         self.pixels_per_batch = pixels_per_batch
         self.pixel_mm = pixel_mm
+        self.plain_share = plain_share
 
-    def __call__(self, slices: Tensor, pixel_mm: Tensor, detail_mm: Tensor) -> Tensor:
+    def __call__(
+        self, slices: Tensor, pixel_mm: Tensor, detail_mm: Tensor, *, plain: Tensor | None = None
+    ) -> Tensor:
         """Augment a batch.
 
         Args:
             slices: [N, 1, H, W] in [0, 1].
             pixel_mm: [N], pixel size of the slices in mm.
             detail_mm: [N], pixel size in mm at which the slices were acquired.
+            plain: the slices as they were acquired, in the middle of [N, 1, H, W]; needed if
+                there are plain batches.
 
         Returns:
             Pictures [n, 1, S, S] in [-1, 1] with n <= N; empty background is -1 exactly.
         """
         size = self.sizes[int(torch.randint(len(self.sizes), ()))]
         count = max(1, min(slices.shape[0], self.pixels_per_batch // size**2))
+        if plain is not None and float(torch.rand(())) < self.plain_share:
+            return self._plain(plain, pixel_mm * slices.shape[-1] / detail_mm, size=size)
         view = random_view(
             slices[:count],
             pixel_mm[:count],
@@ -78,11 +101,49 @@ class SliceAugmenter:
             size=size,
             pixel_range=self.pixel_mm,
         )
+        return _slight_degradation(self._contrasted(view)).clamp(0, 1) * 2 - 1
+
+    def _plain(self, plain: Tensor, sides: Tensor, *, size: int) -> Tensor:
+        """Plain pictures of the drawn size, or of the largest that the slices fill."""
+        widest = min(float(sides.max()), plain.shape[-1])
+        size = max((fits for fits in self.sizes if fits <= min(size, widest)), default=0)
+        if size == 0:
+            raise InputError(
+                f"slices of {widest:.0f} pixels are smaller than any of the picture sizes "
+                f"{list(self.sizes)}; add a smaller one, or set plain_share to 0"
+            )
+        count = max(1, min(len(plain), self.pixels_per_batch // size**2))
+        view = plain_view(plain[:count], sides[:count], size=size)
+        own = _chance(len(view), 0.5, device=view.device)
+        return torch.where(own, view, self._contrasted(view)) * 2 - 1
+
+    def _contrasted(self, view: Tensor) -> Tensor:
+        """Render twice, compose and shade, [N, 1, H, W] in [0, 1]."""
         masks = head_and_bone(view)
         picture = _compose(random_render(view, *masks), random_render(view, *masks))
-        picture = picture * _bias_field(picture)
-        picture = _slight_degradation(picture)
-        return picture.clamp(0, 1) * 2 - 1
+        return (picture * _bias_field(picture)).clamp(0, 1)
+
+
+def plain_view(plain: Tensor, sides: Tensor, *, size: int) -> Tensor:
+    """Crop slices as they were acquired, mirrored and turned by quarters at random.
+
+    Args:
+        plain: slices in the middle of [N, 1, H, H], in [0, 1].
+        sides: [N], side in pixels of the square that each slice fills there.
+        size: side of the crop in pixels, at most H.
+
+    Returns:
+        Crops [N, 1, size, size] in [0, 1]; each lies within its slice as far as that is larger.
+    """
+    free = ((sides - size) / 2).clamp(min=0)
+    middle = (plain.shape[-1] - size) / 2
+    corners = middle + free[:, None] * (2 * torch.rand(len(plain), 2, device=plain.device) - 1)
+    crops = []
+    for image, corner in zip(plain, corners.round().long().tolist(), strict=True):
+        crop = image[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size]
+        crop = crop.rot90(int(torch.randint(4, ())), dims=(1, 2))
+        crops.append(crop.flip(2) if torch.rand(()) < 0.5 else crop)
+    return torch.stack(crops)
 
 
 def random_view(

@@ -33,8 +33,10 @@ _SEED_RANGE = 2**63 - 1
 class SliceDataset(Dataset):  # type: ignore[misc]
     """Slices of several sources, held in memory as 8-bit canvases.
 
-    An item has ``image`` (uint8 [1, canvas, canvas]), ``pixel_mm`` (pixel size on the canvas) and
-    ``detail_mm`` (pixel size before it was brought there).
+    An item has ``image`` (uint8 [1, canvas, canvas]), ``pixel_mm`` (pixel size on the canvas),
+    ``detail_mm`` (pixel size before it was brought there), and ``plain`` (uint8 [1, canvas,
+    canvas]): the slice as it was acquired, every pixel its own, in the middle of the canvas; of a
+    slice larger than the canvas only the middle is there.
 
     Args:
         sources: mappings with ``folder`` and optionally ``tile``, ``pixel_mm``, ``part`` and
@@ -76,21 +78,38 @@ def _read_source(source: Mapping[str, Any], *, canvas: int) -> list[dict[str, Te
 
 def _on_canvas(image: NDArray[np.float32], pixel_mm: float, *, canvas: int) -> dict[str, Tensor]:
     """Centre the slice on a square of its longer side and resample that to the canvas."""
-    height, width = image.shape
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    square = np.pad(image, [(top, side - height - top), (left, side - width - left)])
+    side = max(image.shape)
+    square = _centered(image, side)
+    plain = _centered(image, canvas)
     if side != canvas:
         # Pillow's bicubic averages where it reduces, and needs no pool of threads: PyTorch's own
         # takes far longer per slice where cores are shared.
         resized = Image.fromarray(square).resize((canvas, canvas), Image.Resampling.BICUBIC)
         square = np.asarray(resized)
-    grey = (square.clip(0, 1) * 255).round().astype(np.uint8)
     return {
-        "image": torch.from_numpy(grey)[None],
+        "image": _as_bytes(square),
+        "plain": _as_bytes(plain),
         "pixel_mm": torch.tensor(pixel_mm * side / canvas),
         "detail_mm": torch.tensor(pixel_mm),
     }
+
+
+def _centered(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Pad with zeros, or cut, to a square of `side` pixels with the same middle."""
+    for axis, length in enumerate(image.shape):
+        missing = side - length
+        before = abs(missing) // 2
+        if missing >= 0:
+            widths = [(0, 0), (0, 0)]
+            widths[axis] = (before, missing - before)
+            image = np.pad(image, widths)
+        else:
+            image = np.take(image, range(before, before + side), axis=axis)
+    return image
+
+
+def _as_bytes(image: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy((image.clip(0, 1) * 255).round().astype(np.uint8))[None]
 
 
 class _Counter(Protocol):

@@ -94,11 +94,11 @@ class AugmentedVelocityBatch(VPredictionPrepareBatch):  # type: ignore[misc]
         **kwargs: Any,
     ) -> tuple[Tensor, Tensor, tuple[()], dict[str, Tensor]]:
         """Return pictures [n, 1, S, S] in [-1, 1], their velocity, and the inferer's arguments."""
-        slices, pixel_mm, detail_mm = (
-            batchdata[key].to(device, non_blocking=non_blocking)
-            for key in ("image", "pixel_mm", "detail_mm")
+        slices, plain, pixel_mm, detail_mm = (
+            batchdata[key].to(device, non_blocking=non_blocking).float()
+            for key in ("image", "plain", "pixel_mm", "detail_mm")
         )
-        pictures = self.augmenter(slices.float() / 255, pixel_mm.float(), detail_mm.float())
+        pictures = self.augmenter(slices / 255, pixel_mm, detail_mm, plain=plain / 255)
         return super().__call__({"image": pictures}, device, non_blocking, **kwargs)  # type: ignore[no-any-return]
 
 
