@@ -67,7 +67,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         crop_foreground: sample only a patch around what is not background; volumes only.
         smooth_across: standard deviation, in slices, of the Gaussian that smooths the weight of a
             volume from slice to slice; 0 leaves it as it is.
-        store: keeps finished slices, so that a run that was killed goes on where it stopped.
+        store: keeps finished slices of volumes, so that a run that was killed goes on where it
+            stopped.
         distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
 
@@ -193,20 +194,26 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1] = 0.5
         if layout.patches:
-            self._fill(result, slices, network, layout)
+            self._fill(result, slices, network, layout, store=self.store if volume else None)
         if volume and self.smooth_across > 0:
             result = smooth_across_slices(result, slices, sigma=self.smooth_across)
         return result
 
     def _fill(
-        self, result: Tensor, slices: Tensor, network: nn.Module, layout: SliceLayout
+        self,
+        result: Tensor,
+        slices: Tensor,
+        network: nn.Module,
+        layout: SliceLayout,
+        *,
+        store: SliceStore | None,
     ) -> None:
         """Put what is sampled, or was before the run was stopped, in its place in `result`."""
         mine = share_of(layout.patches) if self.distributed else list(layout.patches)
         left = list(mine)
-        if self.store is not None:
+        if store is not None:
             name = run_name(slices, network, settings=f"{self._settings()} {layout}")
-            finished = self.store.open(name)
+            finished = store.open(name)
             left = [patch for patch in mine if patch.number not in finished]
             for patch in mine:
                 if patch.number in finished:
@@ -215,8 +222,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         def keep(batch: Sequence[Patch], outcome: Tensor) -> None:
             for patch, part in zip(batch, outcome, strict=True):
                 layout.place(part, patch, result)
-            if self.store is not None:
-                self.store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
+            if store is not None:
+                store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
         runner = SliceRunner(
             sampler=self._sampler(network, level=self._noise_level(slices, layout)),
@@ -231,14 +238,14 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             gather(result, layout)
 
     def _noise_level(self, slices: Tensor, layout: SliceLayout) -> float | None:
-        """Noise level of the likelihood's mode, where sampling is to start from it."""
-        rectifier = self.preset.rectifier
-        if self.preset.start != "sources" or not isinstance(rectifier, SourceRectifier):
+        """Noise level of the sources, where sampling is to start from them."""
+        if self.preset.start != "sources":
             return None
         numbers = torch.tensor([patch.number for patch in layout.patches])
         spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES_FOR_NOISE))
         some = slices[numbers[spread.round().long()].to(slices.device)].float()
-        return noise_level(rectifier.mode(rectifier.initial_state(some)))
+        # The noisier source's: by choosing, the mode hides some of it.
+        return max(noise_level(source) for source in some.split(1, dim=1))
 
     def _sampler(self, network: nn.Module | None, *, level: float | None = None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")

@@ -80,8 +80,8 @@ class SaliencyRectifier:
     choice: Choice = field(default_factory=Choice)
     prior_share: float | None = None
     least_share: float = 0.05
-    prior_error: float = 0.05
-    texture_level: float = 0.024
+    prior_error: float = 0.04
+    texture_level: float = 0.032
     fidelity: float = 1.0
     luminance: Luminance = "full"
 
@@ -99,7 +99,7 @@ class SaliencyRectifier:
         """Return this rectifier with k chosen for sources of a measured noise level.
 
         Args:
-            level: standard deviation of the mode's noise, on the scale from -1 to 1.
+            level: standard deviation of the sources' noise, on the scale from -1 to 1.
         """
         if self.prior_share is not None:
             return self
