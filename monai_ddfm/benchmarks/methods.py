@@ -249,8 +249,8 @@ def _prepare_preset(
     rectifier: Any = preset.rectifier
     of_choice: dict[str, Any] = {}
     if isinstance(rectifier, SaliencyRectifier):
-        names = {f.name for f in fields(Choice)} & options.keys()
-        of_choice = {name: options.pop(name) for name in names}
+        wanted = {f.name for f in fields(Choice)} & options.keys()
+        of_choice = {name: options.pop(name) for name in wanted}
     known = {f.name for f in fields(rectifier)}
     if unknown := sorted(options.keys() - known):
         names = ", ".join(sorted({f.name for f in fields(preset)} | known | {"prior"}))

@@ -245,7 +245,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES_FOR_NOISE))
         some = slices[numbers[spread.round().long()].to(slices.device)].float()
         # The noisier source's: by choosing, the mode hides some of it.
-        return max(noise_level(source) for source in some.split(1, dim=1))
+        return max(noise_level(source) for source in torch.split(some, 1, dim=1))
 
     def _sampler(self, network: nn.Module | None, *, level: float | None = None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
