@@ -31,7 +31,7 @@ _FIELDS = ("Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
 logger = logging.getLogger(__name__)
 
 
-class _Patience(HTTPAdapter):
+class _Patience(HTTPAdapter):  # type: ignore[misc]
     """Waits no longer than told for an archive that has fallen silent."""
 
     def __init__(self, seconds: float) -> None:

@@ -78,7 +78,7 @@ def _mend_torchvision() -> None:
     except RuntimeError:
         for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
             del sys.modules[name]
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library: Any = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in _OPERATORS.values():
             library.define(schema)
         _kept.append(library)

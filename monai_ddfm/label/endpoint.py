@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import shutil
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, UploadFile
 from fastapi.background import BackgroundTasks
@@ -23,6 +23,7 @@ from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.utils.app import app_instance
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.label.process import Cancelled
 from monai_ddfm.label.queue import QueueFullError, Turn
 from monai_ddfm.label.task import Fusion
 
@@ -50,9 +51,9 @@ async def fuse(
     model: str,
     image: str = "",
     session_id: str = "",
-    params: str = Form("{}"),
-    file: UploadFile | None = File(None),
-    label: UploadFile | None = File(None),
+    params: Annotated[str, Form()] = "{}",
+    file: Annotated[UploadFile | None, File()] = None,
+    label: Annotated[UploadFile | None, File()] = None,
     output: ResultType | None = None,
 ) -> Any:
     """Fuse a volume of the store, or of a session, with the one that belongs to it.
@@ -81,6 +82,8 @@ async def fuse(
         fusion = await _wait(request, turn)
     except InputError as error:
         raise HTTPException(422, str(error)) from error
+    except Cancelled as error:
+        raise HTTPException(503, "the server is stopping.") from error
     except QueueFullError as error:
         told = "too many fusions are waiting; try again later."
         raise HTTPException(503, told, headers={"Retry-After": "60"}) from error
@@ -107,7 +110,15 @@ async def _wait(request: Request, turn: Turn) -> Fusion | None:
     while True:
         done, _ = await asyncio.wait({result}, timeout=_LOOK_S)
         if done:
-            return result.result()
+            fusion: Fusion = result.result()
+            return fusion
         if await request.is_disconnected():
+            result.add_done_callback(_forget)
             turn.give_up()
             return None
+
+
+def _forget(result: asyncio.Future[Any]) -> None:
+    """Take note of how a fusion ended that nobody waits for, which asyncio asks for."""
+    if not result.cancelled():
+        result.exception()

@@ -72,7 +72,8 @@ class DDFMApp(MONAILabelApp):  # type: ignore[misc]
     @property
     def task(self) -> FusionTask:
         """Return the one model."""
-        return self._infers["ddfm"]
+        task: FusionTask = self._infers["ddfm"]
+        return task
 
     def init_datastore(self) -> Any:
         """Open the store."""

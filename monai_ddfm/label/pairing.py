@@ -131,7 +131,9 @@ def choose_by_name(
     if image in rules.pairs:
         partner, told = rules.pairs[image]
         if partner not in known:
-            raise InputError(f"the map pairs {image!r} with {partner!r}, which is not in the store.")
+            raise InputError(
+                f"the map pairs {image!r} with {partner!r}, which is not in the store."
+            )
         kind = told or rules.identify(partner)[1]
         if modality is not None and kind not in (None, modality):
             raise InputError(f"the map pairs {image!r} with {partner!r}, which is no {modality}.")
@@ -210,7 +212,9 @@ def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); give a map of pairs.") from error
+        raise InputError(
+            f"{path} cannot be read as JSON ({error}); give a map of pairs."
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no JSON object; write the second volume by the MRI's name.")
     pairs = {}

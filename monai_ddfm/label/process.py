@@ -111,15 +111,15 @@ class FusionProcess:
             code = self._process.exitcode if self._process else None
             self.close()
             raise RuntimeError(f"the process that fuses has ended (status {code})") from error
-        except BaseException:
+        except (Cancelled, InputError):
             self.close()
+            self.start()
             raise
-        if isinstance(answer, _Refused):
-            raise InputError(answer.sentence)
-        if isinstance(answer, _Failed):
-            raise RuntimeError(answer.told)
-        assert isinstance(answer, FusionResult)
-        return answer
+        return _unwrapped(answer)
+
+    def start(self) -> None:
+        """Start the process, if there is none, so that the next fusion need not wait for it."""
+        self._started()
 
     def close(self) -> None:
         """End the process, whatever it does; the next fusion gets a new one."""
@@ -173,6 +173,16 @@ class FusionProcess:
             return 0
 
 
+def _unwrapped(answer: FusionResult | _Refused | _Failed) -> FusionResult:
+    match answer:
+        case _Refused(sentence):
+            raise InputError(sentence)
+        case _Failed(told):
+            raise RuntimeError(told)
+        case result:
+            return result
+
+
 class _LogProgress:
     """Writes a line for every tenth of the sampling."""
 
@@ -187,9 +197,7 @@ class _LogProgress:
             logger.info("%s: %d %% of the sampling", self.name, 10 * tenth)
 
 
-def _work(
-    connection: Connection, prior: Path | None, device: str | None, level: int
-) -> None:
+def _work(connection: Connection, prior: Path | None, device: str | None, level: int) -> None:
     """Serve fusions until the connection is closed; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the server's to handle
     logging.basicConfig(level=level, format=_LOG_FORMAT)

@@ -111,6 +111,7 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         instance = app_instance()
         instance.server_mode(True)
         instance.on_init_complete()
+        instance.task.process.start()
         logger.info("ready at port %d for %s", port, studies)
         yield
         instance.task.close()
@@ -142,7 +143,7 @@ def _checked(studies: str) -> str:
         return studies.rstrip("/")
     folder = Path(studies)
     if not folder.is_dir():
-        raise InputError(f"{studies} is no folder; give one with volumes, or a DICOMweb address.")
+        raise InputError(f"{studies} is no folder; give a folder or a DICOMweb address.")
     if not os.access(folder, os.W_OK):
-        raise InputError(f"{studies} cannot be written to, where the server keeps its list; copy it.")
+        raise InputError(f"{studies} cannot be written to, but the server keeps its list there.")
     return str(folder.resolve())

@@ -39,6 +39,8 @@ class ServerSettings:
     @property
     def limits(self) -> Limits:
         """Return what one fusion may take."""
-        total = psutil.virtual_memory().total
-        allowed = _SHARE_OF_MEMORY * total if self.memory_limit is None else self.memory_limit * 2**30
-        return Limits(seconds=self.time_limit, memory=int(allowed))
+        if self.memory_limit is None:
+            memory = _SHARE_OF_MEMORY * psutil.virtual_memory().total
+        else:
+            memory = self.memory_limit * 2**30
+        return Limits(seconds=self.time_limit, memory=int(memory))
