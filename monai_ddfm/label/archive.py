@@ -21,6 +21,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.label.pairing import Candidate, choose_series
 from monai_ddfm.label.studies import Volume
 from monai_ddfm.modality import Modality
+from monai_ddfm.writers.dicom.context import made_here
 from monai_ddfm.writers.dicom.push import store_on_web
 
 __all__ = ["ArchiveStudies", "connect"]
@@ -93,7 +94,10 @@ class ArchiveStudies:
 
     def find(self, image: str) -> Volume:
         """Look a series up; see `monai_ddfm.label.studies.Studies.find`."""
-        return self._volume(self._series(image))
+        series = self._series(image)
+        if made_here(series.about.description):
+            raise InputError(f"{series.about} is the result of a fusion; name what it was made of.")
+        return self._volume(series)
 
     def find_partner(self, image: str, modality: Modality | None) -> Volume:
         """Find the series of the MRI's study; see `monai_ddfm.label.studies.Studies`."""

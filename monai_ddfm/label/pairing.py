@@ -23,7 +23,7 @@ from pathlib import Path
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
-from monai_ddfm.writers.files import NOTICE
+from monai_ddfm.writers.dicom.context import made_here
 
 __all__ = ["Candidate", "PairingRules", "choose_by_name", "choose_series"]
 
@@ -168,13 +168,12 @@ def choose_series(
     Raises:
         InputError: there is none, or several are equally good.
     """
-    own = NOTICE.split(" - ", maxsplit=1)[0]
     moving = [
         one
         for one in siblings
         if one.id != image
         and one.modality not in (None, Modality.MR)
-        and own not in one.description.lower()
+        and not made_here(one.description)
     ]
     wanted = [one for one in moving if modality in (None, one.modality)]
     what = str(modality or "CT, PET or SPECT")

@@ -28,10 +28,10 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
 from monai_ddfm.workflow import FusionResult, bundle_root, prior_overrides, run_inference
 
-__all__ = ["Cancelled", "FusionProcess", "Limits"]
+__all__ = ["LOG_FORMAT", "Cancelled", "FusionProcess", "Limits"]
 
 _WAIT_S = 0.2
-_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class FusionProcess:
         self.close()
         context = multiprocessing.get_context("spawn")  # a forked PyTorch may hang
         ours, theirs = context.Pipe()
-        level = logging.getLogger().getEffectiveLevel()
+        level = logging.getLogger("monai_ddfm").getEffectiveLevel()
         process = context.Process(
             target=_work, args=(theirs, self.prior, self.device, level), daemon=True
         )
@@ -200,7 +200,8 @@ class _LogProgress:
 def _work(connection: Connection, prior: Path | None, device: str | None, level: int) -> None:
     """Serve fusions until the connection is closed; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the server's to handle
-    logging.basicConfig(level=level, format=_LOG_FORMAT)
+    logging.basicConfig(format=LOG_FORMAT)
+    logging.getLogger("monai_ddfm").setLevel(level)
     kept: dict[str, Any] = {}
     while True:
         try:

@@ -108,6 +108,7 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        logging.getLogger("timeloop").setLevel(logging.WARNING)
         instance = app_instance()
         instance.server_mode(True)
         instance.on_init_complete()
