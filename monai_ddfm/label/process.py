@@ -22,8 +22,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
 from monai_ddfm.workflow import FusionResult, bundle_root, prior_overrides, run_inference
@@ -167,6 +165,8 @@ class FusionProcess:
         return connection.recv()
 
     def _held(self) -> int:
+        import psutil  # noqa: PLC0415 - of the extra
+
         try:
             return int(psutil.Process(self.pid).memory_info().rss) if self.pid else 0
         except psutil.Error:

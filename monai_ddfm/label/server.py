@@ -26,6 +26,7 @@ __all__ = ["serve"]
 
 _ENVIRONMENT = {
     "MONAI_LABEL_DATASTORE_FILE_EXT": ["*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.mgz"],
+    "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": 60,
     "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": {"Modality": "MR"},
     "MONAI_LABEL_TASKS_TRAIN": False,
     "MONAI_LABEL_TASKS_SCORING": False,

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from monai_ddfm.label.pairing import PairingRules
 from monai_ddfm.label.process import Limits
 
@@ -39,6 +37,8 @@ class ServerSettings:
     @property
     def limits(self) -> Limits:
         """Return what one fusion may take."""
+        import psutil  # noqa: PLC0415 - of the extra
+
         if self.memory_limit is None:
             memory = _SHARE_OF_MEMORY * psutil.virtual_memory().total
         else:
