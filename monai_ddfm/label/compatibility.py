@@ -38,7 +38,7 @@ def mend_packages() -> None:
     if importlib.util.find_spec("monailabel") is None:
         raise InputError(
             "MONAI Label is not installed here; it needs an environment of its own, made by "
-            '`pip install -c constraints-label.txt "monai-ddfm[label]"`.'
+            '`PIP_CONSTRAINT=constraints-label.txt pip install "monai-ddfm[label]"`.'
         )
     _mend_pydicom()
     _mend_torchvision()

@@ -118,7 +118,13 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         yield
         instance.task.close()
 
-    app = FastAPI(title="monai_ddfm", version=__version__, lifespan=lifespan)
+    app = FastAPI(
+        title="monai_ddfm",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+    )
     app.add_middleware(IdentifierGuard)
     app.add_middleware(
         CORSMiddleware,
