@@ -14,17 +14,21 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK as sitk
 import torch
 import typer
 from run_cases import SMALL, command, demo_subject, one_sentence, randomize
 from typer.testing import CliRunner
 
-from monai_ddfm import __version__, demo
+from monai_ddfm import __version__, demo, workflow
 from monai_ddfm.checkpoints import network_from_file, save_prior
 from monai_ddfm.cli import app
 from monai_ddfm.demo import DemoSubject, make_demo
+from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.workflow import fuse
 
 COMMANDS = [["fuse"], ["demo"], ["prior", "convert"], ["prior", "info"]]
 NOTICE = "research use only - not for diagnosis"
@@ -152,46 +156,117 @@ def test_a_run_as_a_user_starts_it(pet: DemoSubject, tmp_path: Path) -> None:
     out, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
     assert [line for line in err.splitlines() if "would still move the head" not in line] == []
-    for name in ("fused.nii.gz", "preview.png", "provenance.json"):
+    for name in ("fused.nii.gz", "preview.png", "report.html", "provenance.json"):
         assert str(tmp_path / "results" / name) in out
         assert (tmp_path / "results" / name).stat().st_size > 0
     assert NOTICE in out
-    assert len(out.splitlines()) == 4
+    assert len(out.splitlines()) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Path) -> None:
-    flags = {
+    mask = tmp_path / "mask.nii.gz"
+    moving = nib.load(pet.moving)
+    region = (np.indices(moving.shape)[0] > 4).astype(np.uint8)
+    nib.save(nib.Nifti1Image(region, moving.affine), mask)
+    landmarks = tmp_path / "landmarks.json"
+    landmarks.write_text(json.dumps(np.linspace(-1, 1, 11).tolist()))
+    told = {
         "preset": "paper",
         "steps": 1,
         "seed": 7,
-        "device": "cpu",
-        "batch-size": 2,
-        "registration": "none",
-        "window": "0..20000",
-        "prior": small_prior,
+        "batch_size": 2,
+        "fixed_series": "T1",
+        "moving_series": "PET",
+        "moving_frames": "0",
+        "spacing": 6.0,
+        "slice_along": "coronal",
+        "registration": str(identity(tmp_path / "identity.tfm")),
+        "registration_start": "centers",
+        "window": "cerebellum",
+        "reference_mask": str(mask),
+        "landmarks": str(landmarks),
+        "color_table": "hot_iron",
+        "series_number": 77,
     }
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    result = CliRunner().invoke(
-        app,
-        [
-            "fuse",
-            *("--fixed", str(pet.fixed_dicom), "--moving", str(pet.moving_dicom)),
-            *("--modality", "pt", "--output-dir", str(tmp_path), "--amp"),
-            "--allow-patient-mismatch",
-            *arguments,
-        ],
-    )
-    assert result.exit_code == 0, result.output
-    provenance = read_json(tmp_path / "provenance.json")
-    options = provenance["options"]
-    for name in ("preset", "steps", "seed", "registration", "window"):
-        assert options[name] == flags[name]
-    assert options["batch_size"] == 2
-    assert options["amp"] is True
-    assert options["allow_patient_mismatch"] is True
-    assert provenance["reports"]["intensity"]["moving_scaled"]["upper"] == 20000
+    elsewhere = {
+        "device": "cpu",
+        "prior": small_prior,
+        "format": "both",
+        "fixed_frames": "0",
+        "bids_root": tmp_path / "bids",
+        "bids_subject": "01",
+        "bids_session": "02",
+        "bids_tracer": "FDG",
+        "bids_space": "orig",
+        "patient_name": "A^B",
+        "patient_id": "4711",
+        "patient_birth_date": "1970-12-31",
+        "patient_sex": "F",
+    }
+    switches = ("amp", "allow_patient_mismatch", "invert_transform", "bias_correction")
+    switches += ("deidentify", "deterministic_uids")
+    not_for_pet = {"bone_tint", "push"}
+    command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
+    known = {p.opts[0].removeprefix("--").replace("-", "_") for p in command.params}
+    known -= {"fixed", "moving", "modality", "output_dir", "help"}
+    assert known == {*told, *elsewhere, *switches} | not_for_pet
+
+    arguments = [f"--{n.replace('_', '-')}={v}" for n, v in (told | elsewhere).items()]
+    seen: dict[str, Any] = {}
+
+    def run(fixed: Path, moving: Path, **options: Any) -> None:
+        seen.update(options)
+        raise InputError("that will do")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workflow, "fuse", run)
+        CliRunner().invoke(
+            app,
+            [
+                "fuse",
+                *("--fixed", str(pet.fixed_dicom), "--moving", str(pet.moving_dicom)),
+                *("--modality", "pt", "--output-dir", str(tmp_path / "out")),
+                *(f"--{name.replace('_', '-')}" for name in switches),
+                *arguments,
+            ],
+        )
+    assert seen["patient"] == {
+        "name": "A^B",
+        "id": "4711",
+        "birth_date": "1970-12-31",
+        "sex": "F",
+    }
+    # The mask is drawn on the NIfTI's grid, so the rest of the way goes with the NIfTI files.
+    for only_dicom in ("fixed_series", "moving_series", "fixed_frames", "moving_frames"):
+        assert str(seen.pop(only_dicom)) == str((told | elsewhere)[only_dicom])
+        told.pop(only_dicom, None)
+    seen |= {"deidentify": False}
+    result = fuse(pet.fixed, pet.moving, **seen)
+    provenance = result.provenance
+    for name, value in told.items():
+        assert provenance["options"][name] == value
+    for name in set(switches) - {"deidentify"}:
+        assert provenance["options"][name] is True
+    assert provenance["options"]["bids"]["subject"] == "01"
+    mask_report = provenance["reports"]["reference_mask"]["moving"]
+    assert mask_report["drawn_on"] == "moving"
+    assert mask_report["voxels"] > 1000
+    assert provenance["reports"]["intensity"]["fixed_scaled"]["landmarks"] == "Nyul"
+    assert provenance["reports"]["intensity"]["fixed_scaled"]["bias_correction"] == "N4"
+    assert provenance["reports"]["registration"]["moving"]["inverted"] is True
+    assert provenance["reports"]["color"]["fused_rgb"]["color_table"] == "hot_iron"
     assert provenance["prior"]["sha256"] == hashlib.sha256(small_prior.read_bytes()).hexdigest()
+    name = "sub-01/ses-02/pet/sub-01_ses-02_trc-FDG_space-orig_desc-fused_pet.nii.gz"
+    assert (tmp_path / "bids" / name).read_bytes() == result.files["fused.nii.gz"].read_bytes()
+    first = next((result.output_dir / "dicom" / "fused").iterdir())
+    assert pydicom.dcmread(first).SeriesNumber == 77
+    assert pydicom.dcmread(first).PatientID == "4711"
+
+
+def identity(path: Path) -> Path:
+    sitk.WriteTransform(sitk.AffineTransform(3), str(path))
+    return path
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_dicom_alone_from_nifti(subject: DemoSubject, tmp_path: Path) -> None:
         deidentify=True,
     )
     names = {path.name for path in result.output_dir.iterdir()}
-    assert names == {"dicom", "preview.png", "provenance.json", "transform.tfm"}
+    assert names == {"dicom", "preview.png", "report.html", "provenance.json", "transform.tfm"}
     assert result.provenance["options"]["format"] == "dicom"
 
 

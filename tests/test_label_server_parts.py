@@ -196,5 +196,5 @@ def test_without_monai_label_the_command_says_what_to_install(
 ) -> None:
     status, _, err = command(capfd, "label", "--studies", tmp_path)
     assert status == 2
-    assert 'PIP_CONSTRAINT=constraints-label.txt pip install' in one_sentence(err)
+    assert "PIP_CONSTRAINT=constraints-label.txt pip install" in one_sentence(err)
     assert "monailabel" not in sys.modules

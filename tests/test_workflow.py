@@ -81,6 +81,7 @@ def test_files_of_a_run(plain: FusionResult) -> None:
         "moving_registered.nii.gz",
         "transform.tfm",
         "preview.png",
+        "report.html",
         "provenance.json",
     }
     assert set(plain.files) == expected

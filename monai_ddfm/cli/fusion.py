@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from monai_ddfm.cli.options import (
-    NOTICE,
-    Amp,
-    BatchSize,
-    Device,
-    OutputDir,
-    Preset,
-    Seed,
-    Steps,
-    parse_batch_size,
-    parse_path,
-)
+from monai_ddfm.cli import options as cli
+from monai_ddfm.cli.options import NOTICE, parse_batch_size
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 
@@ -26,86 +16,71 @@ __all__ = ["demo", "fuse"]
 
 
 def fuse(
-    fixed: Annotated[
-        Path,
-        typer.Option(
-            parser=parse_path, metavar="PATH", help="The MRI: NIfTI, NRRD, MHA or a DICOM folder."
-        ),
-    ],
-    moving: Annotated[
-        Path,
-        typer.Option(
-            parser=parse_path, metavar="PATH", help="The CT, PET or SPECT of the same patient."
-        ),
-    ],
-    modality: Annotated[str, typer.Option(help="What --moving is: CT, PET or SPECT.")],
-    output_dir: OutputDir,
-    preset: Preset = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    device: Device = None,
-    batch_size: BatchSize = "auto",
-    amp: Amp = False,
-    registration: Annotated[
-        str | None, typer.Option(help="rigid, affine, deformable, none, or an ITK transform file.")
-    ] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(help="Grey scale of --moving: a CT window (brain, bone, 40/80) or 0..10."),
-    ] = None,
-    prior: Annotated[
-        Path | None,
-        typer.Option(
-            parser=parse_path, metavar="PATH", help="Another prior, with its .json beside it."
-        ),
-    ] = None,
-    allow_patient_mismatch: Annotated[
-        bool, typer.Option("--allow-patient-mismatch", help="Fuse although patient IDs differ.")
-    ] = False,
-    output_format: Annotated[str, typer.Option("--format", help="nifti, dicom or both.")] = "nifti",
-    deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="DICOM output without what identifies the patient.")
-    ] = False,
-    push: Annotated[
-        str | None, typer.Option(help="Send the DICOM output: AET@host:port or a DICOMweb URL.")
-    ] = None,
+    fixed: cli.Fixed,
+    moving: cli.Moving,
+    modality: cli.Modality,
+    output_dir: cli.OutputDir,
+    preset: cli.Preset = None,
+    steps: cli.Steps = None,
+    seed: cli.Seed = 0,
+    device: cli.Device = None,
+    batch_size: cli.BatchSize = "auto",
+    amp: cli.Amp = False,
+    prior: cli.Prior = None,
+    fixed_series: cli.FixedSeries = None,
+    moving_series: cli.MovingSeries = None,
+    fixed_frames: cli.FixedFrames = None,
+    moving_frames: cli.MovingFrames = None,
+    allow_patient_mismatch: cli.AllowPatientMismatch = False,
+    spacing: cli.Spacing = None,
+    slice_along: cli.SliceAlong = None,
+    registration: cli.Registration = None,
+    registration_start: cli.RegistrationStart = None,
+    invert_transform: cli.InvertTransform = False,
+    window: cli.Window = None,
+    reference_mask: cli.ReferenceMask = None,
+    bias_correction: cli.BiasCorrection = False,
+    landmarks: cli.Landmarks = None,
+    color_table: cli.ColorTable = None,
+    bone_tint: cli.BoneTint = False,
+    output_format: cli.Format = "nifti",
+    deidentify: cli.Deidentify = False,
+    deterministic_uids: cli.DeterministicUids = False,
+    patient_name: cli.PatientName = None,
+    patient_id: cli.PatientId = None,
+    patient_birth_date: cli.PatientBirthDate = None,
+    patient_sex: cli.PatientSex = None,
+    series_number: cli.SeriesNumber = None,
+    push: cli.Push = None,
+    bids_root: cli.BidsRoot = None,
+    bids_subject: cli.BidsSubject = None,
+    bids_session: cli.BidsSession = None,
+    bids_tracer: cli.BidsTracer = None,
+    bids_space: cli.BidsSpace = None,
 ) -> None:
     """Fuse two volumes; the result is on the MRI's grid.
 
     **Example**: `monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET -o out`
     """
-    if output_format == "nifti" and (push or deidentify):
-        raise InputError("--push and --deidentify are about DICOM; add --format dicom or both.")
-    _fuse(
-        fixed,
-        moving,
-        modality=modality,
-        output_dir=output_dir,
-        prior=prior,
-        preset=preset,
-        steps=steps,
-        seed=seed,
-        device=device,
-        batch_size=parse_batch_size(batch_size),
-        amp=amp,
-        registration=registration,
-        window=window,
-        allow_patient_mismatch=allow_patient_mismatch,
-        format=output_format,
-        deidentify=deidentify,
-        push=push,
-    )
+    # The parameters are the entries of the configuration, but for the groups taken out below.
+    options = dict(locals())
+    options["batch_size"] = parse_batch_size(batch_size)
+    options["format"] = options.pop("output_format")
+    options["patient"] = _group(options, "patient_", "name", "id", "birth_date", "sex")
+    options["bids"] = _group(options, "bids_", "root", "subject", "session", "tracer", "space")
+    _check(options)
+    _fuse(**options)
 
 
 def demo(
-    output_dir: OutputDir,
-    modality: Annotated[str, typer.Option(help="CT, PET or SPECT.")] = "PET",
-    preset: Preset = None,
-    steps: Steps = None,
-    seed: Seed = 0,
-    device: Device = None,
-    batch_size: BatchSize = "auto",
-    amp: Amp = False,
+    output_dir: cli.OutputDir,
+    modality: cli.DemoModality = "PET",
+    preset: cli.Preset = None,
+    steps: cli.Steps = None,
+    seed: cli.Seed = 0,
+    device: cli.Device = None,
+    batch_size: cli.BatchSize = "auto",
+    amp: cli.Amp = False,
 ) -> None:
     """Make the demo subject, fuse it and say where the pictures are.
 
@@ -129,6 +104,23 @@ def demo(
     )
 
 
+def _group(options: dict[str, Any], prefix: str, *names: str) -> dict[str, Any] | None:
+    """Take options with a common prefix out, and return those that were given."""
+    taken = {name: options.pop(prefix + name) for name in names}
+    return {name: value for name, value in taken.items() if value is not None} or None
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse options that would silently do nothing."""
+    without_dicom = options["format"] == "nifti"
+    for name in ("push", "patient", "series_number", "deterministic_uids"):
+        if without_dicom and options[name]:
+            flag = {"patient": "patient-..."}.get(name, name.replace("_", "-"))
+            raise InputError(f"--{flag} is about DICOM; add --format dicom or both.")
+    if options["bids"] and "root" not in options["bids"]:
+        raise InputError("labels for a BIDS derivative need its folder; add --bids-root.")
+
+
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - keeps --help fast
 
@@ -138,6 +130,7 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     volume = result.files.get("fused.nii.gz", result.output_dir / "dicom")
     typer.echo(f"fused volume   {volume}")
     typer.echo(f"pictures       {result.files['preview.png']}")
+    typer.echo(f"report         {result.files['report.html']}")
     typer.echo(f"provenance     {result.files['provenance.json']}")
     typer.echo(
         f"{seconds['total']:.0f} s in all, {seconds.get('sampling', 0):.0f} s of it sampling; "

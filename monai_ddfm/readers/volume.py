@@ -76,7 +76,7 @@ def combine_frames(
         what = modality or "volume of unknown modality"
         raise InputError(
             f"{path} is a 4-D {what} with {stack.count} frames, which must not be averaged; "
-            f"choose one with frames=[0] to frames=[{stack.count - 1}]."
+            f"choose one of 0 to {stack.count - 1} with --fixed-frames or --moving-frames."
         )
     chosen = list(range(stack.count)) if frames is None else [int(f) for f in frames]
     wrong = [f for f in chosen if not 0 <= f < stack.count]

@@ -261,7 +261,7 @@ def _reference_map(
     if mask is None:
         raise InputError(
             f"{name} needs a mask of the reference region for the window {window.spec!r}; "
-            "give one or choose the window 'maximum'."
+            "give one with --reference-mask or choose the window 'maximum'."
         )
     inside = volume[mask.reshape(volume.shape).to(volume.device) > 0]
     mean = float(inside.double().mean()) if inside.numel() else 0.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,7 @@ from monai_ddfm.modality import Modality
 from monai_ddfm.reports import add_report
 from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import IntensityMap, check_landmarks, fit_map
+from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.transforms.simpleitk_bridge import volume_name
 from monai_ddfm.transforms.windows import parse_window
 
@@ -51,7 +53,8 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
             percentile for PET, zero to the maximum for SPECT, and black to white for color.
         bias_correction: run N4 first; for MR only.
         shrink_factor: of the copy that N4 works on.
-        landmarks: standard histogram from `learn_landmarks`; for MR only.
+        landmarks: standard histogram from `learn_landmarks`, or a JSON file with its 11 values;
+            for MR only.
 
     Raises:
         InputError: if an option is unknown or does not belong to the modality.
@@ -66,7 +69,7 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         window: str | None = None,
         bias_correction: bool = False,
         shrink_factor: int = 4,
-        landmarks: Sequence[float] | None = None,
+        landmarks: Sequence[float] | str | Path | None = None,
     ) -> None:
         super().__init__()
         self.modality = Modality.parse(modality)
@@ -80,6 +83,8 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
             raise InputError(f"the shrink factor of N4 is {shrink_factor}; give 1 or more.")
         self.bias_correction = bias_correction
         self.shrink_factor = shrink_factor
+        if isinstance(landmarks, str | Path):
+            landmarks = read_landmarks(landmarks)
         self.landmarks = None if landmarks is None else check_landmarks(landmarks)
 
     def __call__(self, img: torch.Tensor, mask: torch.Tensor | None = None) -> MetaTensor:
@@ -100,6 +105,11 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         """
         source = convert_to_tensor(img, dtype=torch.float32, track_meta=True)
         name = volume_name(source, f"the {self.modality} volume")
+        if mask is not None and not self.window.reference:
+            raise InputError(
+                f"a reference mask is given, but the window {self.window.spec!r} has no use for it;"
+                " add --window cerebellum or leave the mask out."
+            )
         values = _one_channel(source.as_tensor(), name)
         if self.bias_correction:
             spacing, shrink = _spacing_of(source), self.shrink_factor
@@ -204,7 +214,7 @@ class NormalizeByModalityd(MapTransform, InvertibleTransform):  # type: ignore[m
         window: str | None = None,
         bias_correction: bool = False,
         shrink_factor: int = 4,
-        landmarks: Sequence[float] | None = None,
+        landmarks: Sequence[float] | str | Path | None = None,
         mask_key: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:

@@ -23,7 +23,10 @@ __all__ = [
     "LoadVolumeD",
     "LoadVolumeDict",
     "LoadVolumed",
+    "parse_frames",
 ]
+
+_MOST_FRAMES = 100_000  # of a range, so that a slip of the keyboard cannot fill the memory
 
 
 class LoadVolume(Transform):  # type: ignore[misc]
@@ -37,8 +40,8 @@ class LoadVolume(Transform):  # type: ignore[misc]
         modality: what the volume is expected to be: MR, CT, PET or SPECT. It chooses among the
             series of a folder and decides what happens to a fourth axis.
         series: which series of a DICOM folder: its description, number or SeriesInstanceUID.
-        frames: 0-based time frames of a 4-D volume to average; all frames by default for PET and
-            SPECT, whereas MR and CT have to choose.
+        frames: 0-based time frames of a 4-D volume to average, see `parse_frames`; all frames by
+            default for PET and SPECT, whereas MR and CT have to choose.
         allow_unknown_geometry: read DICOM frames that have no position in space as voxels of 1 mm.
 
     Example:
@@ -52,12 +55,12 @@ class LoadVolume(Transform):  # type: ignore[misc]
         *,
         modality: str | Modality | None = None,
         series: str | None = None,
-        frames: Sequence[int] | None = None,
+        frames: int | str | Sequence[int] | None = None,
         allow_unknown_geometry: bool = False,
     ) -> None:
         self.modality = Modality.parse(modality) if modality else None
         self.series = series
-        self.frames = frames
+        self.frames = parse_frames(frames)
         self.allow_unknown_geometry = allow_unknown_geometry
 
     def __call__(self, data: str | os.PathLike[str]) -> MetaTensor:
@@ -103,7 +106,7 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]
         *,
         modality: str | Sequence[str | None] | Mapping[str, str | None] | None = None,
         series: str | Sequence[str | None] | Mapping[str, str | None] | None = None,
-        frames: Sequence[int] | Mapping[str, Sequence[int] | None] | None = None,
+        frames: int | str | Sequence[int] | Mapping[str, Any] | None = None,
         allow_unknown_geometry: bool = False,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -148,6 +151,38 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(case):
             case[key] = self.loaders[key](case[key])
         return case
+
+
+def parse_frames(frames: int | str | Sequence[int] | None) -> list[int] | None:
+    """Read a selection of time frames.
+
+    Args:
+        frames: one number, several, or text such as "2", "0,3" or "2-5,8"; None for no selection.
+
+    Returns:
+        The numbers, counted from 0; None if there is no selection.
+
+    Raises:
+        InputError: it is no such selection.
+
+    Example:
+        >>> parse_frames("2-4,7")
+        [2, 3, 4, 7]
+    """
+    if frames is None:
+        return None
+    parts = frames.split(",") if isinstance(frames, str) else frames
+    chosen: list[int] = []
+    try:
+        for part in [parts] if isinstance(parts, int) else parts:
+            first, dash, last = str(part).strip().partition("-")
+            numbers = range(int(first), int(last) + 1) if dash and first else [int(part)]
+            chosen += list(numbers[:_MOST_FRAMES])
+    except ValueError:
+        raise InputError(
+            f"the frames {frames!r} cannot be read; count them from 0, as in 2-5,8."
+        ) from None
+    return chosen
 
 
 class CheckSamePatientd(MapTransform):  # type: ignore[misc]

@@ -82,6 +82,11 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         refuse: bool = True,
     ) -> None:
         _check_word("start", start, get_args(StartFrom))
+        if invert and str(method).lower() in (*get_args(Model), "none"):
+            raise InputError(
+                f"registration {method!r} is no transform file, so there is nothing to invert: "
+                "leave --invert-transform out"
+            )
         _check_word("interpolation", interpolation, get_args(Interpolation))
         if not control_spacing > 0:
             raise InputError("control_spacing is in mm and must be greater than 0")
@@ -147,7 +152,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         if (by_headers or self.method == "none") and not _meet(fixed, moving):
             raise InputError(
                 f"the fields of view of {names[0]} and {names[1]} do not overlap: mend the "
-                "position in one of the headers, or register with start=centers"
+                "position in one of the headers, or register with --registration-start centers"
             )
         if self.given is not None:
             return None

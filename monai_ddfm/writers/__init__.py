@@ -8,8 +8,10 @@ from monai_ddfm.writers.hashes import describe_input, sha256_of
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import write_nifti
 from monai_ddfm.writers.outputs import SaveFusionOutputsd
-from monai_ddfm.writers.preview import Panel, write_preview
+from monai_ddfm.writers.panels import Panel
+from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import MarkStage, RunRecord, collect_provenance
+from monai_ddfm.writers.report import write_report
 
 __all__ = [
     "NOTICE",
@@ -28,4 +30,5 @@ __all__ = [
     "write_json",
     "write_nifti",
     "write_preview",
+    "write_report",
 ]

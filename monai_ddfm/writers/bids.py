@@ -20,12 +20,14 @@ from typing import Any
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.writers.files import NOTICE, StagedFolder
+from monai_ddfm.writers.hashes import describe_file
 from monai_ddfm.writers.json_files import write_json
 
 __all__ = ["bids_name", "dataset_description", "entities_of", "sidecar", "write_bids"]
 
 _VERSION = "1.10.0"
-_ORDER = ("sub", "ses", "trc", "space", "desc")
+_ORDER = ("sub", "ses", "trc", "space", "from", "to", "mode", "desc")
+_TRANSFORM = "transform.tfm"
 # Result: value of the entity `desc`, what the file is, its units (None: those of `moving`).
 _VOLUMES = {
     "fused.nii.gz": ("fused", "DDFM fusion, luminance", "arbitrary"),
@@ -36,16 +38,24 @@ _VOLUMES = {
 
 
 def bids_name(
-    suffix: str, extension: str, *, subject: str, description: str, **entities: str
+    suffix: str,
+    extension: str,
+    *,
+    subject: str,
+    description: str = "",
+    folder: str = "",
+    **entities: str,
 ) -> str:
     """Return the path of a derivative below the root of its data set.
 
     Args:
-        suffix: for example ``pet``; also the name of the folder.
+        suffix: for example ``pet``.
         extension: for example ``.nii.gz``.
         subject: label without ``sub-``.
-        description: label of the entity ``desc``.
-        entities: further labels by entity: ``ses``, ``trc``, ``space``; empty ones are left out.
+        description: label of the entity ``desc``; empty for none.
+        folder: the kind of data, which names the folder; by default the suffix.
+        entities: further labels by entity: ``ses``, ``trc``, ``space``, ``from``, ``to``, ``mode``;
+            empty ones are left out.
 
     Returns:
         For example ``sub-01/ses-01/pet/sub-01_ses-01_trc-FDG_space-T1w_desc-fused_pet.nii.gz``.
@@ -66,7 +76,7 @@ def bids_name(
             )
     folders = [f"{entity}-{labels[entity]}" for entity in ("sub", "ses") if entity in labels]
     stem = "_".join(f"{entity}-{label}" for entity, label in labels.items())
-    return "/".join([*folders, suffix, f"{stem}_{suffix}{extension}"])
+    return "/".join([*folders, folder or suffix, f"{stem}_{suffix}{extension}"])
 
 
 def entities_of(path: str | Path) -> dict[str, str]:
@@ -82,13 +92,16 @@ def entities_of(path: str | Path) -> dict[str, str]:
     return dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([0-9a-zA-Z]+)(?=_|$)", stem))
 
 
-def dataset_description(sources: Sequence[str | Path] = ()) -> dict[str, Any]:
+def dataset_description(
+    sources: Sequence[str | Path] = (), *, links: Mapping[str, str | Path] | None = None
+) -> dict[str, Any]:
     """Return what ``dataset_description.json`` says.
 
     Args:
         sources: roots or URLs of the data sets that the inputs come from.
+        links: roots or URLs by the name that stands for them in BIDS URIs.
     """
-    urls = [str(s) if "://" in str(s) else Path(s).absolute().as_uri() for s in sources]
+    linked = {name: _url(root) for name, root in (links or {}).items()}
     return {
         "Name": f"MRI fused with CT, PET or SPECT ({NOTICE})",
         "BIDSVersion": _VERSION,
@@ -100,8 +113,13 @@ def dataset_description(sources: Sequence[str | Path] = ()) -> dict[str, Any]:
                 "Description": "Fusion with a diffusion prior (DDFM, arXiv 2303.06840)",
             }
         ],
-        "SourceDatasets": [{"URL": url} for url in urls],
+        "SourceDatasets": [{"URL": _url(source)} for source in sources],
+        **({"DatasetLinks": linked} if linked else {}),
     }
+
+
+def _url(place: str | Path) -> str:
+    return str(place) if "://" in str(place) else Path(place).absolute().as_uri()
 
 
 def sidecar(description: str, *, sources: Sequence[str], units: str) -> dict[str, Any]:
@@ -109,17 +127,12 @@ def sidecar(description: str, *, sources: Sequence[str], units: str) -> dict[str
 
     Args:
         description: what the volume is.
-        sources: BIDS URIs or paths of the volumes it was made from, first the one whose grid it is
-            on.
+        sources: BIDS URIs or URLs of the volumes it was made from, first the one whose grid it is
+            on; none if they must not be named.
         units: of its values.
     """
-    return {
-        "Description": f"{description}; {NOTICE}",
-        "Sources": list(sources),
-        "SpatialReference": sources[0],
-        "SkullStripped": False,
-        "Units": units,
-    }
+    named = {"Sources": list(sources), "SpatialReference": sources[0]} if sources else {}
+    return {"Description": f"{description}; {NOTICE}", **named, "Units": units}
 
 
 def write_bids(
@@ -134,8 +147,9 @@ def write_bids(
     space: str = "T1w",
     units: str = "",
     source_datasets: Sequence[str | Path] = (),
+    links: Mapping[str, str | Path] | None = None,
 ) -> dict[str, Path]:
-    """Copy the volumes of a run into a BIDS derivative data set, all of them or none.
+    """Copy the volumes of a run and its transform into a BIDS derivative, all of them or none.
 
     Args:
         root: of the data set; made if it does not exist.
@@ -148,6 +162,7 @@ def write_bids(
         space: the image whose grid the results are on.
         units: of the moving volume.
         source_datasets: roots or URLs of the data sets that `sources` belong to.
+        links: the same by the name that stands for them in BIDS URIs.
 
     Returns:
         Path in the data set by name of the result.
@@ -163,16 +178,23 @@ def write_bids(
         name: bids_name(suffix, ".nii.gz", description=entry[0], **labels)
         for name, entry in found.items()
     }
+    if _TRANSFORM in results:
+        way = {"subject": subject, "ses": session, "from": suffix, "to": space, "mode": "image"}
+        names[_TRANSFORM] = bids_name("xfm", ".tfm", folder=suffix, **way)
     root = Path(root).expanduser().absolute()
     marker = bids_name(suffix, ".json", description="fused", **labels)
     with StagedFolder(root, marker=marker) as staged:
         for name, (_, about, unit) in found.items():
             shutil.copyfile(results[name], staged.path(names[name]))
             content = sidecar(about, sources=sources, units=unit or units or "arbitrary")
+            content |= {"SHA256": describe_file(results[name])["sha256"]}
             write_json(staged.path(names[name].replace(".nii.gz", ".json")), content)
+        if _TRANSFORM in names:
+            shutil.copyfile(results[_TRANSFORM], staged.path(names[_TRANSFORM]))
         if not (root / "dataset_description.json").exists():
             write_json(
-                staged.path("dataset_description.json"), dataset_description(source_datasets)
+                staged.path("dataset_description.json"),
+                dataset_description(source_datasets, links=links),
             )
         if kind is not Modality.PET and not (root / ".bidsignore").exists():
             staged.path(".bidsignore").write_text("**/ct/\n**/spect/\n", encoding="ascii")

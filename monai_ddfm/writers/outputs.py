@@ -7,6 +7,7 @@
 - ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer; absent if
   the transform is a dense field, which stays in the file it was read from.
 - ``preview.png``: three planes of all of them.
+- ``report.html``: a page to look through them, with the figures and warnings of the run.
 - ``provenance.json``: how they came to be; written last: where it stands, all is complete.
 
 The volumes are on the MRI's own grid.
@@ -22,15 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Transform
-from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.writers.anonymity import without_identity
 from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
+from monai_ddfm.writers.hashes import describe_file
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array, write_nifti
-from monai_ddfm.writers.preview import Panel, write_preview
-from monai_ddfm.writers.provenance import RunRecord, collect_provenance, collect_reports
+from monai_ddfm.writers.panels import Panel, panels_of
+from monai_ddfm.writers.preview import write_preview
+from monai_ddfm.writers.provenance import RunRecord, collect_provenance
+from monai_ddfm.writers.report import write_report
 from monai_ddfm.writers.views import robust_window
 
 __all__ = [
@@ -48,6 +52,7 @@ OUTPUT_NAMES = (
     "moving_registered.nii.gz",
     "transform.tfm",
     "preview.png",
+    "report.html",
 )
 MARKER = "provenance.json"
 FORMATS = ("nifti", "dicom", "both")
@@ -69,8 +74,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         modality: of `moving`: CT, PET or SPECT.
         record: options and times of the run, for the provenance.
         output_format: "nifti", "dicom" or "both"; with "dicom" the volumes are left to
-            `monai_ddfm.writers.dicom`, and the transform, the preview and the provenance are
+            `monai_ddfm.writers.dicom`, and the transform, the pictures and the provenance are
             written all the same.
+        deidentify: leave out of provenance and report what identifies the patient.
         fixed_key: the MRI on its own grid, [1, H, W, D] in its own units.
         moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255;
             the transform is taken from its metadata, where the registration leaves it.
@@ -91,6 +97,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         modality: str | Modality,
         record: RunRecord | None = None,
         output_format: str = "nifti",
+        deidentify: bool = False,
         fixed_key: str = "fixed",
         moving_key: str = "moving",
         fused_key: str = "fused",
@@ -104,6 +111,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self.folder = prepare_output_dir(output_dir, names=(*OUTPUT_NAMES, MARKER))
         self.volumes = output_format != "dicom"
         self.record = record or RunRecord()
+        self.deidentify = bool(deidentify)
         self.modality = Modality.parse_moving(modality)
         self.fixed_key = fixed_key
         self.moving_key = moving_key
@@ -133,16 +141,19 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
                 if self.volumes:
                     self._write_volumes(staged, case)
                 self._write_transform(staged, case)
-                self._write_preview(staged, case)
-            written = {name: staged.path(name) for name in OUTPUT_NAMES}
-            written = {name: path for name, path in written.items() if path.is_file()}
-            provenance = collect_provenance(
-                self.record, case, outputs=written, details=self._details(case)
-            )
+                panels, affine = self._panels(case), case[self.fixed_key].affine
+                title = f"MRI + {self.modality} fusion"
+                write_preview(staged.path("preview.png"), panels, affine, title=title)
+            provenance = self._provenance(staged, case)
+            report = staged.path("report.html")
+            with self.record.stage("writing"):
+                write_report(report, panels, affine, provenance=provenance, title=title)
+            provenance["outputs"][report.name] = describe_file(report)
+            provenance["seconds"] = self.record.seconds()
             write_json(staged.path(MARKER), provenance)
         summary = {
             "folder": str(self.folder),
-            "files": {name: str(self.folder / name) for name in (*written, MARKER)},
+            "files": {name: str(self.folder / name) for name in (*provenance["outputs"], MARKER)},
             "bound": provenance["bound"],
             "seconds": provenance["seconds"],
             "notice": NOTICE,
@@ -156,6 +167,13 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         )
         self.record.restart()
         return {**case, self.output_key: summary}
+
+    def _provenance(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
+        written = {name: staged.path(name) for name in OUTPUT_NAMES}
+        written = {name: path for name, path in written.items() if path.is_file()}
+        details = self._details(case)
+        provenance = collect_provenance(self.record, case, outputs=written, details=details)
+        return without_identity(provenance) if self.deidentify else provenance
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         fixed = data[self.fixed_key]
@@ -215,53 +233,16 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             with atomic_path(staged.path("transform.tfm")) as temporary:
                 temporary.write_text(text, encoding="ascii")
 
-    def _write_preview(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
-        fixed, moving = as_array(case[self.fixed_key]), as_array(case[self.moving_key])
-        rgb, weight = case.get(self.rgb_key), case.get(self.weight_key)
-        windows = _windows(case)
-        in_color = len(moving) == 3
-        units = str(case[self.moving_key].meta.get("units") or "original units")
-        panels = [
-            Panel("MRI (fixed)", fixed, windows.get(Modality.MR)),
-            Panel(
-                f"{self.modality} (registered)",
-                moving / 255 if in_color else moving,
-                windows.get(self.modality),
-                colors=_color_table(case),
-                scale=None if in_color else units,
-            ),
-            Panel("Fused", case[self.fused_key] if rgb is None else rgb, (0, 1)),
-        ]
-        if weight is not None:
-            shown = np.where(_foreground(fixed) | _foreground(moving), as_array(weight), np.nan)
-            caption = f"0: MRI only, 1: {self.modality} only"
-            panels.append(Panel("Weight", shown, (0, 1), colors="viridis", scale=caption))
-        title = f"MRI + {self.modality} fusion"
-        write_preview(staged.path("preview.png"), panels, case[self.fixed_key].affine, title=title)
-
-
-def _windows(case: Mapping[Hashable, Any]) -> dict[str, tuple[float, float]]:
-    """Return, by modality, the window in which the volumes were fused."""
-    reports = collect_reports(case).get("intensity", {})
-    return {
-        str(report.get("modality", "")).upper(): (float(report["lower"]), float(report["upper"]))
-        for report in reports.values()
-        if {"lower", "upper"} <= report.keys() and report["lower"] < report["upper"]
-    }
-
-
-def _color_table(case: Mapping[Hashable, Any]) -> str:
-    """Return the table by which `moving` was colored, if it was."""
-    reports = collect_reports(case).get("color", {})
-    tables = [str(report["color_table"]) for report in reports.values() if "color_table" in report]
-    return tables[0] if tables else "gray"
-
-
-def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return [1, H, W, D], true where there is more than a twentieth of the window."""
-    luminance = volume.mean(axis=0, keepdims=True)
-    low, high = robust_window(luminance)
-    return np.asarray(luminance > low + 0.05 * (high - low))
+    def _panels(self, case: Mapping[Hashable, Any]) -> list[Panel]:
+        rgb = case.get(self.rgb_key)
+        return panels_of(
+            case,
+            modality=self.modality,
+            fixed=case[self.fixed_key],
+            moving=case[self.moving_key],
+            fused=case[self.fused_key] if rgb is None else rgb,
+            weight=case.get(self.weight_key),
+        )
 
 
 SaveFusionOutputsD = SaveFusionOutputsDict = SaveFusionOutputsd

@@ -9,7 +9,6 @@ the nearest anatomical direction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, ListedColormap, Normalize
+from matplotlib.colors import Colormap, FuncNorm, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
@@ -27,7 +26,8 @@ from numpy.typing import NDArray
 from monai_ddfm.color import color_table
 from monai_ddfm.writers.files import NOTICE, atomic_path
 from monai_ddfm.writers.nifti import as_array
-from monai_ddfm.writers.views import PLANES, View, informative_point, robust_window
+from monai_ddfm.writers.panels import Panel, channels_last
+from monai_ddfm.writers.views import PLANES, View, informative_point
 
 __all__ = ["Panel", "write_preview"]
 
@@ -47,26 +47,6 @@ _SPOTS = (
 
 
 _Scale = tuple[Normalize, Colormap]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One column of the preview.
-
-    Attributes:
-        title: heading of the column.
-        data: [H, W, D] or [1, H, W, D] values, black where they are NaN; or [3, H, W, D] colors in
-            [0, 1].
-        window: values drawn as the first and the last color; by default `robust_window`.
-        colors: name of a table in `monai_ddfm.color.COLOR_TABLES`.
-        scale: caption of the color bar; None draws no bar.
-    """
-
-    title: str
-    data: Any
-    window: tuple[float, float] | None = None
-    colors: str = "gray"
-    scale: str | None = None
 
 
 def write_preview(
@@ -91,7 +71,7 @@ def write_preview(
         ValueError: no panel, or panels of different shape.
         InputError: the file cannot be written.
     """
-    volumes = [_channels_last(panel.data) for panel in panels]
+    volumes = [channels_last(panel.data) for panel in panels]
     if not volumes or len({volume.shape[:3] for volume in volumes}) != 1:
         raise ValueError(f"panels must share a grid, got {[v.shape for v in volumes]}")
     affine = as_array(affine).astype(np.float64)
@@ -155,7 +135,17 @@ def _scale(panel: Panel, volume: NDArray[Any]) -> _Scale | None:
     if volume.shape[-1] == 3:
         return None
     table = ListedColormap(color_table(panel.colors).numpy()).with_extremes(bad="black")
-    return Normalize(*(panel.window or robust_window(volume))), table
+    window, levels = panel.knots()
+    if len(window) == 2:
+        return Normalize(*window), table
+
+    def forward(values: Any) -> Any:
+        return np.interp(values, window, levels)
+
+    def backward(shown: Any) -> Any:
+        return np.interp(shown, levels, window)
+
+    return FuncNorm((forward, backward), window[0], window[-1]), table
 
 
 def _show(axes: Axes, view: View, plane: int, volume: NDArray[Any], scale: _Scale | None) -> None:
@@ -214,12 +204,3 @@ def _caption(view: View, world: NDArray[np.float64]) -> str:
         "Radiological convention: the patient's right is on the left.   "
         f"Voxels {voxel} mm (R x A x S).   Planes through ({place}) mm RAS."
     )
-
-
-def _channels_last(data: Any) -> NDArray[Any]:
-    volume = as_array(data)
-    if volume.ndim == 3:
-        volume = volume[None]
-    if volume.ndim != 4 or volume.shape[0] not in (1, 3):
-        raise ValueError(f"expected [H, W, D], [1, H, W, D] or [3, H, W, D], got {volume.shape}")
-    return np.moveaxis(volume, 0, -1)

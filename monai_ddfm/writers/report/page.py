@@ -1,0 +1,102 @@
+"""The page itself: pictures, histograms, figures and warnings put into one HTML file.
+
+Nothing is loaded from elsewhere, which a content security policy in the page enforces. All text
+that comes from a file, a header or a user is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from monai_ddfm.writers.files import NOTICE, atomic_path
+from monai_ddfm.writers.json_files import jsonable
+from monai_ddfm.writers.panels import Panel
+from monai_ddfm.writers.report.histograms import histogram_svg
+from monai_ddfm.writers.report.pictures import picture_data
+from monai_ddfm.writers.report.summary import figures, warnings
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    path: str | Path,
+    panels: Sequence[Panel],
+    affine: Any,
+    *,
+    provenance: Mapping[str, Any],
+    title: str = "",
+) -> None:
+    """Write the report of a run, whole or not at all.
+
+    Args:
+        path: the HTML file.
+        panels: the volumes, all on one grid: MRI, moving volume, fusion, and weight if there is
+            one.
+        affine: [4, 4], voxel indices of that grid to RAS millimeters.
+        provenance: the record of the run.
+        title: heading of the page.
+
+    Raises:
+        ValueError: a panel is neither scalar nor RGB.
+        InputError: the file cannot be written.
+    """
+    record = jsonable(provenance)
+    page = Template(_part("report.html")).substitute(
+        title=escape(title or "Fusion"),
+        notice=escape(NOTICE),
+        style=_part("report.css"),
+        warnings=_warnings(record),
+        stops="".join(_stop(i, panel, len(panels)) for i, panel in enumerate(panels)),
+        last=len(panels) - 1,
+        histograms="".join(_histogram(panel) for panel in panels),
+        figures=_figures(record),
+        record=escape(json.dumps(record, indent=2, ensure_ascii=False)),
+        data=_inside_script(picture_data(panels, affine)),
+        script=_part("report.js"),
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+
+
+def _part(name: str) -> str:
+    return (files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _inside_script(content: Any) -> str:
+    """Return JSON in which no text can end the script element that it stands in."""
+    return json.dumps(jsonable(content)).replace("<", "\\u003c")
+
+
+def _warnings(record: Mapping[str, Any]) -> str:
+    found = warnings(record)
+    if not found:
+        return '<p class="fine">No warnings.</p>'
+    rows = "".join(f"<li>{escape(text)}</li>" for text in found)
+    return f'<ul class="warnings">{rows}</ul>'
+
+
+def _stop(index: int, panel: Panel, count: int) -> str:
+    style = f"--share: {index / max(1, count - 1):.4f}"
+    name = escape(panel.title)
+    return f'<button type="button" data-stop="{index}" style="{style}">{name}</button>'
+
+
+def _histogram(panel: Panel) -> str:
+    caption = escape(f"{panel.title}{f', {panel.scale}' if panel.scale else ''}")
+    return f"<figure>{histogram_svg(panel)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _figures(record: Mapping[str, Any]) -> str:
+    parts = []
+    for heading, rows in figures(record).items():
+        cells = "".join(
+            f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in rows
+        )
+        parts.append(f"<section><h3>{escape(heading)}</h3><table>{cells}</table></section>")
+    return "".join(parts)
