@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["Modality"]
+__all__ = ["Modality", "PictureModality"]
 
 
 class Modality(StrEnum):
@@ -65,3 +65,31 @@ class Modality(StrEnum):
     def has_color(self) -> bool:
         """Whether volumes of this modality are customarily shown in pseudo-color."""
         return self in (Modality.PET, Modality.SPECT)
+
+
+class PictureModality(StrEnum):
+    """What the second picture of a pair shows; the first is the MRI or the visible image."""
+
+    CT = "CT"
+    PET = "PET"
+    SPECT = "SPECT"
+    IR = "IR"
+
+    @classmethod
+    def parse(cls, name: str | PictureModality) -> PictureModality:
+        """Return the modality of this name.
+
+        Args:
+            name: "CT", "PET", "SPECT" or "IR" in any case, "infrared", or one of DICOM's codes.
+
+        Returns:
+            The modality.
+
+        Raises:
+            InputError: if no modality has this name.
+        """
+        plain = str(name).strip().upper()
+        plain = {"INFRARED": "IR", "PT": "PET", "NM": "SPECT", "ST": "SPECT"}.get(plain, plain)
+        if plain not in cls.__members__:
+            raise InputError(f"modality {str(name)!r} is unknown; use CT, PET, SPECT or IR.")
+        return cls[plain]

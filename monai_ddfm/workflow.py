@@ -19,7 +19,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ import torch
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ConfigWorkflow, update_kwargs
 
-from monai_ddfm.checkpoints import prior_info
+from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
 
 __all__ = [
@@ -36,10 +36,10 @@ __all__ = [
     "check_command_line",
     "check_device",
     "fuse",
+    "run_configuration",
     "run_inference",
 ]
 
-_BUNDLE = Path("bundles") / "ddfm_medical_fusion"
 _EVALUATED = ("$", "@", "%")
 _MONAI_OPTIONS = {
     "config_file",
@@ -67,19 +67,6 @@ class FusionResult:
     output_dir: Path
     files: Mapping[str, Path]
     provenance: Mapping[str, Any]
-
-
-def bundle_root() -> Path:
-    """Return the folder of the bundle: inside the installed package, or in a source checkout.
-
-    Raises:
-        InputError: if neither is there.
-    """
-    package = Path(__file__).resolve().parent
-    for candidate in (package / _BUNDLE, package.parent / _BUNDLE):
-        if (candidate / "configs" / "inference.json").is_file():
-            return candidate
-    raise InputError(f"{package}: the bundle is missing; install monai-ddfm again.")
 
 
 def fuse(
@@ -137,14 +124,33 @@ def run_inference(options: Mapping[str, Any]) -> FusionResult:
     Raises:
         InputError: if an option is unknown or something given cannot be used.
     """
+    summary = run_configuration("inference.json", options=options)
+    files = {name: Path(path) for name, path in summary["files"].items()}
+    provenance = json.loads(files["provenance.json"].read_text(encoding="utf-8"))
+    return FusionResult(Path(summary["folder"]), files, provenance)
+
+
+def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Run configurations of the bundle, the later ones amending the first.
+
+    Args:
+        names: files in the bundle's folder ``configs``.
+        options: values by name of top-level entries; None is passed over.
+
+    Returns:
+        The summary ("outputs") of the last case.
+
+    Raises:
+        InputError: if an option is unknown or something given cannot be used.
+    """
     root = bundle_root()
-    config_file = root / "configs" / "inference.json"
+    files = [str(root / "configs" / name) for name in names]
     chosen = {name: value for name, value in options.items() if value is not None}
-    _check_options(chosen, config=ConfigParser.load_config_file(config_file))
+    _check_options(chosen, config=ConfigParser.load_config_files(files))
     try:
         with _undisturbed():
             workflow = ConfigWorkflow(
-                config_file=str(config_file),
+                config_file=files,
                 workflow_type="infer",
                 logging_file=False,
                 bundle_root=str(root),
@@ -153,35 +159,12 @@ def run_inference(options: Mapping[str, Any]) -> FusionResult:
             workflow.initialize()
             workflow.run()
             workflow.finalize()
-        summary = workflow.evaluator.state.output[0]["outputs"]
+        outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
     except Exception as error:
         if cause := find_input_error(error):
             raise InputError(str(cause)) from error
         raise
-    files = {name: Path(path) for name, path in summary["files"].items()}
-    provenance = json.loads(files["provenance.json"].read_text(encoding="utf-8"))
-    return FusionResult(Path(summary["folder"]), files, provenance)
-
-
-def prior_overrides(prior: str | Path) -> dict[str, Any]:
-    """Return the options that put another prior in place of the bundle's.
-
-    Args:
-        prior: a file with its sidecar, as ``monai-ddfm prior convert`` writes them.
-
-    Raises:
-        InputError: if it is no prior or has no sidecar.
-    """
-    info = prior_info(prior)
-    if info.kind != "ADMUNet":
-        raise InputError(
-            f"{prior} is a guided-diffusion checkpoint; convert it first with "
-            f"`monai-ddfm prior convert {prior} OUT.pt`."
-        )
-    if info.architecture is None:
-        raise InputError(f"{prior} has no sidecar (.json) that describes its network; add it.")
-    network = {"_target_": "monai_ddfm.networks.ADMUNet", **asdict(info.architecture)}
-    return {"prior": Path(prior), "prior_sha256": info.sha256, "network_def": network}
+    return outputs
 
 
 def check_command_line(arguments: Sequence[str] | None = None) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import itertools
 import json
 import math
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,9 @@ def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> Non
     run: list[SamplingStep] = []
     start = torch.from_numpy(golden["x_T"])
     sampler = inferer._sampler(prior)
+    torch.set_num_threads(1)  # as the inferer does
     last = sampler(sources, prior, slices=[0], start=start, on_step=run.append)
+    torch.set_num_threads(2)
     assert [step.index for step in run] == list(range(10))
     assert off(run[0].sample, "sample_first").max() < 1e-4
     # The first prediction amplifies the network's rounding 158 times; what it clips does not feel
@@ -252,14 +256,14 @@ def test_an_empty_volume_needs_no_network() -> None:
     assert bool((result == 0.5).all())
 
 
-def test_only_the_box_around_the_foreground_is_sampled() -> None:
+def test_only_a_patch_around_the_foreground_is_sampled() -> None:
     network = RecordingNet()
     volume = torch.full((1, 2, 96, 80, 3), -1.0)
     volume[:, :, 40:52, 30:40, :] = uniform(2, 1, 2, 12, 10, 3)
     cropped = DDFMInferer(steps=2)(volume, network)
-    assert {tuple(x.shape) for x, _ in network.seen} == {(1, 1, 28, 26)}
+    assert {tuple(x.shape) for x, _ in network.seen} == {(1, 1, 32, 32)}
     outside = torch.ones(96, 80, dtype=torch.bool)
-    outside[32:60, 22:48] = False
+    outside[30:62, 19:51] = False
     assert bool((cropped[0, 0][outside] == -1).all())
     assert bool((cropped[0, 1][outside] == 0.5).all())
     network.seen.clear()
@@ -312,6 +316,92 @@ def test_evaluators_may_pass_more(small: RecordingNet) -> None:
     pair = uniform(1, 1, 2, 8, 8)
     inferer = DDFMInferer(steps=1)
     assert torch.equal(inferer(pair, small, 3, mode="x"), inferer(pair, small))
+
+
+# --- threads
+
+
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_threads_change_no_bit(preset: str) -> None:
+    network, volume = bundle_network(), head(2, 56, 40, 7)
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        inferer = DDFMInferer(preset=preset, steps=3, noise="independent")
+        results.append(inferer(volume, network))
+        assert torch.get_num_threads() == threads  # as it was
+    torch.set_num_threads(2)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_an_error_in_a_thread_ends_the_run(small: RecordingNet) -> None:
+    seen: list[SamplingProgress] = []
+    volume = uniform(17, 1, 2, 8, 8, 4)
+    inferer = DDFMInferer(steps=500, rectifier=Failing(after=5), progress=seen.append)
+    with pytest.raises(RuntimeError, match="a bug"):
+        inferer(volume, small)
+    assert len(seen) < 400  # the other thread did not go on to the end
+    assert torch.get_num_threads() == 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Failing:
+    """A rectifier that fails in the thread that comes first to a step."""
+
+    after: int
+    inner: EMRectifier = EMRectifier(tv=False)  # noqa: RUF009 - it is immutable
+    once: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def initial_state(self, sources: Tensor) -> Any:
+        return self.inner.initial_state(sources)
+
+    def step(self, x0: Tensor, sources: Tensor, state: Any, **where: int) -> Rectified[Any]:
+        if where["index"] == self.after and self.once.acquire(blocking=False):
+            raise RuntimeError("a bug")
+        return self.inner.step(x0, sources, state, **where)
+
+
+# --- early stop
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> None:
+    volume = head(21, 24, 20, 4)
+    network = RecordingNet()
+    every = DDFMInferer(steps=40)(volume, network)
+    whole = len(network.seen)
+    network.seen.clear()
+    seen: list[SamplingProgress] = []
+    inferer = DDFMInferer(steps=40, early_stop=0.15, batch_size=batch_size, progress=seen.append)
+    early = inferer(volume, network)
+    assert len(network.seen) < whole
+    assert seen[-1].step == seen[-1].steps  # a bar comes to its end
+    alone = DDFMInferer(steps=40, early_stop=0.15, batch_size=1)(volume, network)
+    assert torch.equal(early, alone)
+    assert not torch.equal(early, every)
+    assert bool((early[:, :1] >= volume.amin(1, keepdim=True) - 1e-6).all())
+    assert bool((early[:, :1] <= volume.amax(1, keepdim=True) + 1e-6).all())
+
+
+def test_an_early_stop_ends_on_the_first_small_change() -> None:
+    pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
+    inferer = DDFMInferer(steps=30, early_stop=0.05, crop_foreground=False)
+    sampler = dataclasses.replace(inferer._sampler(network), tolerance=None)
+    for number, one in enumerate(pair):
+        trail: list[Tensor] = []
+        sampler(
+            one[None],
+            network,
+            slices=[number],
+            on_step=lambda step, trail=trail: trail.append(step.rectified.luminance),  # type: ignore[misc]
+        )
+        changes = [float((b - a).abs().max()) for a, b in itertools.pairwise(trail)]
+        settled = next(i for i, change in enumerate(changes) if i >= 14 and change <= 0.05)
+        assert settled < len(changes) - 1
+        torch.testing.assert_close(
+            inferer(pair, network)[number, :1], trail[settled + 1][0], rtol=0, atol=1e-5
+        )
 
 
 # --- steps and where they begin
@@ -432,6 +522,16 @@ class Cramped:
         return self.inner.step(x0, sources, state, **where)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """More than one would divide the batch among them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("kind", ["device", "host"])
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_auto_halves_when_memory_runs_out(
@@ -448,6 +548,7 @@ def test_auto_halves_when_memory_runs_out(
     assert sum(p.slices_in_batch for p in finished) == seen[0].slices
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_memory_that_cannot_be_saved_is_an_input_error(small: RecordingNet) -> None:
     volume = uniform(17, 1, 2, 8, 8, 4)
     with pytest.raises(InputError, match="not enough memory for a single slice"):
@@ -564,6 +665,11 @@ def test_a_rectifier_of_ones_own(small: RecordingNet) -> None:
         ({"start_timestep": -1}, "-1.*0 to 999"),
         ({"start_timestep": 1000}, "1000.*0 to 999"),
         ({"start_timestep": "500"}, "'500'"),
+        ({"early_stop": -1.0}, "-1.0"),
+        ({"early_stop": "soon"}, "'soon'"),
+        ({"speed": "slow"}, "'slow'.*balanced"),
+        ({"speed": "fast", "preset": "reference"}, "'fast'.*steps"),
+        ({"compile": "quick"}, "'quick'.*graphs"),
         ({"spacing": "0,1"}, "'0,1'"),
         ({"prediction_type": "score"}, "'score'"),
         ({"betas": "square"}, "'square'"),

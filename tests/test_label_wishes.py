@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.wishes import CHOICES, SPEEDS, Wishes, offered_options, read_wishes
+from monai_ddfm.label.wishes import CHOICES, Wishes, offered_options, read_wishes
 from monai_ddfm.modality import Modality
 from monai_ddfm.workflow import bundle_root
 
@@ -66,9 +66,11 @@ def test_options_are_read() -> None:
     assert "device" not in wishes.options
 
 
-def test_steps_go_before_speed() -> None:
-    assert read_wishes({"speed": "fast"}).options["steps"] == SPEEDS["fast"]
-    assert read_wishes({"speed": "fast", "steps": 3}).options["steps"] == 3
+def test_speed_is_one_of_the_preset() -> None:
+    assert read_wishes({"speed": "Fast"}).options["speed"] == "fast"
+    assert read_wishes({"preset": "paper"}).options["speed"] is None
+    with pytest.raises(InputError, match="speed 'fast' is unknown to this preset"):
+        read_wishes({"preset": "paper", "speed": "fast"})
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,15 @@ def fuse(
     modality: cli.Modality,
     output_dir: cli.OutputDir,
     preset: cli.Preset = None,
+    speed: cli.Speed = None,
     steps: cli.Steps = None,
     seed: cli.Seed = 0,
+    samples: cli.Samples = 1,
     device: cli.Device = None,
     batch_size: cli.BatchSize = "auto",
     amp: cli.Amp = False,
+    compile: cli.Compile = None,  # noqa: A002 - as PyTorch calls it
+    max_memory: cli.MaxMemory = None,
     prior: cli.Prior = None,
     fixed_series: cli.FixedSeries = None,
     moving_series: cli.MovingSeries = None,
@@ -76,16 +80,23 @@ def demo(
     output_dir: cli.OutputDir,
     modality: cli.DemoModality = "PET",
     preset: cli.Preset = None,
+    speed: cli.Speed = None,
     steps: cli.Steps = None,
     seed: cli.Seed = 0,
     device: cli.Device = None,
     batch_size: cli.BatchSize = "auto",
     amp: cli.Amp = False,
+    compile: cli.Compile = None,  # noqa: A002 - as PyTorch calls it
+    max_memory: cli.MaxMemory = None,
 ) -> None:
     """Make the demo subject, fuse it and say where the pictures are.
 
-    The subject is computed from the ICBM 152 head; nothing is downloaded.
+    The subject is computed from the ICBM 152 head; nothing is downloaded. With IR it is a pair of
+    pictures, visible and infrared.
     """
+    if modality.strip().upper() == "IR":
+        _demo_pictures(output_dir, preset=preset, steps=steps, seed=seed, device=device, amp=amp)
+        return
     from monai_ddfm.demo import make_demo  # noqa: PLC0415 - needs the extra
 
     parsed = Modality.parse_moving(modality)
@@ -96,12 +107,33 @@ def demo(
         modality=parsed,
         output_dir=output_dir,
         preset=preset,
+        speed=speed,
         steps=steps,
         seed=seed,
         device=device,
         batch_size=parse_batch_size(batch_size),
         amp=amp,
+        compile=compile,
+        max_memory=max_memory,
     )
+
+
+def _demo_pictures(output_dir: Path, *, seed: int, **options: Any) -> None:
+    from monai_ddfm.demo.pictures import make_picture_pair  # noqa: PLC0415
+    from monai_ddfm.pictures import fuse_pictures  # noqa: PLC0415
+
+    pair = make_picture_pair(output_dir / "subject", seed=seed)
+    results = fuse_pictures(
+        pair.visible,
+        pair.infrared,
+        modality="IR",
+        output=output_dir / "fused.png",
+        seed=seed,
+        **options,
+    )
+    typer.echo(f"sources        {pair.visible} and {pair.infrared}")
+    typer.echo(f"fused picture  {results[0].picture}")
+    typer.echo(f"record         {results[0].record}; {NOTICE}")
 
 
 def _group(options: dict[str, Any], prefix: str, *names: str) -> dict[str, Any] | None:
@@ -124,7 +156,12 @@ def _check(options: dict[str, Any]) -> None:
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - keeps --help fast
 
-    result = run(fixed, moving, **options)
+    try:
+        result = run(fixed, moving, **options)
+    except KeyboardInterrupt:
+        if list(options["output_dir"].glob(".ddfm-work-*")):
+            typer.echo("Finished slices are kept; the same command goes on from there.", err=True)
+        raise
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
     volume = result.files.get("fused.nii.gz", result.output_dir / "dicom")

@@ -53,10 +53,20 @@ def _option(text: str, *names: str, panel: str | None = None) -> Any:
 OutputDir = Annotated[Path, _path("Folder for the results; made if need be.", "--output-dir", "-o")]
 Preset = Annotated[str | None, _option("default, reference (as published) or paper (as printed).")]
 Steps = Annotated[int | None, _option("Sampling steps; the preset's if not given.")]
+Speed = Annotated[
+    str | None, _option("fast, balanced or best: how long the default preset samples.")
+]
 Seed = Annotated[int, _option("Of all noise: same seed, same bytes.")]
+Samples = Annotated[
+    int, _option("Fuse so often with other noise; writes how much the results differ.")
+]
 Device = Annotated[str | None, _option("cpu, cuda, cuda:1; the best there is if not given.")]
 BatchSize = Annotated[str, _option("Slices at a time, or auto; changes no result.")]
 Amp = Annotated[bool, _option("Run the prior in bfloat16: faster, less exact.", "--amp")]
+Compile = Annotated[
+    str | None, _option("default or graphs: compile the prior; slow start, for many volumes.")
+]
+MaxMemory = Annotated[float | None, _option("GiB of the GPU to use; all if not given.")]
 Prior = Annotated[Path | None, _path("Another prior, with its .json beside it.")]
 
 # --- what is read
@@ -65,7 +75,7 @@ _READING = "What is read"
 Fixed = Annotated[Path, _path("The MRI: NIfTI, NRRD, MHA or a DICOM folder.")]
 Moving = Annotated[Path, _path("The CT, PET or SPECT of the same patient.")]
 Modality = Annotated[str, _option("What --moving is: CT, PET or SPECT.")]
-DemoModality = Annotated[str, _option("CT, PET or SPECT.")]
+DemoModality = Annotated[str, _option("CT, PET or SPECT; IR for pictures.")]
 FixedSeries = Annotated[
     str | None,
     _option("Which DICOM series of --fixed: its description, number or UID.", panel=_READING),

@@ -11,7 +11,9 @@ import typer
 
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
+from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE
+from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
 from monai_ddfm.errors import InputError
 from monai_ddfm.version import __version__
@@ -29,6 +31,9 @@ app = typer.Typer(
 )
 app.command()(fuse)
 app.command()(demo)
+app.command("fuse-2d")(fuse_2d)
+app.command()(evaluate)
+app.command()(benchmark)
 app.command()(label)
 app.add_typer(prior_app, name="prior")
 
@@ -57,7 +62,7 @@ def main() -> None:
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         status = 2
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
         status = _refused_by_parser(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -13,18 +13,19 @@ from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers.layout import SliceLayout, crop_and_pad
+from monai_ddfm.inferers.acceleration import Acceleration
+from monai_ddfm.inferers.keeping import SliceStore, run_name
+from monai_ddfm.inferers.layout import Patch, SliceLayout
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
-from monai_ddfm.inferers.presets import Preset, build_solver, preset_named
-from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
-from monai_ddfm.inferers.sampling import SamplingStep, SliceSampler
+from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
+from monai_ddfm.inferers.progress import ProgressCallback
+from monai_ddfm.inferers.running import SliceRunner
+from monai_ddfm.inferers.sampling import SliceSampler
+from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.rectifiers import Rectifier
 from monai_ddfm.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
-
-_log = logging.getLogger(__name__)
-_AUTO_BATCH = {"cuda": 64, "cpu": 4}
 
 
 class DDFMInferer(Inferer):  # type: ignore[misc]
@@ -37,6 +38,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spacing: timesteps to visit, as `monai_ddfm.schedulers.space_timesteps` takes them
             (``"ddim25"``, ``"10,15,20"``); None is what `steps` or the preset says.
         preset: a `Preset` or the name of one: "reference", "paper" or "default".
+        speed: "fast", "balanced" or "best": how many steps the default preset takes, and from
+            where.
         steps: number of timesteps to visit; None is the preset's.
         seed: of all noise.
         batch_size: slices per call of the network; "auto" starts large and halves when memory
@@ -45,12 +48,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         noise: "shared" gives every slice the same noise, "independent" its own.
         rectifier: instead of the preset's.
         autocast_dtype: "bfloat16" or "float16" for the network's arithmetic, None for float32.
+        compile: "default" to compile the network, "graphs" to replay it as CUDA graphs too; see
+            `monai_ddfm.inferers.acceleration`.
         start_timestep: start there from the noised average of the sources, instead of from pure
             noise at the last timestep.
+        early_stop: a slice is finished when no luminance value changes by more than this in a step,
+            on the scale from -1 to 1; None is never.
         prediction_type: what the prior predicts; None is what the network says of itself.
         betas: noise schedule that the prior was trained with.
         num_timesteps: length of that schedule.
-        crop_foreground: sample only the box around what is not background; volumes only.
+        crop_foreground: sample only a patch around what is not background; volumes only.
+        store: keeps finished slices, so that a run that was killed goes on where it stopped.
+        distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
 
     Raises:
@@ -62,6 +71,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spacing: str | Sequence[int] | None = None,
         preset: str | Preset = "default",
         *,
+        speed: str | None = None,
         steps: int | None = None,
         seed: int = 0,
         batch_size: int | Literal["auto"] = "auto",
@@ -69,14 +79,20 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         noise: NoiseMode = "shared",
         rectifier: Rectifier[Any] | None = None,
         autocast_dtype: str | None = None,
+        compile: str | bool | None = None,  # noqa: A002 - as PyTorch calls it
         start_timestep: int | None = None,
+        early_stop: float | None = None,
         prediction_type: PredictionType | None = None,
         betas: Literal["linear", "cosine"] = "linear",
         num_timesteps: int = 1000,
         crop_foreground: bool = True,
+        store: SliceStore | None = None,
+        distributed: bool = False,
         progress: ProgressCallback | None = None,
     ) -> None:
         chosen = preset_named(preset) if isinstance(preset, str) else preset
+        if speed is not None:
+            chosen = at_speed(chosen, speed)
         if spacing is not None or steps is not None:
             chosen = replace(chosen, steps=_visits(steps if spacing is None else spacing))
         if rectifier is not None:
@@ -85,16 +101,20 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             raise InputError(f"batch size {batch_size!r} is unusable; give 1 or more, or 'auto'.")
         if not isinstance(axis, int) or axis not in {0, 1, 2}:
             raise InputError(f"slice axis {axis!r} is unknown; use 0, 1 or 2.")
+        start = chosen.start_timestep if start_timestep is None else start_timestep
         self.preset = chosen
         self.noise = NoiseSource(seed=seed, mode=noise)
         self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
-        self.autocast_dtype = _dtype_named(autocast_dtype)
-        self.start_timestep = _start_checked(start_timestep, num_timesteps)
+        self.acceleration = Acceleration.named(autocast_dtype, compile)
+        self.start_timestep = _start_checked(start, num_timesteps)
+        self.early_stop = _tolerance(chosen.early_stop if early_stop is None else early_stop)
         self.prediction_type = prediction_type
         self.betas: Literal["linear", "cosine"] = betas
         self.num_timesteps = num_timesteps
         self.crop_foreground = crop_foreground
+        self.store = store
+        self.distributed = distributed
         self.progress = progress
         # Builds the solver once, so that wrong steps are refused before any work is done.
         self._sampler(None)
@@ -151,52 +171,44 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             crop=volume and self.crop_foreground,
             together=volume,
         )
-        fused = slices.mean(dim=1, keepdim=True)
-        result = torch.cat([fused, torch.full_like(fused, 0.5)], dim=1)
-        if not layout.kept:
-            return result
-        sampler = self._sampler(network)
-        rows, columns = layout.window()
-        queue = list(layout.kept)
-        size = self._first_batch_size(slices.device)
-        while queue:
-            batch = queue[:size]
-            done = len(layout.kept) - len(queue)
-            try:
-                part = self._sample(sampler, slices, network, layout=layout, batch=batch, done=done)
-            except RuntimeError as error:
-                if not _is_out_of_memory(error):
-                    raise
-                size = self._smaller(len(batch), error)
-                continue
-            result[batch, :, rows, columns] = part
-            queue = queue[size:]
+        result = torch.empty(slices.shape, dtype=torch.float32, device=slices.device)
+        torch.mean(slices, dim=1, out=result[:, 0])
+        result[:, 1] = 0.5
+        if layout.patches:
+            self._fill(result, slices, network, layout)
         return result
 
-    def _sample(
-        self,
-        sampler: SliceSampler,
-        slices: Tensor,
-        network: nn.Module,
-        *,
-        layout: SliceLayout,
-        batch: list[int],
-        done: int,
-    ) -> Tensor:
-        """Sample one batch and crop it back to the layout's box, [n, 2, height, width]."""
+    def _fill(
+        self, result: Tensor, slices: Tensor, network: nn.Module, layout: SliceLayout
+    ) -> None:
+        """Put what is sampled, or was before the run was stopped, in its place in `result`."""
+        mine = share_of(layout.patches) if self.distributed else list(layout.patches)
+        left = list(mine)
+        if self.store is not None:
+            name = run_name(slices, network, settings=f"{self._settings()} {layout}")
+            finished = self.store.open(name)
+            left = [patch for patch in mine if patch.number not in finished]
+            for patch in mine:
+                if patch.number in finished:
+                    layout.place(finished[patch.number], patch, result)
 
-        def report(step: SamplingStep) -> None:
-            if self.progress is not None:
-                position = step.index + 1 - sampler.start_index
-                self.progress(
-                    SamplingProgress(done, len(batch), len(layout.kept), position, sampler.steps)
-                )
+        def keep(batch: Sequence[Patch], outcome: Tensor) -> None:
+            for patch, part in zip(batch, outcome, strict=True):
+                layout.place(part, patch, result)
+            if self.store is not None:
+                self.store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
-        rectified = sampler(
-            crop_and_pad(slices[batch], layout), network, slices=batch, on_step=report
+        runner = SliceRunner(
+            sampler=self._sampler(network),
+            network=self.acceleration.prepare(network, slices.device),
+            layout=layout,
+            batch_size=self.batch_size,
+            progress=self.progress,
+            total=len(mine),
         )
-        both = torch.cat([rectified.luminance, rectified.weight], dim=1).to(slices)
-        return both[..., : layout.height, : layout.width]
+        runner(slices, left, on_batch=keep)
+        if self.distributed:
+            gather(result, layout)
 
     def _sampler(self, network: nn.Module | None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
@@ -215,26 +227,24 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
-            autocast_dtype=self.autocast_dtype,
+            autocast_dtype=self.acceleration.autocast_dtype,
+            tolerance=self.early_stop,
         )
 
-    def _first_batch_size(self, device: torch.device) -> int:
-        if self.batch_size == "auto":
-            return _AUTO_BATCH.get(device.type, 4)
-        return self.batch_size
-
-    def _smaller(self, size: int, error: BaseException) -> int:
-        """Return half of a batch size that was too large, or give up."""
-        if size == 1:
-            raise InputError(
-                "not enough memory for a single slice; use a smaller prior, amp, or another device."
-            ) from error
-        if self.batch_size != "auto":
-            raise InputError(
-                f"not enough memory for {size} slices at a time; use batch size auto."
-            ) from error
-        _log.warning("out of memory with %d slices at a time; going on with %d", size, size // 2)
-        return size // 2
+    def _settings(self) -> str:
+        """All that the result depends on beside the sources and the network."""
+        return repr(
+            (
+                self.preset,
+                self.noise,
+                self.start_timestep,
+                self.early_stop,
+                self.acceleration,
+                self.prediction_type,
+                self.betas,
+                self.num_timesteps,
+            )
+        )
 
 
 def _visits(given: Any) -> int | str:
@@ -254,14 +264,9 @@ def _start_checked(timestep: Any, num_timesteps: int) -> int | None:
     return timestep
 
 
-def _dtype_named(name: str | None) -> torch.dtype | None:
-    known = {None: None, "float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise InputError(f"autocast type {name!r} is unknown; use bfloat16, float16 or float32.")
-    return known[name]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch ran out of memory; the host and some libraries say so in words only."""
-    words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+def _tolerance(given: Any) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise InputError(f"early stop {given!r} is unusable; give a change of luminance, 0.01 say.")
+    return float(given)

@@ -1,44 +1,76 @@
-"""From volumes to the slices that the network sees, and back.
+"""From volumes to the patches that the network sees, and back.
 
 Only what holds something is sampled: slices that are background in both sources are left out, and
-the others are cropped to the box around everything that is not background, widened to sides the
-network takes. What was left out is filled with the sources' average, which lies between them.
+of every other slice a patch is taken around what is not background, with sides that the network
+takes. What was left out is filled with the sources' average, which lies between them.
+
+Background is where the mean over a few pixels stays close to the source's least value; a mean,
+because single noisy pixels outside the head would blow a patch up to the whole slice. Sides come in
+coarse steps, so that many slices have patches of one size and go through the network together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["SliceLayout", "crop_and_pad", "foreground"]
+__all__ = ["Patch", "SliceLayout", "cut", "foreground", "pad_to_frame"]
 
-_BACKGROUND_TOLERANCE = 0.01
+_BACKGROUND_TOLERANCE = 0.02
+_SMOOTHING = 5
 _MARGIN = 8
+_SIDE_STEP = 32
+_CHUNK = 16
 
 
 @dataclass(frozen=True, slots=True)
-class SliceLayout:
-    """Which slices of a volume are sampled, and which part of them.
+class Patch:
+    """The part of one slice that is sampled, in pixels of the padded slice.
 
     Attributes:
-        kept: numbers of the slices that are sampled, ascending.
-        top: first row of the box.
-        left: first column of the box.
-        height: rows of the box.
-        width: columns of the box.
-        padding: rows below and columns right of the box, by reflection, to reach a multiple of
-            the network's divisor.
+        number: of the slice.
+        top: first row.
+        left: first column.
+        height: rows.
+        width: columns.
     """
 
-    kept: tuple[int, ...]
+    number: int
     top: int
     left: int
     height: int
     width: int
-    padding: tuple[int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
+
+    def window(self, *, height: int, width: int) -> tuple[slice, slice]:
+        """Rows and columns of the patch in a slice of so many rows and columns."""
+        bottom, right = min(self.top + self.height, height), min(self.left + self.width, width)
+        return slice(self.top, bottom), slice(self.left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class SliceLayout:
+    """Which parts of which slices are sampled.
+
+    Attributes:
+        height: rows of a slice.
+        width: columns of a slice.
+        frame: height and width of a slice padded to multiples of the network's divisor.
+        patches: one for every slice that is sampled, in ascending order.
+    """
+
+    height: int
+    width: int
+    frame: tuple[int, int]
+    patches: tuple[Patch, ...]
 
     @classmethod
     def of(cls, slices: Tensor, *, divisor: int, crop: bool, together: bool) -> SliceLayout:
@@ -46,33 +78,33 @@ class SliceLayout:
 
         Args:
             slices: [N, 2, H, W] in [-1, 1].
-            divisor: both sides must become multiples of this.
-            crop: crop to the foreground's box; else every slice is kept whole.
+            divisor: both sides of a patch must be multiples of this.
+            crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
                 that what becomes of one does not depend on the others.
         """
         height, width = slices.shape[-2:]
-        mask = foreground(slices, together=together)
-        filled = mask.flatten(1).any(dim=1)
-        kept = tuple(int(number) for number in torch.nonzero(filled)[:, 0])
-        rows, columns = (0, height), (0, width)
-        if crop and kept:
-            rows = _span(mask.any(dim=2).any(dim=0), divisor)
-            columns = _span(mask.any(dim=1).any(dim=0), divisor)
-        size = (rows[1] - rows[0], columns[1] - columns[0])
-        padding = (-size[0] % divisor, -size[1] % divisor)
-        return cls(kept, rows[0], columns[0], *size, padding)
+        frame = (height + -height % divisor, width + -width % divisor)
+        rows, columns = _occupied(slices, together=together)
+        patches = []
+        for number in torch.nonzero(rows.any(dim=1))[:, 0].tolist():
+            top, left, sides = 0, 0, frame
+            if crop:
+                top, below = _span(rows[number], divisor, frame[0])
+                left, right = _span(columns[number], divisor, frame[1])
+                sides = (below - top, right - left)
+            patches.append(Patch(number, top, left, *sides))
+        return cls(height, width, frame, tuple(patches))
 
-    def window(self) -> tuple[slice, slice]:
-        """Rows and columns of the box."""
-        return (
-            slice(self.top, self.top + self.height),
-            slice(self.left, self.left + self.width),
-        )
+    def place(self, part: Tensor, patch: Patch, slices: Tensor) -> None:
+        """Put what was computed for a patch, [C, height, width], in its place in [N, C, H, W]."""
+        rows, columns = patch.window(height=self.height, width=self.width)
+        inside = part[:, : rows.stop - rows.start, : columns.stop - columns.start]
+        slices[patch.number, :, rows, columns] = inside.to(slices)
 
 
 def foreground(slices: Tensor, *, together: bool) -> Tensor:
-    """Where either source is above its background, its least value.
+    """Where either source, smoothed, is above its background, its least value.
 
     Args:
         slices: [N, 2, H, W].
@@ -81,36 +113,59 @@ def foreground(slices: Tensor, *, together: bool) -> Tensor:
     Returns:
         Boolean [N, H, W].
     """
-    least = slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
-    return (slices > least + _BACKGROUND_TOLERANCE).any(dim=1)
+    return _above(slices, _least(slices, together=together))
 
 
-def crop_and_pad(slices: Tensor, layout: SliceLayout) -> Tensor:
-    """Cut the layout's box out of [N, C, H, W] and pad it, by reflection where it is large enough.
-
-    Returns:
-        [N, C, H', W'] with H' and W' multiples of the layout's divisor.
-    """
-    rows, columns = layout.window()
-    box = slices[..., rows, columns]
-    below, right = layout.padding
+def pad_to_frame(slices: Tensor, frame: tuple[int, int]) -> Tensor:
+    """Pad [N, C, H, W] below and to the right, by reflection where it is large enough."""
+    below, right = frame[0] - slices.shape[-2], frame[1] - slices.shape[-1]
     for amount, pad in ((below, (0, 0, 0, below)), (right, (0, right, 0, 0))):
         if amount:
-            side = box.shape[-2] if pad[3] else box.shape[-1]
-            box = functional.pad(box, pad, mode="reflect" if amount < side else "replicate")
-    return box
+            side = slices.shape[-2] if pad[3] else slices.shape[-1]
+            slices = functional.pad(slices, pad, mode="reflect" if amount < side else "replicate")
+    return slices
 
 
-def _span(occupied: Tensor, divisor: int) -> tuple[int, int]:
-    """First and one-past-last index of the box along one side, widened to a multiple if it fits."""
-    size = occupied.shape[0]
+def cut(framed: Tensor, patches: Iterable[Patch]) -> Tensor:
+    """Cut a patch of one size from each of [N, C, H, W]; returns [N, C, height, width]."""
+    parts = [
+        image[:, p.top : p.top + p.height, p.left : p.left + p.width]
+        for image, p in zip(framed, patches, strict=True)
+    ]
+    return torch.stack(parts)
+
+
+def _least(slices: Tensor, *, together: bool) -> Tensor:
+    return slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
+
+
+def _above(slices: Tensor, least: Tensor) -> Tensor:
+    excess = (slices - least).amax(dim=1)
+    return functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2) > _BACKGROUND_TOLERANCE
+
+
+def _occupied(slices: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
+    """Which rows and columns of every slice hold foreground: Boolean [N, H] and [N, W], on the CPU.
+
+    A few slices at a time, because a volume may be large.
+    """
+    least = _least(slices, together=together).expand(len(slices), -1, -1, -1)
+    rows, columns = [], []
+    for part, floor in zip(torch.split(slices, _CHUNK), torch.split(least, _CHUNK), strict=True):
+        mask = _above(part, floor)
+        rows.append(mask.any(dim=2))
+        columns.append(mask.any(dim=1))
+    return torch.cat(rows).cpu(), torch.cat(columns).cpu()
+
+
+def _span(occupied: Tensor, divisor: int, limit: int) -> tuple[int, int]:
+    """First and one-past-last index of the patch along a side of `limit` pixels with padding."""
+    real = occupied.shape[0]
     indices = torch.nonzero(occupied)[:, 0]
     first = max(0, int(indices[0]) - _MARGIN)
-    last = min(size, int(indices[-1]) + 1 + _MARGIN)
-    length = last - first
-    wanted = length + -length % divisor
-    if wanted > size:
-        return first, last
-    # Real neighbours are better context than reflections of the box.
-    start = min(max(0, first - (wanted - length) // 2), size - wanted)
-    return start, start + wanted
+    last = min(real, int(indices[-1]) + 1 + _MARGIN)
+    step = divisor * -(-_SIDE_STEP // divisor)
+    length = min(last - first + -(last - first) % step, limit)
+    # Real neighbors are better context than padding.
+    start = max(0, min(first - (length - (last - first)) // 2, real - length))
+    return start, start + length

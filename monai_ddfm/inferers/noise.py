@@ -7,9 +7,9 @@ host, neither does the device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -17,10 +17,24 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["NoiseMode", "NoiseSource"]
+__all__ = ["FramedNoise", "Noise", "NoiseMode", "NoiseSource"]
 
 NoiseMode = Literal["shared", "independent"]
 _START = 0
+
+
+class Noise(Protocol):
+    """What draws noise for slices."""
+
+    def start(self, slices: Sequence[int], shape: Sequence[int], device: torch.device) -> Tensor:
+        """Return the start noise [len(slices), *shape], float32."""
+        ...
+
+    def at_step(
+        self, index: int, slices: Sequence[int], shape: Sequence[int], device: torch.device
+    ) -> Tensor:
+        """Return the noise that the step at `index` adds, [len(slices), *shape], float32."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,3 +82,41 @@ class NoiseSource:
     def _generate(entropy: tuple[int, ...], shape: Sequence[int]) -> Tensor:
         state = int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
         return torch.randn(*shape, generator=torch.Generator().manual_seed(state))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramedNoise:
+    """Noise of whole slices, of which each patch gets its part.
+
+    So a place has the same noise in neighboring slices even where their patches differ.
+
+    Attributes:
+        source: draws the noise.
+        frame: height and width of a whole slice.
+        corners: row and column of each patch's first pixel, by number of the slice.
+    """
+
+    source: Noise
+    frame: tuple[int, int]
+    corners: Mapping[int, tuple[int, int]]
+
+    def start(self, slices: Sequence[int], shape: Sequence[int], device: torch.device) -> Tensor:
+        """Return the start noise [len(slices), *shape], float32."""
+        whole = (*shape[:-2], *self.frame)
+        return self._cut(self.source.start(slices, whole, device), slices, shape)
+
+    def at_step(
+        self, index: int, slices: Sequence[int], shape: Sequence[int], device: torch.device
+    ) -> Tensor:
+        """Return the noise that the step at `index` adds, [len(slices), *shape], float32."""
+        whole = (*shape[:-2], *self.frame)
+        return self._cut(self.source.at_step(index, slices, whole, device), slices, shape)
+
+    def _cut(self, noise: Tensor, slices: Sequence[int], shape: Sequence[int]) -> Tensor:
+        height, width = shape[-2:]
+        corners = [self.corners[number] for number in slices]
+        parts = [
+            image[..., top : top + height, left : left + width]
+            for image, (top, left) in zip(noise, corners, strict=True)
+        ]
+        return torch.stack(parts)

@@ -12,7 +12,7 @@ default    saliency within the box        DPM++ (2M)   everyday use: bounded, fe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -28,9 +28,42 @@ from monai_ddfm.schedulers import (
     Variance,
 )
 
-__all__ = ["PRESETS", "Preset", "SolverName", "build_solver", "preset_named"]
+__all__ = [
+    "PRESETS",
+    "SPEEDS",
+    "Preset",
+    "SolverName",
+    "Speed",
+    "at_speed",
+    "build_solver",
+    "preset_named",
+]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How long to sample.
+
+    Attributes:
+        steps: timesteps to visit of the whole process, as in `Preset`.
+        start_timestep: as in `Preset`; those before it are not visited.
+        early_stop: as in `Preset`.
+    """
+
+    steps: int | str
+    start_timestep: int | None = None
+    early_stop: float | None = None
+
+
+SPEEDS: Mapping[str, Speed] = MappingProxyType(
+    {
+        "fast": Speed(steps=6),
+        "balanced": Speed(steps=16),
+        "best": Speed(steps=50),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +75,25 @@ class Preset:
         solver: "ddim", "ddpm" (ancestral) or "dpm++" (second-order multistep).
         rectifier: corrects the clean image at every step.
         eta: DDIM's noise, 0 is deterministic.
+        start_timestep: start there from the noised average of the sources; None starts from noise.
+        early_stop: a slice is finished when it changes by no more than this in a step.
+        speeds: names of other steps, with the timestep to start from.
     """
 
     steps: int | str
     solver: SolverName
     rectifier: Rectifier[Any]
     eta: float = 0.0
+    start_timestep: int | None = None
+    early_stop: float | None = None
+    speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
         "reference": Preset(steps=100, solver="ddim", rectifier=EMRectifier(luminance="limited")),
         "paper": Preset(steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")),
-        "default": Preset(steps=16, solver="dpm++", rectifier=SaliencyRectifier()),
+        "default": Preset(steps=16, solver="dpm++", rectifier=SaliencyRectifier(), speeds=SPEEDS),
     }
 )
 
@@ -69,6 +108,24 @@ def preset_named(name: str) -> Preset:
         return PRESETS[name]
     except KeyError:
         raise InputError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}.") from None
+
+
+def at_speed(preset: Preset, name: str) -> Preset:
+    """Return a preset with the steps of a speed.
+
+    Raises:
+        InputError: if the preset has no such speed.
+    """
+    if name not in preset.speeds:
+        known = f"use {', '.join(preset.speeds)}" if preset.speeds else "give it steps instead"
+        raise InputError(f"speed {name!r} is unknown to this preset; {known}.")
+    speed = preset.speeds[name]
+    return replace(
+        preset,
+        steps=speed.steps,
+        start_timestep=speed.start_timestep,
+        early_stop=speed.early_stop,
+    )
 
 
 def build_solver(

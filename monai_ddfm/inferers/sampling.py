@@ -7,19 +7,24 @@ At every step of a diffusion solver (Zhao et al. 2023, arXiv 2303.06840, algorit
 3. the solver steps from x_t to x_(t-1) by way of the corrected x0.
 
 The last step ends on the corrected x0 itself, so that what the rectifier guarantees of it (that
-every value lies between the sources, say) holds for the result.
+every value lies between the sources, say) holds for the result. For the same reason a run may end
+early: a slice whose luminance changes by less than a tolerance from one step to the next, in the
+second half of the run, keeps the value it has.
+
+Nothing in the loop waits for the device, unless a tolerance is given: whether all slices have
+settled has to be known on the host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from monai_ddfm.inferers.noise import NoiseSource
+from monai_ddfm.inferers.noise import Noise
 from monai_ddfm.rectifiers import Rectified, Rectifier
 from monai_ddfm.schedulers import Solver, SolverState
 
@@ -54,19 +59,22 @@ class SliceSampler:
         from_average: start from the noised average of the sources instead of from pure noise.
         autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
             is float32.
+        tolerance: a slice is finished when no luminance value changes by more than this in a step;
+            None is never. On the scale from -1 to 1.
     """
 
     solver: Solver
     rectifier: Rectifier[Any]
-    noise: NoiseSource
+    noise: Noise
     channels: int = 1
     start_index: int = 0
     from_average: bool = False
     autocast_dtype: torch.dtype | None = None
+    tolerance: float | None = None
 
     @property
     def steps(self) -> int:
-        """Evaluations of the network per slice."""
+        """Evaluations of the network per slice, at most."""
         return len(self.solver.schedule) - self.start_index
 
     @torch.no_grad()
@@ -100,8 +108,9 @@ class SliceSampler:
         state = self.rectifier.initial_state(sources)
         solver_state: SolverState | None = None
         total = len(self.solver.schedule)
+        settling = None if self.tolerance is None else _Settling(self.tolerance)
         for index in range(self.start_index, total):
-            output = self._predict(network, sample, index)
+            output = self.predict(network, sample, index)
             x0 = self.solver.predict_x0(output, index, sample)
             rectified = self.rectifier.step(x0, sources, state, index=index, steps=total)
             state = rectified.state
@@ -113,9 +122,20 @@ class SliceSampler:
             )
             if on_step is not None:
                 on_step(SamplingStep(index, rectified, sample))
-        return rectified
+            # Not in the first half: there x0 hardly changes because it is hardly known.
+            late = 2 * (index + 1 - self.start_index) > self.steps
+            if settling is not None and settling.all_settled(rectified, may_end=late):
+                break
+        return rectified if settling is None else settling.outcome(rectified)
 
-    def _predict(self, network: nn.Module, sample: Tensor, index: int) -> Tensor:
+    def predict(self, network: nn.Module, sample: Tensor, index: int) -> Tensor:
+        """Return the network's output for noisy images [B, C, H, W] at the step `index`, float32.
+
+        Args:
+            network: the prior.
+            sample: noisy images.
+            index: position of the step in sampling order.
+        """
         # One timestep for the whole batch: its embedding broadcasts, and is the same to the last
         # bit for every size of batch.
         timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
@@ -124,3 +144,39 @@ class SliceSampler:
         parts = sample.chunk(len(sample)) if sample.device.type == "cpu" else (sample,)
         with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
             return torch.cat([network(part, timestep).float() for part in parts])
+
+
+class _Settling:
+    """Keeps, of every slice, the first outcome that differs from the one before by little enough.
+
+    What a slice gets does not depend on how long the others of its batch go on.
+    """
+
+    def __init__(self, tolerance: float) -> None:
+        self.tolerance = tolerance
+        self._before: Tensor | None = None
+        self._kept: Rectified[Any] | None = None
+        self._settled = torch.zeros(1, dtype=torch.bool)
+
+    def all_settled(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
+        """Take a step's outcome; return whether all slices have settled, if they may."""
+        luminance, weight = rectified.luminance, rectified.weight
+        if self._kept is None or self._before is None:
+            self._settled = luminance.new_zeros((len(luminance), 1, 1, 1), dtype=torch.bool)
+            self._kept, self._before = rectified, luminance
+            return False
+        change = (luminance - self._before).abs().amax(dim=(1, 2, 3), keepdim=True)
+        self._kept = replace(
+            rectified,
+            luminance=torch.where(self._settled, self._kept.luminance, luminance),
+            weight=torch.where(self._settled, self._kept.weight, weight),
+        )
+        self._before = luminance
+        if not may_end:
+            return False
+        self._settled = self._settled | (change <= self.tolerance)
+        return bool(self._settled.all())
+
+    def outcome(self, rectified: Rectified[Any]) -> Rectified[Any]:
+        """Return what the slices have settled on; x0 and the state are those of the last step."""
+        return rectified if self._kept is None else self._kept

@@ -18,18 +18,15 @@ from typing import Any, Final
 
 from monai_ddfm.color import COLOR_TABLES
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS
+from monai_ddfm.inferers import PRESETS, SPEEDS
+from monai_ddfm.inferers.presets import at_speed
 from monai_ddfm.modality import Modality
 from monai_ddfm.transforms.windows import parse_window
 
-__all__ = ["CHOICES", "EXTENSIONS", "SPEEDS", "Wishes", "offered_options", "read_wishes"]
+__all__ = ["CHOICES", "EXTENSIONS", "Wishes", "offered_options", "read_wishes"]
 
 AS_STORED: Final = "as stored"
-SPEEDS: Final[Mapping[str, int | None]] = MappingProxyType(
-    {"balanced": None, "fast": 8, "best": 32}
-)
-"""Sampling steps by name; None is the preset's own number."""
-
+AS_PRESET: Final = "as the preset"
 EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
 
@@ -41,7 +38,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "modality": (AS_STORED, "PET", "SPECT", "CT"),
         "preset": _first("default", *PRESETS),
-        "speed": tuple(SPEEDS),
+        "speed": (AS_PRESET, *SPEEDS),
         "registration": ("rigid", "affine", "deformable", "none"),
         "color_table": _first("inferno", *COLOR_TABLES),
         "result": ("luminance", "color"),
@@ -150,13 +147,22 @@ def read_wishes(params: Any) -> Wishes:
         store=words["store"],
         options={
             "preset": words["preset"],
-            "steps": numbers["steps"] or SPEEDS[words["speed"]],
+            "speed": _speed(words),
+            "steps": numbers["steps"] or None,
             "seed": numbers["seed"],
             "registration": words["registration"],
             "color_table": words["color_table"],
             "window": texts["window"] or None,
         },
     )
+
+
+def _speed(words: Mapping[str, str]) -> str | None:
+    """Return the speed, if there is one, seeing that the preset has it."""
+    if (speed := words["speed"]) == AS_PRESET:
+        return None
+    at_speed(PRESETS[words["preset"]], speed)
+    return speed
 
 
 def _texts_in(value: Any) -> Iterator[str]:

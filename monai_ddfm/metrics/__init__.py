@@ -29,6 +29,7 @@ from monai_ddfm.metrics.correlation import (
     sum_of_correlations_of_differences,
 )
 from monai_ddfm.metrics.feature_information import feature_mutual_information
+from monai_ddfm.metrics.flicker import flicker, flicker_share, slice_change
 from monai_ddfm.metrics.hue import hue_angle, hue_error
 from monai_ddfm.metrics.information import (
     entropy,
@@ -68,12 +69,15 @@ __all__ = [
     "entropy",
     "evaluate_fusion",
     "feature_mutual_information",
+    "flicker",
+    "flicker_share",
     "hue_angle",
     "hue_error",
     "multiscale_structural_similarity",
     "mutual_information",
     "normalized_mutual_information",
     "peak_signal_to_noise_ratio",
+    "slice_change",
     "spatial_frequency",
     "standard_deviation",
     "structural_similarity",

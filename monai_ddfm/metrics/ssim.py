@@ -53,7 +53,12 @@ _UNIFORM_SIZE: Final = 7
 
 
 def structural_similarity(
-    x: Tensor, y: Tensor, *, data_range: float = WHITE, window: Window = "gaussian"
+    x: Tensor,
+    y: Tensor,
+    *,
+    data_range: float = WHITE,
+    window: Window = "gaussian",
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Return the mean structural similarity of two images.
 
@@ -62,15 +67,21 @@ def structural_similarity(
         y: same shape.
         data_range: R of the constants, in the units of the images.
         window: ``gaussian`` or ``uniform``, see the module.
+        mask: boolean [N, H, W]; only windows whose center is inside count.
 
     Returns:
-        [N], at most 1.
+        [N], at most 1; NaN where the mask is empty.
 
     Raises:
         InputError: if the images are smaller than the window.
     """
     similarity, contrast = _terms(x, y, data_range=data_range, window=window)
-    return (similarity * contrast).flatten(1).mean(dim=1)
+    values = similarity * contrast
+    if mask is None:
+        return values.flatten(1).mean(dim=1)
+    margin = (x.shape[-1] - values.shape[-1]) // 2
+    inside = mask[:, margin : x.shape[-2] - margin, margin : x.shape[-1] - margin]
+    return (values * inside).flatten(1).sum(1) / inside.flatten(1).sum(1)
 
 
 def multiscale_structural_similarity(x: Tensor, y: Tensor, *, data_range: float = WHITE) -> Tensor:

@@ -12,15 +12,18 @@ from monai_ddfm.writers.panels import Panel
 from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import MarkStage, RunRecord, collect_provenance
 from monai_ddfm.writers.report import write_report
+from monai_ddfm.writers.work import ClearWorkd, WorkFolder
 
 __all__ = [
     "NOTICE",
     "CheckBoundd",
+    "ClearWorkd",
     "MarkStage",
     "Panel",
     "RunRecord",
     "SaveFusionOutputsd",
     "StagedFolder",
+    "WorkFolder",
     "atomic_path",
     "collect_provenance",
     "describe_input",

@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows: leftovers of a killed run then stay until somebody removes them
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["NOTICE", "StagedFolder", "atomic_path", "prepare_output_dir", "sync"]
+__all__ = ["NOTICE", "StagedFolder", "atomic_path", "make_folder", "prepare_output_dir", "sync"]
 
 NOTICE = "research use only - not for diagnosis"
 """What everything that leaves the program says."""
@@ -132,6 +132,16 @@ def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:
         if (folder / name).is_dir():
             raise InputError(f"Cannot write {folder / name}: {_MENDS[errno.EISDIR]}.")
     return folder
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, if they do not exist.
+
+    Raises:
+        InputError: the operating system refuses.
+    """
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
 
 
 class StagedFolder:

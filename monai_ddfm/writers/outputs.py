@@ -3,6 +3,8 @@
 - ``fused.nii.gz``: luminance of the fusion in [0, 1], float32.
 - ``fused_rgb.nii.gz``: the fusion in color, RGB24 (PET and SPECT).
 - ``weight.nii.gz``: share of `moving` in every voxel, 0 to 1.
+- ``fused_std.nii.gz``, ``weight_stability.nii.gz``: of several samples, the standard deviation of
+  the luminance and how much they agree on the share, 0 to 1.
 - ``moving_registered.nii.gz``: `moving` in its own units.
 - ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer; absent if
   the transform is a dense field, which stays in the file it was read from.
@@ -49,6 +51,8 @@ OUTPUT_NAMES = (
     "fused.nii.gz",
     "fused_rgb.nii.gz",
     "weight.nii.gz",
+    "fused_std.nii.gz",
+    "weight_stability.nii.gz",
     "moving_registered.nii.gz",
     "transform.tfm",
     "preview.png",
@@ -57,6 +61,11 @@ OUTPUT_NAMES = (
 MARKER = "provenance.json"
 FORMATS = ("nifti", "dicom", "both")
 
+# Keys of a case that came from several samples; they name the files too.
+_SPREAD = {
+    "fused_std": "standard deviation of the samples",
+    "weight_stability": "agreement of the samples on the weight",
+}
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
 logger = logging.getLogger(__name__)
@@ -211,6 +220,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             write("weight.nii.gz", weight, f"share of {self.modality} in the fusion", (0, 1))
         if rgb is not None:
             write("fused_rgb.nii.gz", rgb, "DDFM fusion, color")
+        for key, about in _SPREAD.items():
+            if key in case:
+                write(f"{key}.nii.gz", case[key], about, None if key == "fused_std" else (0, 1))
         in_color = len(moving) == 3
         moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
         shown = None if in_color else robust_window(moving)

@@ -1,0 +1,34 @@
+"""Methods side by side: fuse pairs by plain rules and by presets, measure, compare, draw.
+
+`benchmark` does it all, `evaluate` measures one result that already exists. What is compared is
+named in `monai_ddfm.benchmarks.methods`; how pairs are found, in `monai_ddfm.benchmarks.pairs`.
+"""
+
+from __future__ import annotations
+
+from monai_ddfm.benchmarks.bundle import Prior, bundle_prior
+from monai_ddfm.benchmarks.cases import Case, load_case
+from monai_ddfm.benchmarks.evaluation import evaluate
+from monai_ddfm.benchmarks.methods import Method, identity_prior, parse_methods
+from monai_ddfm.benchmarks.noise import Noise
+from monai_ddfm.benchmarks.pairs import Pair, find_pairs
+from monai_ddfm.benchmarks.run import benchmark
+from monai_ddfm.benchmarks.tables import BenchmarkResult, MethodRow, RobustnessRow
+
+__all__ = [
+    "BenchmarkResult",
+    "Case",
+    "Method",
+    "MethodRow",
+    "Noise",
+    "Pair",
+    "Prior",
+    "RobustnessRow",
+    "benchmark",
+    "bundle_prior",
+    "evaluate",
+    "find_pairs",
+    "identity_prior",
+    "load_case",
+    "parse_methods",
+]

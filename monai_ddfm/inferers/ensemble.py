@@ -1,0 +1,118 @@
+r"""Several samples of one fusion: their mean, how far they differ, and how stable the weight is.
+
+DDFM samples from a posterior; with noise added at every step (:math:`\eta > 0`) each seed gives
+another sample of it. Mean and sum of squared differences are updated sample by sample (Welford's
+recurrence), so that memory does not grow with their number N:
+
+.. math::
+    \delta = x_n - m_{n-1}, \qquad m_n = m_{n-1} + \delta / n, \qquad
+    M_n = M_{n-1} + \delta\,(x_n - m_n)
+
+* fused luminance: the mean :math:`m_N`, and the standard deviation :math:`\sqrt{M_N / (N - 1)}`;
+* weight w of `moving`: the mean, and the stability :math:`1 - 2 \sqrt{M_N / N}`. A number from 0
+  to 1 cannot have a standard deviation above 1/2, so the stability is 1 where all samples give the
+  same share and 0 where half of them show one source alone and half the other.
+
+A mean of values between the sources lies between them too, so the bound of a single sample holds.
+
+References:
+    [1] B. P. Welford, Note on a method for calculating corrected sums of squares and products,
+        Technometrics 4 (1962).
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
+from torch import Tensor, nn
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.inferers.ddfm import DDFMInferer
+from monai_ddfm.inferers.presets import Preset
+
+__all__ = ["EnsembleInferer"]
+
+_ETA = 1.0
+
+
+class EnsembleInferer(Inferer):  # type: ignore[misc]
+    """Runs a `DDFMInferer` with several seeds and says how much its results differ.
+
+    Args:
+        inferer: run with its own seed, the next, and so on.
+        samples: how many; 1 hands its result on as it is.
+        eta: noise of the steps, more than 0; the solver is then DDIM, or the preset's own if that
+            is ancestral ("ddpm"). None is the preset's for one sample, and 1 for several.
+
+    Raises:
+        InputError: if `samples` is below 1 or `eta` is not in (0, 1].
+    """
+
+    def __init__(self, inferer: DDFMInferer, *, samples: int = 1, eta: float | None = None) -> None:
+        if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+            raise InputError(f"samples {samples!r} is unusable; give a whole number, 1 or more.")
+        if eta is not None and not (isinstance(eta, int | float) and 0 < eta <= 1):
+            raise InputError(f"eta {eta!r} is unusable; give more than 0 and at most 1.")
+        self.inferer = inferer
+        self.samples = samples
+        self.eta = _ETA if eta is None and samples > 1 else eta
+
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        """Fuse.
+
+        Args:
+            inputs: as `DDFMInferer` takes them.
+            network: the prior.
+            args: handed on.
+            kwargs: handed on.
+
+        Returns:
+            For one sample what `DDFMInferer` returns. For several, four channels: mean of the fused
+            luminance on the sources' scale, mean share of `moving`, standard deviation of the
+            luminance on that scale, and stability of the share in [0, 1].
+
+        Raises:
+            InputError: as `DDFMInferer`.
+        """
+        if self.samples == 1:
+            result: Tensor = self._seeded(0)(inputs, network, *args, **kwargs)
+            return result
+        first = self._seeded(0)(inputs, network, *args, **kwargs)
+        mean = _exact(first)
+        squares = torch.zeros_like(mean)
+        for number in range(1, self.samples):
+            sample = _exact(self._seeded(number)(inputs, network, *args, **kwargs))
+            delta = sample - mean
+            mean = mean + delta / (number + 1)
+            squares = squares + delta * (sample - mean)
+        deviation = (squares[:, :1] / (self.samples - 1)).sqrt()
+        stability = (1 - 2 * (squares[:, 1:] / self.samples).sqrt()).clamp(0, 1)
+        merged = torch.cat([mean, deviation, stability], dim=1)
+        # Metadata of the inputs goes on, as from a single sample.
+        spread: Tensor = convert_to_dst_type(merged, first, dtype=torch.float32)[0]
+        return spread
+
+    def _seeded(self, number: int) -> DDFMInferer:
+        """Return the inferer with another seed, and with noise in its steps if asked for."""
+        inferer = copy(self.inferer)
+        inferer.noise = replace(inferer.noise, seed=inferer.noise.seed + number)
+        if self.eta is not None:
+            inferer.preset = _with_noise(inferer.preset, self.eta)
+        return inferer
+
+
+def _exact(sample: Tensor) -> Tensor:
+    """Return a sample as plain float64, or float32 where the device has no more."""
+    dtype = torch.float32 if sample.device.type == "mps" else torch.float64
+    return sample.as_subclass(Tensor).to(dtype)
+
+
+def _with_noise(preset: Preset, eta: float) -> Preset:
+    if preset.solver == "ddpm":
+        return preset
+    return replace(preset, solver="ddim", eta=eta)
