@@ -22,9 +22,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
-from monai_ddfm.workflow import FusionResult, bundle_root, prior_overrides, run_inference
+from monai_ddfm.workflow import FusionResult, run_inference
 
 __all__ = ["LOG_FORMAT", "Cancelled", "FusionProcess", "Limits"]
 
