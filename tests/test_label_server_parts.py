@@ -127,6 +127,9 @@ def test_guard() -> None:
     assert ask("/infer/ddfm", "image=a_t1&image=..%2Fx") == 422
     for path in ("/session/..", "/session/../..", "/session/%2e%2e"):
         assert ask(path) == 422
+    for way in ("../instances", "%2e%2e/instances", "wado/../../tools/x", "qido/%2E./x", "./x"):
+        assert ask(f"/proxy/dicom/{way}") == 422
+    assert ask("/proxy/dicom/qido/studies/1.2.3/series") == 200
     assert ask("/session/", "uncompress=true") == 422
     assert ask("/session/", "uncompress=1") == 422
 

@@ -60,5 +60,7 @@ def _refused(scope: Scope) -> Iterator[str]:
         if name == "uncompress" and value.strip().lower() not in ("", "0", "false", "no", "off"):
             yield "archives of files are not unpacked here; upload the files themselves."
     parts = unquote(scope.get("path", "")).strip("/").split("/")
+    if {".", ".."} & set(parts):  # the way to the archive would lead to all that its host offers
+        yield "addresses must be written without '.' and '..'."
     if parts[0] in _IN_PATH and len(parts) > 1 and not is_identifier("/".join(parts[1:])):
         yield "that is no session."

@@ -22,6 +22,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
@@ -218,6 +220,8 @@ def _work(connection: Connection, prior: Path | None, device: str | None, level:
             )
         except InputError as error:
             answer = _Refused(str(error))
+        except (MemoryError, torch.OutOfMemoryError):
+            answer = _Refused("there is not enough memory; ask for a smaller volume.")
         except Exception:
             answer = _Failed(traceback.format_exc())
         gc.collect()

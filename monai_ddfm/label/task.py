@@ -196,8 +196,8 @@ class FusionTask(InferTask):  # type: ignore[misc]
             "format": "both" if keep else "nifti",
         }
         result = self.process.fuse(options, cancelled)
-        stored = self._keep(result, job.wishes.store) if keep else {}
         file = _as_wished(result.files[_FILES[job.wishes.result]], job.wishes.extension)
+        stored = self._keep(result, job.wishes.store) if keep else {}
         return Fusion(folder.parent, file, _about(job, result, stored))
 
     def _keep(self, result: FusionResult, what: str) -> dict[str, str]:
@@ -229,7 +229,10 @@ def _as_wished(file: Path, extension: str) -> Path:
     if extension == ".nii.gz":
         return file
     wanted = file.with_name(file.name.removesuffix(".nii.gz") + extension)
-    sitk.WriteImage(sitk.ReadImage(str(file)), str(wanted), True)
+    try:
+        sitk.WriteImage(sitk.ReadImage(str(file)), str(wanted), True)
+    except RuntimeError as error:  # axes that are not at right angles
+        raise InputError(f"the MRI's grid does not fit {extension}; ask for .nii.gz.") from error
     return wanted
 
 
