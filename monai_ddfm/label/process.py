@@ -109,6 +109,8 @@ class FusionProcess:
             connection.send(dict(options))
             answer = self._answer(connection, cancelled)
         except (EOFError, OSError) as error:
+            if self._process is not None:
+                self._process.join(1)
             code = self._process.exitcode if self._process else None
             self.close()
             raise RuntimeError(f"the process that fuses has ended (status {code})") from error
