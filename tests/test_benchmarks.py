@@ -31,6 +31,7 @@ from monai_ddfm.benchmarks import (
     parse_methods,
 )
 from monai_ddfm.benchmarks.figures import measure_robustness
+from monai_ddfm.benchmarks.plots import families
 from monai_ddfm.benchmarks.store import RunStore, code_hash
 from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.demo.pictures import make_picture_pair
@@ -604,3 +605,31 @@ def test_the_published_pairs(shared: Path, tmp_path: Path) -> None:
         assert won["SF"]
         assert won["MI"]
         assert won["Qabf"]
+
+
+def test_presets_that_differ_in_a_number_are_one_curve(tmp_path: Path, small_prior: Prior) -> None:
+    methods = (
+        "max,default:prior_share=0.6,default:prior_share=0.1,default:prior=identity,"
+        "default:prior_share=0.3,prior=identity"
+    )
+    about = {m.label: {"name": m.name, **m.options} for m in parse_methods(methods)}
+    assert families(about, ["max"]) == [
+        ["max"],
+        ["default:prior_share=0.1", "default:prior_share=0.6"],
+        ["default:prior=identity"],
+        ["default:prior_share=0.3,prior=identity"],
+    ]
+    cases = [heads("a", "CT"), heads("b", "PET")]
+    benchmark(
+        cases,
+        methods="max,default:prior_share=0.6,default:prior_share=0.1",
+        steps=1,
+        noise="gaussian:10,poisson:10",
+        output_dir=tmp_path,
+        prior=small_prior,
+        pictures=False,
+    )
+    for noise in ("gaussian", "poisson"):
+        with Image.open(tmp_path / f"tradeoff-{noise}-10.png") as opened:
+            assert np.asarray(opened.convert("L")).std() > 10
+            assert opened.text["Description"] == NOTICE  # type: ignore[attr-defined]

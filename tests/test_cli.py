@@ -30,7 +30,15 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import fuse
 
-COMMANDS = [["fuse"], ["demo"], ["prior", "convert"], ["prior", "info"]]
+COMMANDS = [
+    ["fuse"],
+    ["demo"],
+    ["fuse-2d"],
+    ["evaluate"],
+    ["benchmark"],
+    ["prior", "convert"],
+    ["prior", "info"],
+]
 NOTICE = "research use only - not for diagnosis"
 
 
@@ -73,7 +81,8 @@ def test_help_explains_every_option(path: list[str]) -> None:
         about = getattr(parameter, "help", None)
         assert about, f"{parameter.name} is not explained"
         assert " ".join(about.split()) in shown
-        for option in parameter.opts:
+        shown_as = [parameter.metavar] if parameter.param_type_name == "argument" else []
+        for option in shown_as if any(shown_as) else parameter.opts:
             assert option in shown
     assert found.help
     assert found.help.split("\n")[0].replace("`", "").rstrip(".") in shown
@@ -175,6 +184,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
         "preset": "paper",
         "steps": 1,
         "seed": 7,
+        "samples": 2,
         "batch_size": 2,
         "fixed_series": "T1",
         "moving_series": "PET",

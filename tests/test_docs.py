@@ -97,7 +97,12 @@ def command_at(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def options_of(command: Any) -> set[str]:
-    found = {name for p in command.params for name in p.opts if name.startswith("-")}
+    found = {
+        name
+        for p in command.params
+        for name in (*p.opts, *p.secondary_opts)
+        if name.startswith("-")
+    }
     return found - {"--help"}
 
 
@@ -140,15 +145,27 @@ def test_commands_of_the_program_parse(page: Path) -> None:
 def test_bundle_commands_name_entries_of_the_configuration(page: Path) -> None:
     for words in commands(page, "python -m monai.bundle run"):
         given = dict(zip(words[::2], words[1::2], strict=True))
-        config_file = ROOT / given["--config_file"]
-        known = json.loads(config_file.read_text(encoding="utf-8")).keys() | MONAI_OPTIONS
+        files = [ROOT / name for name in re.findall(r"[\w/.-]+\.json", given["--config_file"])]
+        entries = [json.loads(file.read_text(encoding="utf-8")).keys() for file in files]
+        known = MONAI_OPTIONS.union(*entries)
+        assert entries
         assert (ROOT / given["--bundle_root"]).is_dir()
         assert {name.removeprefix("--").split("#")[0] for name in given} <= known
 
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["fuse"], ["demo"], ["label"], ["prior", "convert"], ["prior", "info"]],
+    [
+        [],
+        ["fuse"],
+        ["demo"],
+        ["prior", "convert"],
+        ["prior", "info"],
+        ["fuse-2d"],
+        ["evaluate"],
+        ["benchmark"],
+        ["label"],
+    ],
     ids=lambda words: " ".join(words) or "monai-ddfm",
 )
 def test_command_line_reference_lists_every_option(words: list[str]) -> None:

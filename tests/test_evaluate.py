@@ -64,7 +64,9 @@ def test_pictures_against_the_metrics(triple: dict[str, Path], convention: Any) 
     fused = torch.from_numpy(levels["fused"])[None, None]
     wanted = evaluate_fusion(fused, sources, metrics=["SD", "Qabf", "MI"], convention=convention)
     for name, value in wanted.items():
-        assert found[name] == pytest.approx(float(value), rel=1e-5)
+        assert found[name] == pytest.approx(
+            float(value), rel=1e-5 if convention == "evaluator" else 5e-3
+        )
     assert found["excess"] == pytest.approx(0, abs=1e-6)
     assert found.keys() == {"SD", "Qabf", "MI", "excess"}
 

@@ -159,3 +159,23 @@ def test_images_below_the_window_are_refused(metric: object, side: int) -> None:
     small = torch.zeros(1, 64, side, dtype=torch.float64)
     with pytest.raises(InputError, match="at least"):
         metric(small, small)  # type: ignore[operator]
+
+
+def test_ssim_inside_a_mask_is_the_mean_of_those_windows() -> None:
+    generator = torch.Generator().manual_seed(5)
+    x, y = (255 * torch.rand(2, 20, 24, generator=generator).double() for _ in range(2))
+    mask = torch.zeros(2, 20, 24, dtype=torch.bool)
+    mask[0, :12, 3:17] = True
+    _, values = skimage_ssim(
+        x[0].numpy(),
+        y[0].numpy(),
+        data_range=255,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    found = structural_similarity(x, y, mask=mask)
+    # Windows of 11 x 11 lie wholly in the image only from the sixth row and column on.
+    assert float(found[0]) == pytest.approx(values[5:12, 5:17].mean(), abs=1e-9)
+    assert bool(found[1].isnan())

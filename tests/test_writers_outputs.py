@@ -59,6 +59,7 @@ def make_case(folder: Path, *, color: bool = True) -> dict:
     add_report(moving, "registration", {"verdict": "ok"})
     case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
     case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
+    case |= {"fused_std": weight * 0.1, "weight_stability": 1 - weight}
     if color:
         pet = apply_color_table(luminance.flip(3).as_tensor(), color_table("plasma"), dim=0)
         case["fused_rgb"] = merge_chroma(fused.as_tensor(), pet, dim=0)

@@ -17,6 +17,7 @@ from monai_ddfm.benchmarks.grids import draw_grid
 from monai_ddfm.benchmarks.methods import Fusion, Method, parse_methods
 from monai_ddfm.benchmarks.noise import Noise
 from monai_ddfm.benchmarks.pairs import Pair, find_pairs
+from monai_ddfm.benchmarks.plots import draw_tradeoff
 from monai_ddfm.benchmarks.runner import Runner
 from monai_ddfm.benchmarks.store import Run, code_hash, hash_of, slug
 from monai_ddfm.benchmarks.tables import BenchmarkResult, MethodRow, RobustnessRow
@@ -117,6 +118,8 @@ def benchmark(
     )
     if folder is not None:
         _write(folder, result)
+        for one in noises:
+            draw_tradeoff(folder / f"tradeoff-{slug(str(one))}.png", result, noise=str(one))
         if pictures:
             _draw(folder, work, runs, result)
     return result

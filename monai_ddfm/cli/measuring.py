@@ -89,7 +89,7 @@ def evaluate(
         typer.Argument(
             parser=parse_path,
             metavar="FUSED",
-            help="A fused picture or volume, or the folder of results of `fuse`.",
+            help="A fused picture or volume, or the folder of results of fuse.",
         ),
     ],
     fixed: Annotated[
@@ -104,7 +104,7 @@ def evaluate(
         str | None, typer.Option(help="What --moving is, for volumes: CT, PET or SPECT.")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="Gray scale of --moving, for volumes, as for `fuse`.")
+        str | None, typer.Option(help="Gray scale of --moving, for volumes, as for fuse.")
     ] = None,
     metrics: Annotated[
         str | None,

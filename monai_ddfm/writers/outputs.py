@@ -42,6 +42,7 @@ from monai_ddfm.writers.views import robust_window
 __all__ = [
     "MARKER",
     "OUTPUT_NAMES",
+    "SPREAD_NAMES",
     "SaveFusionOutputsD",
     "SaveFusionOutputsDict",
     "SaveFusionOutputsd",
@@ -66,6 +67,7 @@ _SPREAD = {
     "fused_std": "standard deviation of the samples",
     "weight_stability": "agreement of the samples on the weight",
 }
+SPREAD_NAMES = tuple(f"{key}.nii.gz" for key in _SPREAD)
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
 logger = logging.getLogger(__name__)
