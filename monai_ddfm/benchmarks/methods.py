@@ -7,8 +7,8 @@ A method is a name, and after a colon options as ``name=value``, separated by co
 * ``default``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`. Options are fields of the
   preset (``steps``, ``solver``, ``eta``), of its rectifier (``prior_share``, ``levels``, ``tv`` and
   so on), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`), options of `DDFMInferer`
-  (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``, ``autocast_dtype``), and ``prior``: a file, or
-  ``identity`` for a network that removes nothing.
+  (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``, ``autocast_dtype``), and
+  ``prior``: a file, or ``identity`` for a network that removes nothing.
 
 An option that begins with a modality (``CT.prior_share=0.2``) holds for that modality alone.
 ``as=NAME`` gives the method a shorter name in the tables.

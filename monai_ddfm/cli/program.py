@@ -15,6 +15,7 @@ from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
+from monai_ddfm.cli.speed import bench
 from monai_ddfm.errors import InputError
 from monai_ddfm.version import __version__
 
@@ -34,6 +35,7 @@ app.command()(demo)
 app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
 app.command()(benchmark)
+app.command()(bench)
 app.command()(label)
 app.add_typer(prior_app, name="prior")
 

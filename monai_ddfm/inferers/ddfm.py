@@ -58,7 +58,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         betas: noise schedule that the prior was trained with.
         num_timesteps: length of that schedule.
         crop_foreground: sample only a patch around what is not background; volumes only.
-        store: keeps finished slices, so that a run that was killed goes on where it stopped.
+        store: keeps finished slices of volumes, so that a run that was killed goes on where it
+            stopped.
         distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
 
@@ -175,18 +176,24 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1] = 0.5
         if layout.patches:
-            self._fill(result, slices, network, layout)
+            self._fill(result, slices, network, layout, store=self.store if volume else None)
         return result
 
     def _fill(
-        self, result: Tensor, slices: Tensor, network: nn.Module, layout: SliceLayout
+        self,
+        result: Tensor,
+        slices: Tensor,
+        network: nn.Module,
+        layout: SliceLayout,
+        *,
+        store: SliceStore | None,
     ) -> None:
         """Put what is sampled, or was before the run was stopped, in its place in `result`."""
         mine = share_of(layout.patches) if self.distributed else list(layout.patches)
         left = list(mine)
-        if self.store is not None:
+        if store is not None:
             name = run_name(slices, network, settings=f"{self._settings()} {layout}")
-            finished = self.store.open(name)
+            finished = store.open(name)
             left = [patch for patch in mine if patch.number not in finished]
             for patch in mine:
                 if patch.number in finished:
@@ -195,8 +202,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         def keep(batch: Sequence[Patch], outcome: Tensor) -> None:
             for patch, part in zip(batch, outcome, strict=True):
                 layout.place(part, patch, result)
-            if self.store is not None:
-                self.store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
+            if store is not None:
+                store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
         runner = SliceRunner(
             sampler=self._sampler(network),

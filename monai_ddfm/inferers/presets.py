@@ -57,13 +57,11 @@ class Speed:
     early_stop: float | None = None
 
 
-SPEEDS: Mapping[str, Speed] = MappingProxyType(
-    {
-        "fast": Speed(steps=6),
-        "balanced": Speed(steps=16),
-        "best": Speed(steps=50),
-    }
-)
+SPEEDS: Mapping[str, Speed] = {
+    "fast": Speed(steps=6),
+    "balanced": Speed(steps=16),
+    "best": Speed(steps=50),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +84,7 @@ class Preset:
     eta: float = 0.0
     start_timestep: int | None = None
     early_stop: float | None = None
-    speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False)
+    speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False, compare=False)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(

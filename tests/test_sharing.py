@@ -1,0 +1,64 @@
+"""Several processes on one volume: the result of one process, with a share of the work each."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rank_fusion import volume
+from run_cases import RecordingNet, demo_subject
+
+from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.workflow import bundle_root, fuse
+from monai_ddfm.writers import sha256_of
+
+PROGRAM = Path(__file__).with_name("rank_fusion.py")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, PROGRAM, str(rank), "2", tmp_path / "meet", tmp_path / f"{rank}.pt"],
+            env=ENVIRONMENT,
+        )
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    network = RecordingNet()
+    whole = DDFMInferer(steps=2, noise="independent")(volume(), network)
+    for rank in ranks:
+        assert torch.equal(rank["fused"], whole)
+    assert [rank["evaluations"] for rank in ranks] == [6, 6]
+    assert len(network.seen) == 12
+
+
+def test_alone_there_is_nothing_to_share() -> None:
+    network = RecordingNet()
+    shared = DDFMInferer(steps=1, distributed=True)(volume(), network)
+    assert torch.equal(shared, DDFMInferer(steps=1)(volume(), network))
+
+
+@pytest.mark.slow
+def test_the_configuration_with_torchrun(tmp_path: Path) -> None:
+    subject, root = demo_subject(tmp_path), bundle_root()
+    options = {"modality": "PET", "registration": "none", "device": "cpu", "steps": 2}
+    one = fuse(subject.fixed, subject.moving, output_dir=tmp_path / "one", **options)  # type: ignore[arg-type]
+    files = [str(root / "configs" / f"{name}inference.json") for name in ("", "multi_gpu_")]
+    command = ["torchrun", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle", "run"]
+    command += ["--config_file", json.dumps(files), "--bundle_root", str(root)]
+    command += ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
+    command += ["--output_dir", str(tmp_path / "two")]
+    for name, value in options.items():
+        if name != "device":
+            command += [f"--{name}", str(value)]
+    subprocess.run(command, check=True, env=ENVIRONMENT, timeout=900)
+    for name in ("fused.nii.gz", "weight.nii.gz", "fused_rgb.nii.gz"):
+        assert sha256_of(tmp_path / "two" / name) == sha256_of(one.files[name])
+    assert not list((tmp_path / "two").glob(".ddfm*"))

@@ -1,0 +1,179 @@
+"""The bench: its plain loop agrees with ours, its figures add up, its command writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from run_cases import RecordingNet, command, one_sentence
+from torch import nn
+
+from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.networks import ADMUNet
+from monai_ddfm.schedulers import NoiseSchedule
+from monai_ddfm.speed import BenchOptions, bench, write_bench
+from monai_ddfm.speed.costs import NetworkCost, network_cost, on_other_devices
+from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, matrix_peak
+from monai_ddfm.speed.plain import plain_loop
+from monai_ddfm.speed.subjects import RANDOM_PRIORS, network_named, synthetic_volume
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("predicts", ["epsilon", "v_prediction", "sample"])
+def test_the_plain_loop_is_our_reference(channels: int, predicts: str) -> None:
+    network = RecordingNet(in_channels=channels, out_channels=channels, prediction_type=predicts)
+    volume = synthetic_volume(32, 3)
+    inferer = DDFMInferer(preset="reference", steps=6, crop_foreground=False)
+    ours = inferer(volume[None], network)[0, 0]
+    start = inferer.noise.start([0], (channels, 32, 32), CPU)
+    for number in range(3):
+        plain = plain_loop(
+            volume[..., number], network, schedule=NoiseSchedule.spaced(6), start=start
+        )
+        torch.testing.assert_close(plain, ours[..., number], rtol=0, atol=1e-3)
+    assert float((ours - volume.mean(0)).abs().max()) > 1e-2  # more than an average
+
+
+@pytest.fixture(scope="module")
+def result() -> dict[str, Any]:
+    options = BenchOptions(steps=3, speeds=("fast",), bfloat16=True)
+    return bench(synthetic_volume(64, 4), RecordingNet(), options)
+
+
+def test_rows(result: dict[str, Any]) -> None:
+    rows = {row["way"]: row for row in result["rows"]}
+    assert list(rows) == [
+        "plain loop, float32",
+        "same frame, float32",
+        "reference, float32",
+        "fast, float32",
+        "same frame, bfloat16",
+        "reference, bfloat16",
+        "fast, bfloat16",
+    ]
+    plain, same = rows["plain loop, float32"], rows["same frame, float32"]
+    assert plain["evaluations"] == same["evaluations"] == 4 * 3
+    assert plain["operations"] == same["operations"]
+    assert plain["times plain"] == 1
+    assert same["largest difference from plain"] < 1e-3
+    assert 1e-6 < rows["same frame, bfloat16"]["largest difference from plain"] < 0.1
+    assert rows["reference, float32"]["operations"] <= same["operations"]
+    for row in rows.values():
+        assert row["slices per second"] == pytest.approx(4 / row["seconds"])
+        assert row["times plain"] == pytest.approx(plain["seconds"] / row["seconds"])
+        assert 0 < row["network share"] < 1
+        assert 0 <= row["rectifier share"] < 1
+        assert row["share of matrix peak in network"] > 0
+        assert row["peak bytes"] > 1e7
+
+
+def test_files(result: dict[str, Any], tmp_path: Path) -> None:
+    write_bench(result, tmp_path / "new")
+    stored = json.loads((tmp_path / "new" / "bench.json").read_text())
+    assert [row["way"] for row in stored["rows"]] == [row["way"] for row in result["rows"]]
+    table = (tmp_path / "new" / "bench.md").read_text()
+    assert "| same frame, float32 |" in table
+    assert "predicted s" in table
+    assert (tmp_path / "new" / "bench.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_operations_are_those_of_the_layers() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 1, 1))
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network
+
+        def forward(self, x: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+            return self.inner(x)
+
+    cost = network_cost(Plain(), (16, 24))
+    pixels = 16 * 24
+    assert cost.operations == 2 * pixels * (8 * 9 + 8)
+    assert cost.weights == 8 * 9 + 8 + 8 + 1
+    assert cost.features == pixels * ((1 + 8) + (8 + 8) + (8 + 1))
+    assert cost.moved(bytes_per_value=2, batch=4) == 2 * (89 / 4 + cost.features)
+
+
+def test_devices_on_paper() -> None:
+    heavy = NetworkCost(size=(1, 1), operations=10**12, weights=10, features=10)
+    light = NetworkCost(size=(1, 1), operations=10, weights=10, features=10**9)
+    for cost, bound in ((heavy, "arithmetic"), (light, "memory")):
+        rows = on_other_devices(cost, evaluations=10, slices=20, share=0.5)
+        assert {row["bound by"] for row in rows} == {bound}
+    first = on_other_devices(heavy, evaluations=10, slices=20, share=0.5)[0]
+    assert first["seconds per volume"] == pytest.approx(1e12 * 200 / (989e12 * 0.5))
+    assert first["hours for 10,000"] == pytest.approx(first["seconds per volume"] / 0.36)
+
+
+def test_a_stopwatch_adds_up() -> None:
+    watch = Stopwatch(CPU)
+    network = TimedNetwork(RecordingNet(prediction_type="sample"), watch)
+    assert network.prediction_type == "sample"
+    for _ in range(3):
+        with watch.block("rest"):
+            time.sleep(0.02)
+    network(torch.zeros(2, 1, 8, 8), torch.zeros(1))
+    seconds = watch.seconds()
+    assert 0.06 <= seconds["rest"] < 2
+    assert seconds["network"] > 0
+    assert network.images == [(2, (1, 8, 8))]
+
+
+def test_the_matrix_peak_is_plausible() -> None:
+    assert 1e9 < matrix_peak(CPU, torch.float32, repeats=1) < 1e14
+
+
+def test_the_published_architecture_has_its_size() -> None:
+    with torch.device("meta"):
+        network = ADMUNet(**RANDOM_PRIORS["imagenet-256"])  # type: ignore[arg-type]
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(552.8e6, rel=1e-3)
+
+
+def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prior = tmp_path / "small.pt"
+    save_prior(RecordingNet(), prior)
+    arguments = ["--size", 32, "--slices", 2, "--steps", 2, "--speeds", "fast", "--prior", prior]
+    status, out, _ = command(capfd, "bench", *arguments, "--no-bfloat16", "-o", tmp_path / "out")
+    assert status == 0
+    assert "| plain loop, float32 |" in out
+    assert "bfloat16" not in out
+    rows = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
+    assert [row["way"] for row in rows][-1] == "fast, float32"
+    assert all(math.isfinite(row["seconds"]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--speeds", "slow"], "'slow'"),
+        (["--slices", 0], "slices 0"),
+        (["--size", 4], "size 4"),
+        (["--steps", 1], "steps 1"),
+        (["--random-prior", "huge"], "'huge'"),
+        (["--device", "cuda:9"], "cuda:9"),
+    ],
+)
+def test_mistakes(
+    arguments: list[Any], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = command(capfd, "bench", *arguments, "-o", tmp_path)
+    assert status == 2
+    assert words in one_sentence(err)
+
+
+def test_random_weights_all_take_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {**RANDOM_PRIORS["imagenet-256"], "channels": (32, 32), "num_head_channels": 32}
+    small |= {"attention_levels": (False, True)}
+    monkeypatch.setitem(RANDOM_PRIORS, "small", small)
+    network = network_named(None, "small", CPU)
+    assert all(bool(p.any()) for p in network.parameters())
