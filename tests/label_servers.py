@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import psutil
@@ -110,6 +111,7 @@ def server(
     own = {
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),
+        "MPLCONFIGDIR": mpl.get_cachedir(),  # making its list of fonts takes long
         "OMP_NUM_THREADS": "1",
         "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
     }
@@ -123,7 +125,7 @@ def server(
         )
     made = Server(f"http://127.0.0.1:{port}", process, folder)
     try:
-        made.wait_for("ready at port", seconds=180)
+        made.wait_for("ready at port", seconds=400)
         _until_open(made.url, process)
         yield made
     finally:
