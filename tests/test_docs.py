@@ -24,6 +24,7 @@ from monai_ddfm import __version__
 from monai_ddfm.cli import app
 from monai_ddfm.color import COLOR_TABLES
 from monai_ddfm.inferers import PRESETS
+from monai_ddfm.label.wishes import CHOICES, offered_options
 from monai_ddfm.transforms.windows import CT_WINDOWS, DEFAULT_WINDOWS, parse_window
 from monai_ddfm.writers.bound import excess_over_sources
 from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES
@@ -163,6 +164,7 @@ def test_bundle_commands_name_entries_of_the_configuration(page: Path) -> None:
         ["fuse-2d"],
         ["evaluate"],
         ["benchmark"],
+        ["label"],
     ],
     ids=lambda words: " ".join(words) or "monai-ddfm",
 )
@@ -208,6 +210,14 @@ def test_configuration_reference_lists_every_entry() -> None:
 @pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "reference" / "outputs.md"])
 def test_output_tables_are_complete(page: Path) -> None:
     assert names(table(page, "file")) == {*OUTPUT_NAMES, MARKER}
+
+
+def test_parameters_of_label_requests_are_described_as_they_are() -> None:
+    rows = table(DOCS / "how-to" / "label.md", "parameter")
+    assert names(rows) == offered_options(archive=True).keys()
+    for name, (default, *others) in CHOICES.items():
+        if name != "color_table":
+            assert set(re.findall(r"`([^`]+)`", rows[f"`{name}`"][0])) == {default, *others}
 
 
 def test_provenance_reference_lists_every_field() -> None:

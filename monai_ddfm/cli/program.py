@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_ddfm.cli.fusion import demo, fuse
+from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE
 from monai_ddfm.cli.pictures import fuse_2d
@@ -35,6 +36,7 @@ app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(bench)
+app.command()(label)
 app.add_typer(prior_app, name="prior")
 
 

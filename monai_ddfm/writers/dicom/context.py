@@ -20,7 +20,7 @@ from monai_ddfm.writers.dicom.uids import Uids
 from monai_ddfm.writers.dicom.values import code, copy, item, line, update
 from monai_ddfm.writers.files import NOTICE
 
-__all__ = ["IMPLEMENTATION_UID", "ROLES", "Context", "moment_of", "save"]
+__all__ = ["IMPLEMENTATION_UID", "ROLES", "Context", "made_here", "moment_of", "save"]
 
 ROLES = (
     "fused",
@@ -33,11 +33,30 @@ ROLES = (
 )
 """The series of a run, each in a folder of this name; the first has the lowest number."""
 
+_NAMES = {
+    "fused": "MR+{moving} fusion",
+    "fused_rgb": "MR+{moving} fusion color",
+    "moving_registered": "{moving} on MR grid",
+    "weight": "{moving} share in fusion",
+    "registration": "{moving} to MR",
+    "presentation": "MR+{moving} overlay",
+    "fixed": "MR as fused",
+}
+
 IMPLEMENTATION_UID = UID("2.25.173425032462017486463145677452241982154")
 SOURCE_IMAGE = code("121322", "DCM", "Source image for image processing operation")
 _EPOCH = datetime(1970, 1, 1)
 _ORIENTED_BY_CODES = ("PT", "NM")
 _UNPAIRED = {"HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK", "WHOLEBODY"}
+
+
+def _description(role: str, modality: Modality) -> str:
+    return line(f"{_NAMES[role].format(moving=modality.value)}; {NOTICE}")
+
+
+def made_here(description: str) -> bool:
+    """Return whether a SeriesDescription is that of a result, and of no acquired series."""
+    return any(description.strip() == _description(r, m) for r in ROLES for m in Modality)
 
 
 @dataclass(frozen=True)
@@ -92,17 +111,7 @@ class Context:
 
     def description(self, role: str) -> str:
         """Return the SeriesDescription of a role, which ends with the notice."""
-        moving = self.modality.value
-        names = {
-            "fused": f"MR+{moving} fusion",
-            "fused_rgb": f"MR+{moving} fusion color",
-            "moving_registered": f"{moving} on MR grid",
-            "weight": f"{moving} share in fusion",
-            "registration": f"{moving} to MR",
-            "presentation": f"MR+{moving} overlay",
-            "fixed": "MR as fused",
-        }
-        return line(f"{names[role]}; {NOTICE}")
+        return _description(role, self.modality)
 
     def new(self, role: str, number: int, *, sop_class: UID, modality: str) -> FileDataset:
         """Begin an object: everything about patient, study, series, equipment and itself.

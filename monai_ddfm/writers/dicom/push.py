@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pydicom
@@ -20,7 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from monai_ddfm.errors import InputError
 from monai_ddfm.writers.dicom.extra import need
 
-__all__ = ["PushTarget", "push_dicom"]
+__all__ = ["PushTarget", "push_dicom", "store_on_web"]
 
 _NODE = re.compile(
     r"^(?P<title>[\x21-\x3f\x41-\x5b\x5d-\x7e ]{1,16})@(?P<host>[^@/\s]+):(?P<port>\d+)$"
@@ -148,14 +149,32 @@ def _push_web(files: Sequence[Path], target: PushTarget) -> None:
     web = need("dicomweb_client", "to send to DICOMweb")
     client = web.api.DICOMwebClient(url=target.url)
     client.set_http_retry_params(retry=False)
+    store_on_web(client, files, name=str(target))
+
+
+def store_on_web(client: Any, files: Sequence[Path], *, name: str) -> int:
+    """Store files by STOW-RS, a few at a time.
+
+    Args:
+        client: of dicomweb-client, with the authentication that the service wants.
+        files: DICOM files.
+        name: of the service, for messages.
+
+    Returns:
+        How many were stored.
+
+    Raises:
+        InputError: the service refused a file; what it took before stays there.
+    """
     for batch in _batches(files):
         answer = client.store_instances([pydicom.dcmread(path) for path in batch])
         failed = answer.get("FailedSOPSequence") if answer is not None else None
         if failed:
             why = f"reason 0x{int(failed[0].get('FailureReason') or 0):04X}"
             raise InputError(
-                f"{target} did not store {len(failed)} of {len(batch)} objects ({why}); {_MEND}"
+                f"{name} did not store {len(failed)} of {len(batch)} objects ({why}); {_MEND}"
             )
+    return len(files)
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:

@@ -1,0 +1,157 @@
+"""The server: MONAI Label's endpoints for viewers, ours for fusions, one process.
+
+Of MONAI Label's endpoints, only those are offered that a viewer needs: information, the store,
+sessions, the next sample, tokens, OHIF and its way to the archive. Training, scoring, batches,
+whole slides, models and logs are not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.label.compatibility import mend_packages, mend_tokens
+from monai_ddfm.label.guard import IdentifierGuard
+from monai_ddfm.label.settings import ServerSettings
+from monai_ddfm.version import __version__
+from monai_ddfm.workflow import check_device
+
+__all__ = ["serve"]
+
+_ENVIRONMENT = {
+    "MONAI_LABEL_DATASTORE_FILE_EXT": ["*.nii.gz", "*.nii", "*.nrrd", "*.mha", "*.mgz"],
+    "MONAI_LABEL_DICOMWEB_CACHE_EXPIRY": 60,
+    "MONAI_LABEL_DICOMWEB_SEARCH_FILTER": {"Modality": "MR"},
+    "MONAI_LABEL_TASKS_TRAIN": False,
+    "MONAI_LABEL_TASKS_SCORING": False,
+    "MONAI_LABEL_TASKS_BATCH_INFER": False,
+    "MONAI_LABEL_AUTO_UPDATE_SCORING": False,
+    "MONAI_ZOO_SOURCE": "local",
+}
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+logger = logging.getLogger(__name__)
+
+
+def serve(
+    studies: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    settings: ServerSettings | None = None,
+    certificate: Path | None = None,
+    key: Path | None = None,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        studies: a folder of volumes, or the address of a DICOMweb archive.
+        host: address to listen at.
+        port: to listen at.
+        settings: the operator's.
+        certificate: for TLS, PEM.
+        key: of the certificate, PEM.
+
+    Raises:
+        InputError: MONAI Label is not installed, or something given cannot be used.
+    """
+    chosen = settings or ServerSettings()
+    studies = _checked(studies)
+    if chosen.device is not None:
+        check_device(chosen.device)
+    mend_packages()
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value if isinstance(value, str) else json.dumps(value))
+    import uvicorn  # noqa: PLC0415 - only in MONAI Label's environment
+
+    app = _build(studies, chosen, port)
+    if host not in _LOOPBACK and not _authenticates():
+        logger.warning("everybody who reaches %s:%d may use this server", host, port)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        ssl_certfile=None if certificate is None else str(certificate),
+        ssl_keyfile=None if key is None else str(key),
+    )
+
+
+def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
+    """Put the application together."""
+    from fastapi import FastAPI  # noqa: PLC0415 - likewise
+    from fastapi.middleware.cors import CORSMiddleware  # noqa: PLC0415
+    from monailabel.config import settings  # noqa: PLC0415
+    from monailabel.endpoints import (  # noqa: PLC0415
+        activelearning,
+        datastore,
+        info,
+        login,
+        ohif,
+        proxy,
+        session,
+    )
+    from monailabel.interfaces.utils.app import app_instance  # noqa: PLC0415
+
+    from monai_ddfm.label.endpoint import make_router  # noqa: PLC0415
+
+    mend_tokens()
+    settings.MONAI_LABEL_APP_DIR = str(Path(__file__).resolve().parent)
+    settings.MONAI_LABEL_STUDIES = studies
+    settings.MONAI_LABEL_SERVER_PORT = port
+    settings.MONAI_LABEL_APP_CONF = {"settings": chosen}
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        logging.getLogger("timeloop").setLevel(logging.WARNING)
+        instance = app_instance()
+        instance.server_mode(True)
+        instance.on_init_complete()
+        instance.task.process.start()
+        logger.info("ready at port %d for %s", port, studies)
+        yield
+        instance.task.close()
+
+    app = FastAPI(
+        title="monai_ddfm",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(IdentifierGuard)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=[str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS],
+        allow_credentials=True,
+        allow_methods=["*"],
+        allow_headers=["*"],
+    )
+    parts = [info, activelearning, datastore, session, ohif, proxy]
+    for part in [login, *parts] if settings.MONAI_LABEL_AUTH_ENABLE else parts:
+        app.include_router(part.router)
+    app.include_router(make_router())
+    return app
+
+
+def _authenticates() -> bool:
+    from monailabel.config import settings  # noqa: PLC0415
+
+    return bool(settings.MONAI_LABEL_AUTH_ENABLE)
+
+
+def _checked(studies: str) -> str:
+    if studies.lower().startswith(("http://", "https://")):
+        return studies.rstrip("/")
+    folder = Path(studies)
+    if not folder.is_dir():
+        raise InputError(f"{studies} is no folder; give a folder or a DICOMweb address.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{studies} cannot be written to, but the server keeps its list there.")
+    return str(folder.resolve())

@@ -1,0 +1,212 @@
+"""Real servers for the tests of the MONAI Label app, on loopback, and what the tests ask them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import nibabel as nib
+import numpy as np
+import psutil
+import pytest
+import requests
+import torch
+from head_phantom import head, radius
+
+from monai_ddfm.workflow import FusionResult
+from monai_ddfm.workflow import fuse as fuse_here
+
+ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
+FAST = {"steps": 2, "registration": "none"}
+SLOW = {"steps": 500, "registration": "none"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def mri(seed: int = 0) -> np.ndarray:
+    """A head of 48 x 56 x 10 voxels, as an MRI shows it."""
+    return head(seed, noise=4.0).numpy()[0]
+
+
+def pet(seed: int = 0) -> np.ndarray:
+    """The same head, as a PET shows it: brain bright, one hot spot, no skull."""
+    r = radius().numpy()
+    generator = np.random.default_rng(seed)
+    values = np.where(r < 0.82, 3000.0, 300.0 * (r < 1.0)) + generator.uniform(0, 200, r.shape)
+    values[20:24, 20:25, 4:6] = 12000.0
+    return values.astype(np.float32)
+
+
+def write_volume(path: Path, values: np.ndarray) -> Path:
+    nib.save(nib.Nifti1Image(values.astype(np.float32), AFFINE), path)
+    return path
+
+
+class Server:
+    """A running server and how to ask it."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.url, self.process, self.folder = url, process, folder
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    @property
+    def scratch(self) -> list[Path]:
+        """What requests have left behind."""
+        return list((self.folder / "tmp").glob("ddfm-label-*"))
+
+    def infer(
+        self, image: str = "", params: Any = None, *, output: str | None = "image", **query: str
+    ) -> requests.Response:
+        asked = {**({"output": output} if output else {}), **query}
+        if image:
+            asked["image"] = image
+        return requests.post(
+            f"{self.url}/infer/ddfm",
+            params=asked,
+            data={"params": params if isinstance(params, str) else json.dumps(params or FAST)},
+            timeout=300,
+        )
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that fuse."""
+        children = psutil.Process(self.process.pid).children()
+        return [one for one in children if any("spawn_main" in part for part in one.cmdline())]
+
+    def wait_for(self, text: str, *, after: int = 0, seconds: float = 60) -> None:
+        """Wait until the log says this, after so many characters."""
+        end = time.monotonic() + seconds
+        while text not in self.log[after:]:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.1)
+
+
+@contextmanager
+def server(
+    folder: Path, studies: Path | str, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """Run ``monai-ddfm label`` in a process of its own until the block ends."""
+    port = free_port()
+    (folder / "tmp").mkdir(parents=True)
+    own = {
+        "HOME": str(folder),
+        "TMPDIR": str(folder / "tmp"),
+        "MPLCONFIGDIR": mpl.get_cachedir(),  # making its list of fonts takes long
+        "OMP_NUM_THREADS": "1",
+        "MONAI_LABEL_SESSION_PATH": str(folder / "sessions"),
+    }
+    call = [sys.executable, "-m", "monai_ddfm", "label", "--studies", str(studies)]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*call, "--port", str(port), "--device", "cpu", *options],
+            env={**os.environ, **own, **(env or {})},
+            stdout=log,
+            stderr=log,
+        )
+    made = Server(f"http://127.0.0.1:{port}", process, folder)
+    try:
+        made.wait_for("ready at port", seconds=400)
+        _until_open(made.url, process)
+        yield made
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _until_open(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/info/", timeout=20).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert process.poll() is None
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("the server does not answer")
+
+
+@contextmanager
+def orthanc(folder: Path) -> Iterator[str]:
+    """Run an empty archive; gives the address of its DICOMweb service."""
+    if ORTHANC is None or not PLUGIN.exists():
+        pytest.skip("Orthanc with DICOMweb is not installed (Debian: orthanc, orthanc-dicomweb)")
+    web = free_port()
+    settings = {
+        "StorageDirectory": str(folder / "storage"),
+        "IndexDirectory": str(folder / "storage"),
+        "HttpPort": web,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"reader": "secret"},
+        "Plugins": [str(PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{web}"
+    try:
+        for _ in range(240):
+            try:
+                requests.get(f"{address}/system", auth=("reader", "secret"), timeout=10)
+                break
+            except requests.ConnectionError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.25)
+        yield f"{address}/dicom-web"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def fuse_alone(fixed: Path, moving: Path, output_dir: Path, **options: Any) -> FusionResult:
+    """Fuse without any server, with as many threads as the server has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        chosen = {"modality": "PET", "device": "cpu", **FAST, **options}
+        return fuse_here(fixed, moving, output_dir=output_dir, **chosen)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def values_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Voxels as they are stored, and the affine."""
+    image = nib.load(path)
+    return np.asarray(image.dataobj), image.affine
+
+
+def received(answer: requests.Response, path: Path) -> Path:
+    """Write what a server sent to a file."""
+    assert answer.status_code == 200, answer.text
+    path.write_bytes(answer.content)
+    return path

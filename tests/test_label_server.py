@@ -1,0 +1,383 @@
+"""A real server over a folder of volumes, asked by real clients."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
+
+import requests
+import SimpleITK as sitk
+from label_servers import (
+    FAST,
+    SLOW,
+    Server,
+    fuse_alone,
+    mri,
+    pet,
+    received,
+    server,
+    values_of,
+    write_volume,
+)
+
+from monai_ddfm.label.process import Cancelled, FusionProcess, Limits
+from monai_ddfm.label.wishes import CHOICES
+
+pytestmark = pytest.mark.label
+
+NOTICE = "research use only - not for diagnosis"
+QUEUE = 9
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with subjects of one, two and three volumes."""
+    folder = tmp_path_factory.mktemp("volumes")
+    write_volume(folder / "a_t1.nii.gz", mri(1))
+    write_volume(folder / "a_pet.nii.gz", pet(1))
+    write_volume(folder / "lonely_t1.nii.gz", mri(2))
+    write_volume(folder / "two_t1.nii.gz", mri(3))
+    write_volume(folder / "two_pet.nii.gz", pet(3))
+    write_volume(folder / "two_spect.nii.gz", pet(4))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(tmp_path_factory.mktemp("server"), volumes, "--queue", str(QUEUE)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def expected(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What `fuse` gives for the subject a, without a server."""
+    result = fuse_alone(
+        volumes / "a_t1.nii.gz", volumes / "a_pet.nii.gz", tmp_path_factory.mktemp("alone")
+    )
+    return dict(result.files)
+
+
+def assert_same(path: Path, other: Path) -> None:
+    (values, affine), (others, other_affine) = values_of(path), values_of(other)
+    assert values.dtype == others.dtype
+    assert np.array_equal(values, others)
+    assert np.array_equal(affine, other_affine)
+
+
+# --- what is offered
+
+
+def test_info_offers_the_model_and_its_options(running: Server) -> None:
+    info = requests.get(f"{running.url}/info/", timeout=20).json()
+    model = info["models"]["ddfm"]
+    assert model["type"] == "others"
+    assert NOTICE in model["description"]
+    offered = {k: tuple(v) for k, v in model["config"].items() if isinstance(v, list)}
+    assert offered == {k: v for k, v in CHOICES.items() if k != "store"}
+    assert info["datastore"]["total"] == 6
+
+
+def test_the_client_of_monai_label_uploads_and_fuses(
+    running: Server, volumes: Path, expected: dict[str, Path], tmp_path: Path
+) -> None:
+    from monailabel.client import MONAILabelClient  # noqa: PLC0415
+
+    client = MONAILabelClient(server_url=running.url, tmpdir=str(tmp_path))
+    for kind in ("t1", "pet"):
+        client.upload_image(str(volumes / f"a_{kind}.nii.gz"), f"new_{kind}")
+    options = client.info()["models"]["ddfm"]["config"] | FAST
+    file, about = client.infer("ddfm", "new_t1", options)
+    assert_same(Path(file), expected["fused.nii.gz"])
+    assert values_of(Path(file))[0].dtype == np.float32
+    assert about["fixed"] == "new_t1"
+    assert about["moving"] == "new_pet"
+    assert about["modality"] == "PET"
+    assert about["notice"] == NOTICE
+    assert about["bound"]["largest"] == 0
+    assert about["registration"]["moving"]["method"] == "none"
+    assert str(volumes) not in json.dumps(about)
+
+
+# --- the second volume
+
+
+def test_partner_by_name(running: Server, expected: dict[str, Path], tmp_path: Path) -> None:
+    answer = running.infer("a_t1")
+    assert_same(received(answer, tmp_path / "fused.nii.gz"), expected["fused.nii.gz"])
+
+
+def test_partner_by_identifier_as_nrrd(
+    running: Server, expected: dict[str, Path], tmp_path: Path
+) -> None:
+    wanted = {**FAST, "image2": "a_pet", "result_extension": ".nrrd"}
+    answer = running.infer("a_t1", wanted)
+    image = sitk.ReadImage(str(received(answer, tmp_path / "fused.nrrd")))
+    assert image.GetPixelID() == sitk.sitkFloat32
+    truth = sitk.ReadImage(str(expected["fused.nii.gz"]))
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(truth))
+    assert image.GetOrigin() == truth.GetOrigin()
+    assert image.GetDirection() == truth.GetDirection()
+
+
+def test_color_is_not_cast(running: Server, expected: dict[str, Path], tmp_path: Path) -> None:
+    answer = running.infer("a_t1", {**FAST, "result": "color"})
+    assert_same(received(answer, tmp_path / "rgb.nii.gz"), expected["fused_rgb.nii.gz"])
+
+
+def test_options_reach_the_pipeline(running: Server, volumes: Path, tmp_path: Path) -> None:
+    asked = {"window": "0..9000", "seed": 7, "preset": "reference", "color_table": "pet"}
+    answer = running.infer("a_t1", {**FAST, **asked, "result": "color"})
+    truth = fuse_alone(
+        volumes / "a_t1.nii.gz", volumes / "a_pet.nii.gz", tmp_path / "alone", **asked
+    )
+    assert_same(received(answer, tmp_path / "rgb.nii.gz"), truth.files["fused_rgb.nii.gz"])
+
+
+def test_partner_from_an_uploaded_file(
+    running: Server, volumes: Path, expected: dict[str, Path], tmp_path: Path
+) -> None:
+    sessions = {}
+    for kind in ("t1", "pet"):
+        with (volumes / f"a_{kind}.nii.gz").open("rb") as file:
+            answer = requests.put(
+                f"{running.url}/session/",
+                files={"files": (f"../$x_{kind}.nii.gz", file)},
+                timeout=30,
+            )
+        sessions[kind] = answer.json()["session_id"]
+    asked = {**FAST, "session2": sessions["pet"], "modality": "PET"}
+    answer = running.infer("a_t1", asked)
+    assert_same(received(answer, tmp_path / "one.nii.gz"), expected["fused.nii.gz"])
+    answer = running.infer("", asked, session_id=sessions["t1"])
+    assert_same(received(answer, tmp_path / "both.nii.gz"), expected["fused.nii.gz"])
+    answer = running.infer("a_t1", {**FAST, "session2": sessions["pet"]})
+    assert answer.status_code == 422
+    assert "give the modality" in answer.json()["detail"]
+
+
+def test_a_missing_partner_is_said_with_the_candidates(running: Server) -> None:
+    answer = running.infer("lonely_t1")
+    assert answer.status_code == 422
+    told = answer.json()["detail"]
+    assert "'lonely_t1' has no CT, PET or SPECT" in told
+    assert "two_spect (SPECT)" in told
+    assert "image2" in told
+
+
+def test_an_ambiguous_partner_is_said_with_the_candidates(running: Server) -> None:
+    answer = running.infer("two_t1")
+    assert answer.status_code == 422
+    assert "two_pet (PET), two_spect (SPECT)" in answer.json()["detail"]
+    answer = running.infer("two_t1", {**FAST, "modality": "SPECT"}, output="json")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["moving"] == "two_spect"
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("image", "params"),
+    [
+        ("../../etc/passwd", {}),
+        ("/etc/passwd", {}),
+        ("..", {}),
+        ("$__import__('os').getcwd()", {}),
+        ("@fixed", {}),
+        ("a_t1\x00", {}),
+        ("a_t1", {"image": "/etc/passwd"}),
+        ("a_t1", {"image2": "../../etc/passwd", "modality": "PET"}),
+        ("a_t1", {"image2": "/etc/passwd", "modality": "PET"}),
+        ("a_t1", {"session2": "../../etc", "modality": "PET"}),
+        ("a_t1", {"registration": "/etc/passwd"}),
+        ("a_t1", {"output_dir": "/root"}),
+        ("a_t1", {"prior": "/etc/passwd"}),
+        ("a_t1", {"push": "http://127.0.0.1:1/"}),
+        ("a_t1", [1]),
+        ("a_t1", "no JSON"),
+        ("", {}),
+    ],
+)
+def test_no_path_of_a_client_is_followed(running: Server, image: str, params: object) -> None:
+    before = running.log.count("fusion ")
+    answer = running.infer(image, params if isinstance(params, str) else json.dumps(params))
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+    assert "root:" not in answer.text
+    assert running.log.count("fusion ") == before
+
+
+@pytest.mark.parametrize("name", [*CHOICES, "window", "image2", "session2", "steps", "seed", "x"])
+@pytest.mark.parametrize("sign", ["$", "@", "%", " $"])
+def test_nothing_of_a_client_is_evaluated(
+    running: Server, tmp_path: Path, name: str, sign: str
+) -> None:
+    canary = tmp_path / "canary"
+    code = f"{sign}__import__('os').mkdir({str(canary)!r})"
+    for value in (code, [code], {"a": code}, {"_target_": "os.mkdir", "path": str(canary)}):
+        answer = running.infer("a_t1", {name: value})
+        assert answer.status_code == 422, (name, value)
+    assert not canary.exists()
+
+
+def test_other_endpoints_follow_no_path_either(running: Server, volumes: Path) -> None:
+    for path in ("datastore/image", "datastore/label", "datastore/image/info"):
+        for name in ("../../../etc/passwd", "/etc/passwd"):
+            query = {"image": name, "label": name, "tag": "final"}
+            answer = requests.get(f"{running.url}/{path}", params=query, timeout=20)
+            assert answer.status_code == 422
+    kept = requests.delete(f"{running.url}/session/%2e%2e", timeout=20)
+    assert kept.status_code in (404, 405, 422)
+    packed = requests.put(
+        f"{running.url}/session/",
+        params={"uncompress": "true"},
+        files={"files": ("a.tar", b"x")},
+        timeout=20,
+    )
+    assert packed.status_code == 422
+    before = (volumes / "datastore_v2.json").read_bytes()
+    listed = json.dumps({"objects": {"x": {"image": {"ext": "", "info": {}}, "labels": {}}}})
+    answer = requests.put(
+        f"{running.url}/datastore/image",
+        params={"image": "datastore_v2"},
+        files={"file": ("datastore_v2.json", listed)},
+        timeout=20,
+    )
+    assert answer.status_code == 422
+    assert (volumes / "datastore_v2.json").read_bytes() == before
+
+
+def test_what_is_not_offered(running: Server) -> None:
+    posts = ["infer/other", "batch/infer/ddfm", "train/ddfm", "infer/wsi/ddfm", "reload"]
+    for path in posts:
+        answer = requests.post(f"{running.url}/{path}", params={"image": "a_t1"}, timeout=20)
+        assert answer.status_code in (404, 405), path
+    answer = running.infer("a_t1", output="dicom_seg")
+    assert answer.status_code == 422
+    with_file = requests.post(
+        f"{running.url}/infer/ddfm", files={"file": ("x.nii.gz", b"x")}, timeout=20
+    )
+    assert with_file.status_code == 422
+
+
+# --- manners
+
+
+def test_eight_at_once_are_all_right_with_one_model(
+    running: Server, expected: dict[str, Path], tmp_path: Path
+) -> None:
+    running.infer("a_t1")
+    (worker,) = running.workers()
+    alone = worker.memory_info().rss
+    sizes, done = [], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            sizes.append([one.memory_info().rss for one in running.workers()])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda _: running.infer("a_t1"), range(8)))
+    finally:
+        done.set()
+        watcher.join()
+    for number, answer in enumerate(answers):
+        assert_same(received(answer, tmp_path / f"{number}.nii.gz"), expected["fused.nii.gz"])
+    assert running.workers() == [worker]
+    assert {len(found) for found in sizes} == {1}
+    assert max(map(sum, sizes)) < alone + 200 * 2**20
+    assert running.log.count("is loaded") == 1
+
+
+def test_the_server_answers_while_it_fuses_and_tells_the_progress(running: Server) -> None:
+    before = running.log.count("50 % of the sampling")
+    with ThreadPoolExecutor(1) as client:
+        fusion = client.submit(running.infer, "a_t1", {**FAST, "steps": 10})
+        answered = 0
+        while not fusion.done():
+            assert requests.get(f"{running.url}/info/", timeout=5).status_code == 200
+            answered += 1
+            time.sleep(0.1)
+        assert fusion.result().status_code == 200
+    assert answered > 3
+    assert running.log.count("50 % of the sampling") == before + 1
+
+
+def test_a_killed_client_does_not_block_the_next(running: Server) -> None:
+    query = f"{running.url}/infer/ddfm?image=a_t1"
+    call = f"import requests; requests.post({query!r}, data={{'params': {json.dumps(SLOW)!r}}})"
+    before = len(running.log)
+    client = subprocess.Popen([sys.executable, "-c", call])
+    waiting = subprocess.Popen([sys.executable, "-c", call])
+    running.wait_for("1 before it", after=before)
+    for one in (client, waiting):
+        os.kill(one.pid, signal.SIGKILL)
+        one.wait()
+    assert running.infer("a_t1").status_code == 200
+    assert "given up" in running.log[before:]
+    assert "Traceback" not in running.log
+
+
+def test_more_than_can_wait_are_turned_away(running: Server) -> None:
+    def ask() -> requests.Response:
+        return running.infer("a_t1", {**FAST, "steps": 3}, output="json")
+
+    with ThreadPoolExecutor(QUEUE + 3) as clients:
+        answers = list(clients.map(lambda _: ask(), range(QUEUE + 3)))
+    codes = sorted(answer.status_code for answer in answers)
+    assert codes == [200] * QUEUE + [503] * 3
+    assert all(a.headers["Retry-After"] for a in answers if a.status_code == 503)
+
+
+def test_nothing_is_left_behind(running: Server) -> None:
+    assert running.infer("a_t1", output=None).status_code == 200
+    assert running.infer("a_t1", {**FAST, "window": "1/0"}).status_code == 422
+    end = time.monotonic() + 10
+    while running.scratch and time.monotonic() < end:
+        time.sleep(0.1)
+    assert running.scratch == []
+
+
+def test_limits_of_time_and_memory(volumes: Path, tmp_path: Path) -> None:
+    def options(steps: int, name: str) -> dict[str, object]:
+        return {
+            "fixed": volumes / "a_t1.nii.gz",
+            "moving": volumes / "a_pet.nii.gz",
+            "modality": "PET",
+            "output_dir": tmp_path / name / "out",
+            **FAST,
+            "steps": steps,
+        }
+
+    process = FusionProcess(device="cpu", limits=Limits(seconds=1, memory=8 * 2**30))
+    try:
+        with pytest.raises(ValueError, match="more than the 1 s"):
+            process.fuse(options(900, "slow"), threading.Event())
+        process.limits = Limits(seconds=60, memory=100 * 2**20)
+        with pytest.raises(ValueError, match="more memory"):
+            process.fuse(options(900, "large"), threading.Event())
+        assert not list(tmp_path.rglob("*.nii.gz"))
+        given_up = threading.Event()
+        given_up.set()
+        process.limits = Limits(seconds=60, memory=8 * 2**30)
+        with pytest.raises(Cancelled):
+            process.fuse(options(900, "unwanted"), given_up)
+        assert process.fuse(options(2, "next"), threading.Event()).files["fused.nii.gz"].is_file()
+    finally:
+        process.close()
+    assert process.pid is None

@@ -1,0 +1,132 @@
+"""What a client asks for: every option read, everything else refused, nothing evaluated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.label.wishes import CHOICES, Wishes, offered_options, read_wishes
+from monai_ddfm.modality import Modality
+from monai_ddfm.workflow import bundle_root
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+NAMES = [*offered_options(archive=True)]
+
+
+def test_what_is_offered_may_be_sent_back() -> None:
+    """Clients send the offer back as it is: lists of choices, empty texts."""
+    for archive in (True, False):
+        assert read_wishes(offered_options(archive=archive)) == read_wishes({})
+
+
+def test_defaults_are_those_of_the_configuration() -> None:
+    config = json.loads((bundle_root() / "configs" / "inference.json").read_text())
+    for name, value in read_wishes({}).options.items():
+        assert config[name] == value, name
+
+
+def test_every_option_of_a_wish_is_an_entry_of_the_configuration() -> None:
+    config = json.loads((bundle_root() / "configs" / "inference.json").read_text())
+    assert read_wishes({}).options.keys() <= config.keys()
+
+
+def test_options_are_read() -> None:
+    wishes = read_wishes(
+        {
+            "modality": "pet",
+            "preset": "reference",
+            "steps": "12",
+            "seed": 3.0,
+            "window": " 0..10 ",
+            "registration": ["affine", "rigid"],
+            "image2": "a_pet",
+            "result": "COLOR",
+            "result_extension": ".nrrd",
+            "store": "everything",
+            "client_id": "someone",
+            "device": "cuda",
+        }
+    )
+    assert wishes.modality is Modality.PET
+    assert (wishes.image2, wishes.session2) == ("a_pet", "")
+    assert (wishes.result, wishes.extension, wishes.store) == ("color", ".nrrd", "everything")
+    assert wishes.options["steps"] == 12
+    assert wishes.options["seed"] == 3
+    assert wishes.options["window"] == "0..10"
+    assert wishes.options["registration"] == "affine"
+    assert "device" not in wishes.options
+
+
+def test_speed_is_one_of_the_preset() -> None:
+    assert read_wishes({"speed": "Fast"}).options["speed"] == "fast"
+    assert read_wishes({"preset": "paper"}).options["speed"] is None
+    with pytest.raises(InputError, match="speed 'fast' is unknown to this preset"):
+        read_wishes({"preset": "paper", "speed": "fast"})
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({"modality": "MR"}, "modality 'MR' is unknown"),
+        ({"preset": "best"}, "use default, reference, paper"),
+        ({"registration": "x.tfm"}, "registration 'x.tfm' is unknown"),
+        ({"color_table": 3}, "color_table 3 is unknown"),
+        ({"window": 40}, "window must be a short text"),
+        ({"window": "x" * 300}, "short text"),
+        ({"image2": "a\nb"}, "short text"),
+        ({"steps": -1}, "whole number up to 1000"),
+        ({"steps": True}, "whole number"),
+        ({"steps": 2.5}, "whole number"),
+        ({"steps": "many"}, "whole number"),
+        ({"steps": float("inf")}, "whole number"),
+        ({"seed": 2**32}, "whole number"),
+        ({"image2": "a", "session2": "b"}, "given twice"),
+        ({"output_dir": "/tmp"}, "option 'output_dir' is unknown"),
+        ({"store": "../x"}, "store '../x' is unknown"),
+        ([], "must be a JSON object"),
+        ("text", "must be a JSON object"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(params: Any, told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_wishes(params)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@given(st.sampled_from([*NAMES, "client_id", "label_info", "new"]), st.sampled_from("$@%"), JSON)
+def test_nothing_that_monai_would_evaluate_gets_through(name: str, sign: str, rest: Any) -> None:
+    text = f"{sign}{rest}"
+    for value in (text, [text], {"deep": [rest, {"deeper": text}]}, {text: rest}):
+        with pytest.raises(InputError):
+            read_wishes({name: value})
+    with pytest.raises(InputError):
+        read_wishes({name: {"_target_": "os.system"}})
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4))
+def test_any_json_is_read_or_refused(params: dict[str, Any]) -> None:
+    try:
+        wishes = read_wishes(params)
+    except InputError:
+        return
+    for name in ("preset", "registration", "color_table"):
+        assert wishes.options[name] in CHOICES[name]
+    for value in wishes.options.values():
+        assert value is None or isinstance(value, str | int)
+        assert not str(value).startswith(("$", "@", "%"))
+
+
+def test_a_window_must_belong_to_the_modality() -> None:
+    Wishes(options={"window": "brain"}).check_window(Modality.CT)
+    with pytest.raises(InputError, match="unknown for PET"):
+        Wishes(options={"window": "brain"}).check_window(Modality.PET)
