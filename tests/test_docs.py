@@ -240,7 +240,12 @@ def test_presets_are_described_as_they_are() -> None:
     rows = table(DOCS / "concepts" / "presets.md", "preset")
     described = {name.strip("`"): [cell.strip("`") for cell in row] for name, row in rows.items()}
     actual = {
-        name: [str(preset.steps), preset.solver, type(preset.rectifier).__name__]
+        name: [
+            str(preset.steps),
+            preset.solver,
+            type(preset.rectifier).__name__,
+            {"noise": "noise", "sources": "the sources"}[preset.start],
+        ]
         for name, preset in PRESETS.items()
     }
     assert described == actual

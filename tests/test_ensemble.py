@@ -40,7 +40,7 @@ def test_one_sample_is_the_inferer_itself(network: ADMUNet) -> None:
 def test_several_samples_against_numpy(
     network: ADMUNet, shape: tuple[int, ...], preset: str, solver: Any
 ) -> None:
-    image = sources(*shape)
+    image = 0.8 * sources(*shape)
     result = EnsembleInferer(DDFMInferer(preset=preset, steps=4, seed=3), samples=4, eta=0.7)(
         image, network
     )

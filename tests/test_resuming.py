@@ -34,7 +34,9 @@ def pair(slices: int = 9) -> Tensor:
 
 def inferer(folder: Path | None, **options: Any) -> DDFMInferer:
     store = WorkFolder(folder) if folder else None
-    return DDFMInferer(**({"steps": 3, "batch_size": 2, "store": store} | options))
+    return DDFMInferer(
+        **({"preset": "gain", "steps": 3, "batch_size": 2, "store": store} | options)
+    )
 
 
 class Stops(WorkFolder):
@@ -173,6 +175,7 @@ def call(folder: Path, out: Path, *, steps: int) -> list[str]:
     subject = demo_subject(folder)
     files = ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
     options = ["--registration", "none", "--steps", str(steps), "--batch-size", "1"]
+    options += ["--preset", "gain"]  # which takes as many steps as it is told
     command = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
     return [*command, *options, "-o", str(out)]
 

@@ -142,7 +142,8 @@ def test_a_batch_is_what_the_network_is_trained_on() -> None:
     prepare = AugmentedVelocityBatch(SCHEDULER, SliceAugmenter(sizes=(32,)), focus=0.5)
     stored = torch.stack([torch.from_numpy(head(64, seed=n))[None] for n in range(3)])
     sizes = torch.full((3,), 2.0)
-    batch = {"image": (stored * 255).byte(), "pixel_mm": sizes, "detail_mm": sizes}
+    slices = (stored * 255).byte()
+    batch = {"image": slices, "plain": slices, "pixel_mm": sizes, "detail_mm": sizes}
     pictures, velocity, _, options = prepare(batch, torch.device("cpu"))
     assert pictures.shape == velocity.shape == (3, 1, 32, 32)
     noise, times = options["noise"], options["timesteps"]

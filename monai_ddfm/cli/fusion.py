@@ -31,6 +31,10 @@ def fuse(
     compile: cli.Compile = None,  # noqa: A002 - as PyTorch calls it
     max_memory: cli.MaxMemory = None,
     prior: cli.Prior = None,
+    prior_share: cli.PriorShare = None,
+    fidelity: cli.Fidelity = None,
+    favor_moving: cli.FavorMoving = None,
+    smooth_across: cli.SmoothAcross = None,
     fixed_series: cli.FixedSeries = None,
     moving_series: cli.MovingSeries = None,
     fixed_frames: cli.FixedFrames = None,

@@ -51,7 +51,9 @@ def _option(text: str, *names: str, panel: str | None = None) -> Any:
 # --- of every command that fuses
 
 OutputDir = Annotated[Path, _path("Folder for the results; made if need be.", "--output-dir", "-o")]
-Preset = Annotated[str | None, _option("default, reference (as published) or paper (as printed).")]
+Preset = Annotated[
+    str | None, _option("default, gain, reference (as published) or paper (as printed).")
+]
 Steps = Annotated[int | None, _option("Sampling steps; the preset's if not given.")]
 Speed = Annotated[
     str | None, _option("fast, balanced or best: how long the default preset samples.")
@@ -68,6 +70,26 @@ Compile = Annotated[
 ]
 MaxMemory = Annotated[float | None, _option("GiB of the GPU to use; all if not given.")]
 Prior = Annotated[Path | None, _path("Another prior, with its .json beside it.")]
+
+# --- likelihood
+
+_CHOICE = "How the sources are weighed (preset default)"
+PriorShare = Annotated[
+    float | None,
+    _option("Share of the prior, 0 to 1; by the sources' noise if not given.", panel=_CHOICE),
+]
+Fidelity = Annotated[
+    float | None,
+    _option("1: between the sources; less: denoise on purpose; 0: the prior.", panel=_CHOICE),
+]
+FavorMoving = Annotated[
+    float | None,
+    _option("Favor bright parts of --moving (bone, lesions): 0 to about 30.", panel=_CHOICE),
+]
+SmoothAcross = Annotated[
+    float | None,
+    _option("Smooth the weight across slices, by so many slices.", panel=_CHOICE),
+]
 
 # --- what is read
 

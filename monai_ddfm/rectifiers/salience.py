@@ -80,7 +80,7 @@ class SaliencyRectifier:
     choice: Choice = field(default_factory=Choice)
     prior_share: float | None = None
     least_share: float = 0.05
-    prior_error: float = 0.04
+    prior_error: float = 0.025
     texture_level: float = 0.032
     fidelity: float = 1.0
     luminance: Luminance = "full"

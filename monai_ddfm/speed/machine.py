@@ -160,6 +160,15 @@ class TimedRectifier:
         with self.watch.block("rectifier"):
             return self.rectifier.initial_state(sources)
 
+    def for_noise(self, level: float) -> TimedRectifier:
+        """Return the rectifier for sources of a noise level, timed too."""
+        return TimedRectifier(self.rectifier.for_noise(level), self.watch)
+
+    def mode(self, state: Any) -> Tensor:
+        """Return the likelihood's mode."""
+        mode: Tensor = self.rectifier.mode(state)
+        return mode
+
     def step(self, x0: Tensor, sources: Tensor, state: Any, **where: int) -> Any:
         """Rectify."""
         with self.watch.block("rectifier"):
