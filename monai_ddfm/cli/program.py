@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from monai_ddfm.cli.cohort import cohort
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.options import NOTICE
 from monai_ddfm.cli.prior import prior_app
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command()(fuse)
 app.command()(demo)
+app.command()(cohort)
 app.add_typer(prior_app, name="prior")
 
 
