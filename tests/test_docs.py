@@ -147,7 +147,7 @@ def test_bundle_commands_name_entries_of_the_configuration(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["fuse"], ["demo"], ["prior", "convert"], ["prior", "info"]],
+    [[], ["fuse"], ["demo"], ["cohort"], ["prior", "convert"], ["prior", "info"]],
     ids=lambda words: " ".join(words) or "monai-ddfm",
 )
 def test_command_line_reference_lists_every_option(words: list[str]) -> None:

@@ -12,6 +12,7 @@ those with a GPU the resource ``GPU``.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -173,11 +174,17 @@ def choose_site(
     gpus = _gpus() if wants_gpu else ()
     if gpus and (device in (None, "cuda")):
         chosen = gpus[: workers or len(gpus)]
-        return Site(len(chosen), max(1, CPU_COUNT // len(chosen)), chosen)
+        return Site(len(chosen), _threads(len(chosen)), chosen)
     free = min(psutil.virtual_memory().available, MEMORY_LIMIT)
     fit = max(1, int(free // (_WORKER_BYTES + _VOXEL_BYTES * voxels)))
     count = workers or min(CPU_COUNT, fit)
-    return Site(count, max(1, CPU_COUNT // count), memory=int(free // count))
+    return Site(count, _threads(count), memory=int(free // count))
+
+
+def _threads(workers: int) -> int:
+    """Return the threads of each worker: the cores in equal shares, or what the user has set."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else max(1, CPU_COUNT // workers)
 
 
 def _gpus() -> tuple[str, ...]:
@@ -198,6 +205,7 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
     Raises:
         InputError: the scheduler cannot be reached, or the batch system refuses the options.
     """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the display tells what matters
     with dask.config.set(_CONFIG):
         if site.address:
             with _connected(site.address) as client:

@@ -63,14 +63,7 @@ def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Find
         if source.suffix.lower() != ".csv":
             raise InputError(f"{source} is a file but no CSV table; give a folder or a .csv file.")
         return find_in_table(source, selection)
-    try:
-        entries = sorted(os.scandir(source), key=lambda entry: entry.name)
-    except FileNotFoundError as error:
-        raise InputError(f"{source} does not exist; correct the path.") from error
-    except OSError as error:
-        raise InputError(
-            f"{source} cannot be read ({error.strerror}); correct its permissions."
-        ) from error
+    entries = _entries(source)
     if not entries:
         raise InputError(f"{source} is empty; give a BIDS data set or a tree of DICOM studies.")
     subjects = [entry for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
@@ -78,11 +71,22 @@ def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Find
     if described and not subjects:
         raise InputError(f"{source} is a BIDS data set without subjects; check it.")
     for entry in subjects:
-        if not os.access(entry.path, os.R_OK | os.X_OK):
-            raise InputError(f"{entry.path} cannot be read; correct its permissions.")
+        _entries(Path(entry.path))
     if subjects and (described or _looks_like_bids(Path(subjects[0].path))):
         return find_in_bids(source, selection)
     return find_in_dicom(source, selection, labels=labels)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} does not exist; correct the path.") from error
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); correct its permissions."
+        ) from error
 
 
 def _looks_like_bids(subject: Path) -> bool:
