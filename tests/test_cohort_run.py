@@ -60,7 +60,7 @@ def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[objec
 
 def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, str]:
     options = OPTIONS | {"seed": 0, "batch_size": "auto", "amp": False, "format": "nifti"}
-    options |= {name: False for name in ("bias_correction", "bone_tint", "deidentify")}
+    options |= dict.fromkeys(("bias_correction", "bone_tint", "deidentify"), False)
     options |= {"deterministic_uids": False} | changed
     wishes = Wishes(source, out, options=options, prior=prior, device="cpu", workers=1)
     return {entry.case.key: entry.state for entry in prepare(wishes).plan().entries}
@@ -71,7 +71,8 @@ def finished(source: Path, prior: Path, tmp_path_factory: pytest.TempPathFactory
     """The output of the command, with its exit status and what it said."""
     out = tmp_path_factory.mktemp("out") / "derivative"
     call = [sys.executable, "-m", "monai_ddfm", *map(str, arguments(source, out, prior))]
-    ended = subprocess.run([*call, "--progress", "json"], capture_output=True, text=True)
+    call += ["--progress", "json"]
+    ended = subprocess.run(call, check=False, capture_output=True, text=True)
     return out, ended
 
 
@@ -242,8 +243,9 @@ def test_output_must_not_hold_the_input(
     assert "holds the input" in one_sentence(err)
 
 
-def test_no_patient_is_named(prior: Path, tmp_path: Path) -> None:
-    """Nothing of a de-identified DICOM case but the voxels comes from the headers."""
+@pytest.mark.parametrize("deidentify", [True, False])
+def test_no_patient_is_named(prior: Path, tmp_path: Path, deidentify: bool) -> None:
+    """Only DICOM output that is not de-identified has the patient, in its headers."""
     root = tmp_path / "tree" / "Doe^Jane"
     for modality, volume in zip(("MR", "PET"), volumes(1), strict=True):
         write_series(volume, _made(root) / modality, modality=modality, seed=1, scale=4)
@@ -252,7 +254,7 @@ def test_no_patient_is_named(prior: Path, tmp_path: Path) -> None:
         dataset.PatientID, dataset.PatientName = "SECRET-ID-1", "Doe^Jane"
         dataset.save_as(file)
     found = find_cases(tmp_path / "tree", Selection(), labels={})
-    options = OPTIONS | {"deidentify": True, "format": "both", "deterministic_uids": True}
+    options = OPTIONS | {"deidentify": deidentify, "format": "both", "deterministic_uids": True}
     out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
     settings = Settings(options, prior, "cpu", "x")
     job = Job(found.cases[0], settings, out, work, None, None, 1)
@@ -261,6 +263,8 @@ def test_no_patient_is_named(prior: Path, tmp_path: Path) -> None:
     files = [path for path in out.rglob("*") if path.is_file()]
     assert any(path.suffix == ".dcm" for path in files)
     for path in files:
+        if path.suffix == ".dcm" and not deidentify:
+            continue
         content = path.read_bytes()
         content = gzip.decompress(content) if path.suffix == ".gz" else content
         for word in (b"SECRET-ID", b"Doe^Jane", b"DOE^JANE"):
@@ -270,7 +274,7 @@ def test_no_patient_is_named(prior: Path, tmp_path: Path) -> None:
     assert [entry.state for entry in plan.entries] == ["done"]
     # A damaged slice: the sentence names the role, not the path.
     bad = Path(found.cases[0].moving[0])
-    bad.write_bytes(bad.read_bytes()[:3000])
+    bad.write_bytes(bad.read_bytes()[:-200])
     failed = fuse_case(job)
     assert failed.status == "failed"
     assert "Doe" not in failed.reason + "".join(
@@ -286,7 +290,7 @@ def _made(folder: Path) -> Path:
 def test_a_full_disk_leaves_nothing_half_written(source: Path, prior: Path, tmp_path: Path) -> None:
     out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
     mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(out)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("only root may mount a small disk")
     try:
         case = find_cases(source, Selection(), labels={}).cases[0]

@@ -252,8 +252,8 @@ def test_on_a_slurm_of_one_node(
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         run = Run(source, out, prior, "--profile", str(profile), env=env)
         run.until_done(1)
-        jobs = subprocess.run(["squeue", "-h"], env=env, capture_output=True, text=True).stdout
-        assert len(jobs.splitlines()) >= 1
+        jobs = subprocess.run(["squeue", "-h"], check=True, env=env, capture_output=True)
+        assert len(jobs.stdout.splitlines()) >= 1
         assert run.process.wait(WAIT_S) == 103, run.log.read_text(encoding="utf-8")
         assert "through slurm" in run.events("begin")[0]["where"]
         print(run.events("end"))
