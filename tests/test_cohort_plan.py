@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -275,3 +277,28 @@ def test_times_are_estimated_from_sizes(tmp_path: Path) -> None:
     assert seconds(2_500_000) == pytest.approx(57, abs=1)
     assert seconds(2_500_000, steps=32) == pytest.approx(109, abs=1)
     assert seconds(0 + 1) < 6
+
+
+@pytest.mark.slow
+def test_ten_thousand_subjects_are_planned_in_a_minute(tmp_path: Path) -> None:
+    """Processor time, so that a busy machine does not count, and the largest memory."""
+    root = bids_root(tmp_path / "bids")
+    one = tiny(tmp_path / "one.nii.gz")
+    for number in range(10_000):
+        for suffix in ("T1w", "pet"):
+            path = bids_path(root, f"{number:05d}", suffix)
+            path.parent.mkdir(parents=True)
+            path.hardlink_to(one)
+            path.with_name(f"{path.name.partition('.')[0]}.json").write_text("{}")
+    call = [sys.executable, "-m", "monai_ddfm", "cohort", root, tmp_path / "out", "participant"]
+    process = subprocess.Popen([*map(str, call), "--dry-run"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    assert sum(line.startswith("  sub-") for line in lines) == 10_000
+    assert "10000 new; 0 with a problem" in lines
+    seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    print(f"{seconds:.1f} s of processor time, {megabytes:.0f} MiB")
+    assert seconds < 60
+    assert megabytes < 1000

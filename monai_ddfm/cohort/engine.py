@@ -48,6 +48,7 @@ class _Entry:
     order: int
     attempt: int = field(compare=False)
     job: Job = field(compare=False)
+    begin: float = field(default=0.0, compare=False)
 
 
 def run_jobs(
@@ -55,7 +56,7 @@ def run_jobs(
     jobs: Sequence[Job],
     *,
     watcher: Watcher,
-    keep: Callable[[Record], None],
+    keep: Callable[[Record, float], None],
     retries: int = 3,
     most: int = 0,
     needs_gpu: bool = False,
@@ -67,7 +68,7 @@ def run_jobs(
         client: of the scheduler.
         jobs: what to do.
         watcher: is told what happens.
-        keep: gets the record of every job.
+        keep: gets the record of every job, and the seconds since it was handed out.
         retries: how often a job is tried again whose worker was lost.
         most: jobs at a time; 0 for as many as there are workers.
         needs_gpu: give jobs to workers with a GPU only.
@@ -97,6 +98,7 @@ def run_jobs(
                 retries=0,
                 resources=resources,
             )
+            entry.begin = time.monotonic()
             running[future] = entry
             watcher.started(entry.job.case.key)
         for future in _finished(running):
@@ -114,7 +116,7 @@ def run_jobs(
                     "more memory or use fewer with --nprocs"
                 )
                 record = Record.of(entry.job.case, "failed", reason=reason)
-            keep(record)
+            keep(record, time.monotonic() - entry.begin)
             watcher.ended(record)
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from monai_ddfm.cohort.cases import Finding, Selection
@@ -198,10 +199,13 @@ def _run(
     jobs: Sequence[Job], prepared: Prepared, work: Path, display: Display, retries: int
 ) -> list[Record]:
     records: list[Record] = []
+    beside: list[float] = []
     site = prepared.site
 
-    def keep(record: Record) -> None:
+    def keep(record: Record, seconds: float) -> None:
         records.append(record)
+        if record.status == "done":
+            beside.append(seconds - record.seconds)
         if record.status != "done":
             _note_failure(prepared.out, record, display)
 
@@ -219,22 +223,20 @@ def _run(
             most=site.workers,
             needs_gpu=site.needs_gpu,
         )
-        display.end(_summary(records, time.monotonic() - begin, site.workers))
+        display.end(_summary(records, beside, time.monotonic() - begin))
     return records
 
 
-def _summary(records: Sequence[Record], seconds: float, workers: int) -> dict[str, Any]:
-    """Return what a run took; overhead is what the workers had beside the fusions themselves."""
-    work = sum(record.seconds for record in records)
+def _summary(records: Sequence[Record], beside: Sequence[float], seconds: float) -> dict[str, Any]:
+    """Return what a run took; the overhead of a case is its time beside the fusion itself."""
     summary = {
         "done": sum(record.status == "done" for record in records),
         "failed": sum(record.status != "done" for record in records),
         "seconds": round(seconds, 2),
-        "fusion_seconds": round(work, 2),
+        "fusion_seconds": round(sum(record.seconds for record in records), 2),
     }
-    if workers and records:
-        beside = (seconds * workers - work) / len(records)
-        summary["overhead_seconds_per_case"] = round(beside, 3)
+    if beside:
+        summary["overhead_seconds_per_case"] = round(median(beside), 3)
     return summary
 
 
