@@ -205,7 +205,8 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
     Raises:
         InputError: the scheduler cannot be reached, or the batch system refuses the options.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the display tells what matters
+    for name in ("distributed", "tornado", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the display tells what matters
     with dask.config.set(_CONFIG):
         if site.address:
             with _connected(site.address) as client:

@@ -27,8 +27,8 @@ const columns = [
   { name: "picture", head: "MRI, moving, fused, weight" },
   { name: "rating", head: "rating", value: (row) => ratings[row.case] ?? "" },
   { name: "status", head: "status", value: (row) => row.status },
-  ...data.figures.map(({ name, head }) => ({ name, head, value: (row) => row.figures[name] })),
   { name: "remarks", head: "warnings", value: (row) => row.remarks.length },
+  ...data.figures.map(({ name, head }) => ({ name, head, value: (row) => row.figures[name] })),
 ];
 
 const seen = new IntersectionObserver((entries) => {
