@@ -25,6 +25,7 @@ from monai_ddfm.transforms.color import (
 )
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.intensity import NormalizeByModality
+from monai_ddfm.workflow import fuse
 
 SHAPE = (9, 11, 4)
 
@@ -254,6 +255,44 @@ def test_real_spect_keeps_its_hue_and_the_edges_of_the_mri(spect, rule):
     # The picture's grey steps are those of the fused luminance, edges of the MRI among them.
     steps = luminance(rgb, dim=0).diff(dim=1)
     torch.testing.assert_close(steps, luma.as_tensor().diff(dim=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_the_whole_pipeline_keeps_the_hue_of_a_real_spect(shared, tmp_path):
+    """What a run writes for three slices of the volume in color: its hue, and the MRI's edges."""
+    folder = shared / "data" / "aanlib_dev" / "volume"
+    if not folder.is_dir():
+        pytest.skip("the volume in color is not beside this checkout")
+    paths = {}
+    for role, name in (("fixed", "mri.nii.gz"), ("moving", "spect_rgb.nii.gz")):
+        image = nib.load(folder / name)
+        data = np.asarray(image.dataobj)[:, :, 14:17]
+        paths[role] = tmp_path / name
+        nib.save(nib.Nifti1Image(data, image.affine), paths[role])
+    options = {"modality": "SPECT", "registration": "none", "device": "cpu"}
+    result = fuse(paths["fixed"], paths["moving"], output_dir=tmp_path / "out", **options)
+
+    def read(path):
+        data = np.asarray(nib.load(path).dataobj)
+        return np.stack([data[channel] for channel in "RGB"]) if data.dtype.names else data
+
+    rgb = torch.from_numpy(read(result.files["fused_rgb.nii.gz"])).double() / 255
+    spect = np.moveaxis(np.asarray(nib.load(paths["moving"]).dataobj).squeeze(), -1, 0)
+    moving = torch.from_numpy(spect).double() / 255
+    luma = torch.from_numpy(read(result.files["fused.nii.gz"])).double()
+    bright = (moving.amax(0) > 0.5) & (luma < 0.98)
+    assert bright.double().mean() > 0.1
+    error = hue_error(rgb, moving, bright).mean()
+    print(f"mean hue error {float(error):.2f} degrees in {int(bright.sum())} bright voxels")
+    assert error < 3
+    # The edges of the MRI: where it is steep, the fusion is steep in the same direction.
+    mri = torch.from_numpy(np.asarray(nib.load(paths["fixed"]).dataobj)).double()
+    for axis in (0, 1):
+        steps, shown = mri.diff(dim=axis), luma.diff(dim=axis)
+        edges = steps.abs() > steps.abs().quantile(0.95)
+        agree = float((steps.sign() == shown.sign())[edges].double().mean())
+        print(f"edges of the MRI kept along axis {axis}: {agree:.1%}")
+        assert agree > 0.85
 
 
 @pytest.mark.gpu

@@ -57,6 +57,15 @@ def test_no_object_of_nifti_volumes_has_an_error(modality):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("form", ["dicom", "nifti"])
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_every_single_object_is_without_error(modality, form):
+    files = objects(written(modality, form))
+    assert len(files) > 60
+    assert errors_of(files) == {}
+
+
+@pytest.mark.slow
 def test_tinted_bone_is_written_in_color():
     folder = written("CT", "dicom", True)
     assert errors_of(_sample(objects(folder / "fused_rgb"))) == {}

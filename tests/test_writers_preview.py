@@ -7,10 +7,15 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from PIL import Image
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.preview import Panel, write_preview
+from monai_ddfm.modality import Modality
+from monai_ddfm.transforms.intensity import NormalizeByModality
+from monai_ddfm.writers.panels import Panel, panels_of
+from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.views import PLANES, View, informative_point, robust_window
 
 RAS = (24, 30, 20)
@@ -142,3 +147,33 @@ def test_the_window_leaves_out_single_hot_voxels():
     low, high = robust_window(data)
     assert low == pytest.approx(0, abs=0.01)
     assert high == pytest.approx(9.97, abs=0.05)
+
+
+def test_a_gray_scale_with_a_bend_is_drawn_as_it_is(tmp_path):
+    """The CT window "fusion": -20 HU black, 100 HU in the middle, 1500 HU white."""
+    steps = np.array([-20.0, 40.0, 100.0, 800.0, 1500.0])
+    data = np.repeat(steps, 12)[:, None, None] * np.ones((1, 60, 60))
+    panel = Panel("CT", data, (-20.0, 100.0, 1500.0), (0.0, 0.5, 1.0), scale="HU, middle: 100")
+    write_preview(tmp_path / "bent.png", [panel], np.eye(4), point=(30, 30, 30))
+    with Image.open(tmp_path / "bent.png") as image:
+        picture = np.asarray(image.convert("L")).astype(float)
+    found = {int(level) for level in np.unique(picture) if (picture == level).mean() > 0.03}
+    for level in (128, 191, 255):  # darker bands are cropped as background
+        assert any(abs(level - there) <= 2 for there in found), (level, sorted(found))
+
+
+def test_panels_take_the_gray_scale_of_the_fusion():
+    volume = MetaTensor(torch.rand(1, 4, 5, 6) * 900)
+    scaled = NormalizeByModality("CT")(volume)
+    mri = NormalizeByModality("MR")(MetaTensor(torch.rand(1, 4, 5, 6)))
+    case = {"moving_scaled": scaled, "fixed_scaled": mri}
+    shown = panels_of(case, modality=Modality.CT, fixed=volume, moving=volume, fused=volume / 900)
+    assert [panel.title for panel in shown] == ["MRI (fixed)", "CT (registered)", "Fused"]
+    assert shown[1].window == (-20.0, 100.0, 1500.0)
+    assert shown[1].levels == (0.0, 0.5, 1.0)
+    assert shown[1].scale == "original units, middle: 100"
+    values, levels = shown[1].knots()
+    np.testing.assert_allclose(
+        np.interp(volume.numpy(), values, levels) * 2 - 1, scaled.numpy(), atol=1e-5
+    )
+    assert shown[0].window is not None

@@ -113,10 +113,12 @@ def _group(options: dict[str, Any], prefix: str, *names: str) -> dict[str, Any] 
 def _check(options: dict[str, Any]) -> None:
     """Refuse options that would silently do nothing."""
     without_dicom = options["format"] == "nifti"
-    for name in ("push", "patient", "series_number", "deterministic_uids"):
-        if without_dicom and options[name]:
-            flag = {"patient": "patient-..."}.get(name, name.replace("_", "-"))
-            raise InputError(f"--{flag} is about DICOM; add --format dicom or both.")
+    patient = [f"patient_{name}" for name in options["patient"] or {}]
+    asked = (name for name in ("push", "series_number", "deterministic_uids") if options[name])
+    for name in (*asked, *patient):
+        if without_dicom:
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} is for DICOM output; add --format dicom or both.")
     if options["bids"] and "root" not in options["bids"]:
         raise InputError("labels for a BIDS derivative need its folder; add --bids-root.")
 

@@ -9,6 +9,8 @@ __all__ = ["figures", "warnings"]
 
 Record = Mapping[str, Any]
 
+_PROGRAMS = ("monai-ddfm", "monai", "torch")
+
 
 def warnings(provenance: Record) -> list[str]:
     """Return what needs looking at, as clauses, the most serious first.
@@ -75,21 +77,22 @@ def _sources(provenance: Record) -> Iterator[tuple[str, str]]:
 def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
     for report in _reports(provenance, "registration"):
         yield "verdict", str(report.get("status", "not judged"))
-        yield "method", str(report.get("method", "unknown"))
-        if "mi_before" in report:
-            text = f"{report['mi_before']:.3f} before, {report['mi_after']:.3f} after (nats)"
-            yield "mutual information", text
-            yield "dependence", f"{report['dependence']:.3f}"
-        if report.get("agreement") is not None:
-            yield "agreement of the searches", f"{report['agreement']:.0%}"
-        if "head_covered" in report:
-            yield "fixed head covered", f"{report['head_covered']:.0%}"
-            yield "overlap of the heads (Dice)", f"{report['head_overlap']:.2f}"
-            corners = report.get("corner_displacement_mm") or [0.0]
-            least, most = min(corners), max(corners)
-            yield "displacement of the head's corners", f"{least:.1f} to {most:.1f} mm"
-        if report.get("rotation_deg") is not None:
-            yield "rotation", f"{report['rotation_deg']:.1f} degrees"
+        yield "method", str(report.get("method", "not known"))
+        before, after = report.get("mi_before"), report.get("mi_after")
+        if before is not None and after is not None:
+            yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
+        for name, label, form in (
+            ("dependence", "dependence", "{:.3f}"),
+            ("agreement", "agreement of the searches", "{:.0%}"),
+            ("head_covered", "fixed head covered", "{:.0%}"),
+            ("head_overlap", "overlap of the heads (Dice)", "{:.2f}"),
+            ("rotation_deg", "rotation", "{:.1f} degrees"),
+        ):
+            if report.get(name) is not None:
+                yield label, form.format(report[name])
+        if corners := report.get("corner_displacement_mm"):
+            moved = f"{min(corners):.1f} to {max(corners):.1f} mm"
+            yield "displacement of the head's corners", moved
 
 
 def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
@@ -117,8 +120,9 @@ def _run(provenance: Record) -> Iterator[tuple[str, str]]:
     if hardware:
         yield "device", f"{hardware.get('device')}: {hardware.get('device_name')}"
     versions = provenance.get("software", {})
-    named = [f"{name} {versions[name]}" for name in ("monai-ddfm", "monai", "torch")]
-    yield "software", ", ".join(named) if versions else "not known"
+    named = [f"{name} {versions[name]}" for name in _PROGRAMS if versions.get(name)]
+    if named:
+        yield "software", ", ".join(named)
 
 
 def _reports(provenance: Record, name: str) -> list[Record]:
