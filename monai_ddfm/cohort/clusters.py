@@ -205,8 +205,7 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
     Raises:
         InputError: the scheduler cannot be reached, or the batch system refuses the options.
     """
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the display tells what matters
+    _silence()
     with dask.config.set(_CONFIG):
         if site.address:
             with _connected(site.address) as client:
@@ -218,6 +217,13 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
                 yield client
         finally:
             cluster.close(timeout=20)
+
+
+def _silence() -> None:
+    """Keep Dask's own messages off the screen: the display tells what matters."""
+    for name in ("tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
