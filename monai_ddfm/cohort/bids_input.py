@@ -65,18 +65,20 @@ def _volumes(root: Path) -> dict[str, list[Candidate]]:
             f"{root} cannot be indexed as a BIDS data set ({why}); check it."
         ) from error
     volumes: dict[str, list[Candidate]] = defaultdict(list)
-    for row in rows.to_dict("records"):
-        if not isinstance(row.get("subject"), str):
+    del layout  # its data base takes as much memory as all the rest
+    columns = ["subject", "session", "tracer", "suffix", "path"]
+    for subject, session, tracer, suffix, path in rows.reindex(columns=columns).itertuples(
+        index=False, name=None
+    ):
+        if not isinstance(subject, str):
             continue
-        path = str(row["path"])
-        suffix = str(row["suffix"])
-        volumes[row["subject"]].append(
+        volumes[subject].append(
             Candidate(
-                session=_text(row.get("session")),
+                session=_text(session),
                 kind=_MOVING.get(suffix, suffix),
                 files=(path,),
                 name=Path(path).name,
-                tracer=_text(row.get("tracer")) if suffix in _MOVING else "",
+                tracer=_text(tracer) if suffix in _MOVING else "",
             )
         )
     for found in volumes.values():
