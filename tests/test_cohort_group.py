@@ -18,9 +18,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
+from monai_ddfm.cohort.cases import Case
 from monai_ddfm.cohort.figures import MAIN_FIGURES, figures_of
 from monai_ddfm.cohort.group.outliers import outliers, outlying
 from monai_ddfm.cohort.group.page import group_page
+from monai_ddfm.cohort.progress import DISPLAYS, make_display
+from monai_ddfm.cohort.records import Record
+from monai_ddfm.modality import Modality
 
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -65,6 +69,27 @@ def test_figures_are_numbers_and_verdicts() -> None:
         "intensity_moving_lower": 0.0,
         "bound_largest": 0.0,
     }
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_displays_tell_what_happens(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [Case(str(i), Modality.PET, ("a",), ("b",)) for i in range(3)]
+    display = make_display(name)
+    display.begin(3, "2 workers", "http://127.0.0.1:1/status")
+    for case in cases:
+        display.started(case.key)
+    display.lost("sub-0_pet", 1, 2.0)
+    display.ended(Record.of(cases[1], "done", seconds=3.0))
+    display.ended(Record.of(cases[2], "failed", reason="the PET [is] gone"))
+    display.end({"done": 1, "failed": 1, "seconds": 9.0})
+    said = capsys.readouterr().out
+    for text in ("http://127.0.0.1:1/status", "sub-0_pet", "the PET [is] gone"):
+        assert text in said
+    if name == "json":
+        events = [json.loads(line)["event"] for line in said.splitlines()]
+        assert events == ["begin", *["started"] * 3, "lost", "done", "failed", "end"]
+    else:
+        assert "1 done, 1 failed in 9 s" in said
 
 
 def made_up(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from monai_ddfm.workflow import bundle_root
 from monai_ddfm.writers.files import prepare_output_dir
 
 __all__ = ["Outcome", "Prepared", "Wishes", "fuse_participants", "gather_group", "prepare"]
+
+_PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
@@ -210,8 +213,6 @@ def _run(
             _note_failure(prepared.out, record, display)
 
     with open_client(site, work) as client:
-        if not site.address:
-            client.wait_for_workers(1, timeout=600)
         display.begin(len(jobs), str(site), client.dashboard_link or "")
         begin = time.monotonic()
         run_jobs(
@@ -222,6 +223,8 @@ def _run(
             retries=retries,
             most=site.workers,
             needs_gpu=site.needs_gpu,
+            # Jobs may stand in a queue all night.
+            patience=math.inf if site.profile else _PATIENCE_S,
         )
         display.end(_summary(records, beside, time.monotonic() - begin))
     return records
