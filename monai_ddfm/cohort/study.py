@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -149,7 +150,10 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
     out, work = prepare_output_dir(wishes.out), prepare_output_dir(wishes.work_folder)
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    cases = work / "cases"
     with only_run(out):
+        shutil.rmtree(cases, ignore_errors=True)  # what killed workers have left
+        cases.mkdir()
         plan = prepared.plan()
         for line in lines_of(plan, workers=prepared.site.workers, who_pairs=False):
             display.say(line)
@@ -159,7 +163,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
         root = None if secret else plan.root
         describe_output(out, root if plan.kind == "BIDS" else None)
         jobs = [
-            Job(entry.case, prepared.settings, out, work, root, entry.known, prepared.site.threads)
+            Job(entry.case, prepared.settings, out, cases, root, entry.known, prepared.site.threads)
             for entry in plan.todo
         ]
         write_problems(out, plan.problems, only=wishes.selection.participants)

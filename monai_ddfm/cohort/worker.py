@@ -13,6 +13,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class Job:
         case: what to fuse.
         settings: how.
         out: the output folder.
-        work: the work folder.
+        work: folder for work in progress, which exists.
         root: folder of the input, to name sources by; None if they must not be named.
         known: the record of an earlier run that may still hold.
         threads: of PyTorch; 0 leaves it alone.
@@ -80,14 +81,19 @@ def fuse_case(job: Job) -> Record:
     with _one_at_a_time:
         if job.threads:
             torch.set_num_threads(job.threads)
-        folder = job.work / job.case.key
+        try:
+            # A name of its own: a worker whose command was killed may be at the same case still.
+            folder = Path(tempfile.mkdtemp(prefix=f"{job.case.key}-", dir=job.work))
+        except OSError as error:
+            reason = f"the work folder cannot be written ({error.strerror}); make room there"
+            return Record.of(job.case, "failed", reason=reason)
         try:
             return _fuse_or_keep(job, folder)
         except InputError as error:
-            reason = _without_paths(str(error), job)
+            reason = _without_paths(str(error), job, folder)
         except Exception as error:
-            told = _without_paths(traceback.format_exc(), job)
-            reason = _without_paths(f"{type(error).__name__}: {error}", job)
+            told = _without_paths(traceback.format_exc(), job, folder)
+            reason = _without_paths(f"{type(error).__name__}: {error}", job, folder)
             reason = f"the program failed ({' '.join(reason.split())}); see its log"
             _keep_trace(job, told)
         finally:
@@ -109,8 +115,6 @@ def _fuse_or_keep(job: Job, folder: Path) -> Record:
         kept = Record(**{**_fields(known), "stamps": stamps})
         write_record(job.out, kept)
         return kept
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     log = folder / "log.txt"
     with _logging_to(log, private=job.case.is_dicom or job.settings.deidentify):
         result = _fuse(job, folder)
@@ -213,12 +217,12 @@ def _logging_to(path: Path, *, private: bool) -> Iterator[None]:
         handler.close()
 
 
-def _without_paths(text: str, job: Job) -> str:
+def _without_paths(text: str, job: Job, folder: Path) -> str:
     """Name the inputs by their roles instead of paths that may tell more."""
     for role, called in (("fixed", "the MRI"), ("moving", f"the {job.case.modality}")):
-        for name in (str(job.work / job.case.key / role), *job.case.files[role]):
+        for name in (str(folder / role), *job.case.files[role]):
             text = text.replace(name, called)
-    return text.replace(str(job.work / job.case.key), "the work folder")
+    return text.replace(str(folder), "the work folder")
 
 
 def _keep_trace(job: Job, told: str) -> None:
