@@ -165,6 +165,7 @@ def test_bundle_commands_name_entries_of_the_configuration(page: Path) -> None:
         ["evaluate"],
         ["benchmark"],
         ["label"],
+        ["cohort"],
     ],
     ids=lambda words: " ".join(words) or "monai-ddfm",
 )

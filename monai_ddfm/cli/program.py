@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from monai_ddfm.cli.cohort import cohort
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
@@ -37,6 +38,7 @@ app.command()(evaluate)
 app.command()(benchmark)
 app.command()(bench)
 app.command()(label)
+app.command()(cohort)
 app.add_typer(prior_app, name="prior")
 
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import torch
 
-from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
+from monai_ddfm.kept_prior import kept_prior
 from monai_ddfm.workflow import FusionResult, run_inference
 
 __all__ = ["LOG_FORMAT", "Cancelled", "FusionProcess", "Limits"]
@@ -215,7 +215,7 @@ def _work(connection: Connection, prior: Path | None, device: str | None, level:
             return
         answer: Any
         try:
-            kept = kept or _kept_prior(prior, device)
+            kept = kept or kept_prior(prior, device)
             name = Path(options["output_dir"]).parent.name
             answer = run_inference(
                 {**options, **kept, "inferer#progress": _LogProgress(f"fusion {name}")}
@@ -231,19 +231,3 @@ def _work(connection: Connection, prior: Path | None, device: str | None, level:
             connection.send(answer)
         except OSError:
             return
-
-
-def _kept_prior(prior: Path | None, device: str | None) -> dict[str, Any]:
-    """Load the network as the configuration does, to be given to every run."""
-    from monai.bundle import ConfigParser  # noqa: PLC0415 - heavy, for this process only
-
-    root = bundle_root()
-    options: dict[str, Any] = {} if prior is None else prior_overrides(prior)
-    if device is not None:
-        options["device"] = device
-    parser = ConfigParser()
-    parser.read_config(str(root / "configs" / "inference.json"))
-    parser.update({"bundle_root": str(root), **options})
-    network = parser.get_parsed_content("network")
-    logger.info("the prior %s is loaded", parser.get_parsed_content("prior"))
-    return {**options, "network": network}

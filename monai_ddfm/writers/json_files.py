@@ -13,7 +13,7 @@ import torch
 
 from monai_ddfm.writers.files import atomic_path
 
-__all__ = ["jsonable", "write_json"]
+__all__ = ["inside_script", "jsonable", "write_json"]
 
 
 def jsonable(value: Any) -> Any:
@@ -34,6 +34,15 @@ def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, bool | int) or type(value) is str:
         return value
     return str(value)
+
+
+def inside_script(content: Any) -> str:
+    """Return JSON in which no text can end the HTML script element that it stands in.
+
+    Args:
+        content: anything `jsonable` takes.
+    """
+    return json.dumps(jsonable(content)).replace("<", "\\u003c")
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:

@@ -29,7 +29,10 @@ from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.panels import Panel, channels_last
 from monai_ddfm.writers.views import PLANES, View, informative_point
 
-__all__ = ["Panel", "write_preview"]
+__all__ = ["FIRST_ROW", "Panel", "write_preview"]
+
+FIRST_ROW = "First row"
+"""Text in the PNG file: left, top, right and bottom pixel of the axial planes."""
 
 _BACKGROUND, _INK, _DIM, _WARNING, _LABEL = "#0d0f12", "#e8eaed", "#8a9199", "#ffb454", "#8fd6ff"
 _DPI = 150
@@ -81,8 +84,17 @@ def write_preview(
     caption = _caption(view, apply_affine(affine, point))
     figure = _draw(volumes, panels, view, title, caption)
     about = {"Title": title or "preview", "Description": NOTICE, "Software": None}
+    about[FIRST_ROW] = " ".join(map(str, _first_row(view, len(panels))))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=_DPI, facecolor=_BACKGROUND, metadata=about)
+
+
+def _first_row(view: View, columns: int) -> tuple[int, int, int, int]:
+    """Return where the axial plane of all volumes is, in pixels: left, top, right, bottom."""
+    high = view.extent(0)[1] * _COLUMN / view.widest
+    right = _LEFT + columns * (_COLUMN + _GAP) - _GAP
+    inches = (_LEFT, _TOP, right, _TOP + high)
+    return tuple(round(edge * _DPI) for edge in inches)  # type: ignore[return-value]
 
 
 def _draw(

@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 from monai_ddfm.writers.files import NOTICE, atomic_path
-from monai_ddfm.writers.json_files import jsonable
+from monai_ddfm.writers.json_files import inside_script, jsonable
 from monai_ddfm.writers.panels import Panel
 from monai_ddfm.writers.report.histograms import histogram_svg
 from monai_ddfm.writers.report.pictures import picture_data
@@ -57,7 +57,7 @@ def write_report(
         histograms="".join(_histogram(panel) for panel in panels),
         figures=_figures(record),
         record=escape(json.dumps(record, indent=2, ensure_ascii=False)),
-        data=_inside_script(picture_data(panels, affine)),
+        data=inside_script(picture_data(panels, affine)),
         script=_part("report.js"),
     )
     with atomic_path(path) as temporary:
@@ -66,11 +66,6 @@ def write_report(
 
 def _part(name: str) -> str:
     return (files(__package__) / name).read_text(encoding="utf-8")
-
-
-def _inside_script(content: Any) -> str:
-    """Return JSON in which no text can end the script element that it stands in."""
-    return json.dumps(jsonable(content)).replace("<", "\\u003c")
 
 
 def _warnings(record: Mapping[str, Any]) -> str:

@@ -1,0 +1,231 @@
+"""The command that fuses whole studies: ``cohort``, in the manner of a BIDS App."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monai_ddfm.cli import options as cli
+from monai_ddfm.cli.options import parse_batch_size, parse_path
+from monai_ddfm.errors import InputError
+
+__all__ = ["FAILED", "LOST", "cohort"]
+
+LOST = 3
+"""Exit status where the scheduler was lost: run the same command again."""
+FAILED = 100
+"""Exit status beyond this one: so many have failed, 25 and more in 125."""
+_MOST_TOLD = 25
+
+_WHICH = "What is fused"
+_WHERE = "Where it runs"
+
+
+class Level(StrEnum):
+    """Levels of analysis of a BIDS App."""
+
+    PARTICIPANT = "participant"
+    GROUP = "group"
+
+
+def _option(text: str, *names: str, panel: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel)
+
+
+def _path(text: str, *names: str, panel: str) -> Any:
+    return typer.Option(*names, parser=parse_path, metavar="PATH", help=text, rich_help_panel=panel)
+
+
+def cohort(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="A BIDS data set, a tree of DICOM studies, or a CSV file of pairs.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the results.")],
+    level: Annotated[Level, typer.Argument(help="participant fuses; group only puts together.")],
+    participant_label: Annotated[
+        list[str] | None,
+        _option("Subjects to fuse, without sub-; may be repeated.", panel=_WHICH),
+    ] = None,
+    session_label: Annotated[
+        list[str] | None,
+        _option("Sessions of the moving volumes, without ses-; may be repeated.", panel=_WHICH),
+    ] = None,
+    modality: Annotated[
+        str | None, _option("CT, PET or SPECT; all if not given.", panel=_WHICH)
+    ] = None,
+    tracer: Annotated[str | None, _option("BIDS label of the tracer.", panel=_WHICH)] = None,
+    mri: Annotated[
+        list[str] | None,
+        _option("T1w, T2w or FLAIR, the preferred first; may be repeated.", panel=_WHICH),
+    ] = None,
+    fixed_series: cli.FixedSeries = None,
+    moving_series: cli.MovingSeries = None,
+    dry_run: Annotated[
+        bool, _option("Print the plan and compute nothing.", "--dry-run", panel=_WHERE)
+    ] = False,
+    work_dir: Annotated[
+        Path | None,
+        _path(
+            "Folder for work in progress; OUT_work if not given.", "--work-dir", "-w", panel=_WHERE
+        ),
+    ] = None,
+    nprocs: Annotated[
+        int | None,
+        _option("Fusions at a time; as many as make sense if not given.", panel=_WHERE),
+    ] = None,
+    profile: Annotated[
+        Path | None,
+        _path("YAML file that says how to submit to SLURM, PBS, SGE or LSF.", panel=_WHERE),
+    ] = None,
+    scheduler: Annotated[
+        str | None, _option("Address of a running Dask scheduler.", panel=_WHERE)
+    ] = None,
+    retries: Annotated[
+        int, _option("How often a case is tried again whose worker was lost.", panel=_WHERE)
+    ] = 3,
+    progress: Annotated[
+        str, _option("auto, live, plain lines, or json lines.", panel=_WHERE)
+    ] = "auto",
+    preset: cli.Preset = None,
+    steps: cli.Steps = None,
+    seed: cli.Seed = 0,
+    device: cli.Device = None,
+    batch_size: cli.BatchSize = "auto",
+    amp: cli.Amp = False,
+    prior: cli.Prior = None,
+    spacing: cli.Spacing = None,
+    slice_along: cli.SliceAlong = None,
+    registration: cli.Registration = None,
+    registration_start: cli.RegistrationStart = None,
+    window: cli.Window = None,
+    bias_correction: cli.BiasCorrection = False,
+    landmarks: cli.Landmarks = None,
+    color_table: cli.ColorTable = None,
+    bone_tint: cli.BoneTint = False,
+    output_format: cli.Format = "nifti",
+    deidentify: cli.Deidentify = False,
+    deterministic_uids: cli.DeterministicUids = False,
+) -> None:
+    """Fuse a whole study, on this machine or on a cluster; the same command continues it.
+
+    **Example**: `monai-ddfm cohort bids out participant --nprocs 2`
+
+    Exit status: 0 all is fused; 2 nothing was begun; 3 the scheduler was lost; 100 + n: n could not
+    be fused (125: 25 or more).
+    """
+    options = {
+        "preset": preset,
+        "steps": steps,
+        "seed": seed,
+        "batch_size": parse_batch_size(batch_size),
+        "amp": amp,
+        "spacing": spacing,
+        "slice_along": slice_along,
+        "registration": registration,
+        "registration_start": registration_start,
+        "window": window,
+        "bias_correction": bias_correction,
+        "landmarks": landmarks,
+        "color_table": color_table,
+        "bone_tint": bone_tint,
+        "format": output_format,
+        "deidentify": deidentify,
+        "deterministic_uids": deterministic_uids,
+    }
+    study = _study()
+    if level is Level.GROUP:
+        _end(study.gather_group(out))
+    wishes = study.Wishes(
+        source=source,
+        out=out,
+        work=work_dir,
+        selection=_selection(
+            participant_label, session_label, modality, tracer, mri, fixed_series, moving_series
+        ),
+        options=options,
+        prior=prior,
+        device=device,
+        workers=nprocs,
+        profile=profile,
+        address=scheduler or "",
+        retries=retries,
+    )
+    if dry_run:
+        _print_plan(study.prepare(wishes))
+    else:
+        _fuse(study, wishes, progress)
+
+
+def _study() -> Any:
+    try:
+        from monai_ddfm.cohort import study  # noqa: PLC0415 - keeps --help fast
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("monai_ddfm"):
+            raise
+        raise InputError(
+            f"the command cohort needs {error.name}; install it with "
+            "pip install 'monai-ddfm[cohort]'."
+        ) from error
+    return study
+
+
+def _selection(
+    participants: list[str] | None,
+    sessions: list[str] | None,
+    modality: str | None,
+    tracer: str | None,
+    mri: list[str] | None,
+    fixed_series: str | None,
+    moving_series: str | None,
+) -> Any:
+    from monai_ddfm.cohort.cases import MRI_SUFFIXES, Selection  # noqa: PLC0415
+    from monai_ddfm.modality import Modality  # noqa: PLC0415
+
+    if unknown := [name for name in mri or () if name not in MRI_SUFFIXES]:
+        raise InputError(f"--mri {unknown[0]} is unknown; use {', '.join(MRI_SUFFIXES)}.")
+    return Selection(
+        participants=tuple(label.removeprefix("sub-") for label in participants or ()),
+        sessions=tuple(label.removeprefix("ses-") for label in sessions or ()),
+        modality=Modality.parse_moving(modality) if modality else None,
+        tracer=(tracer or "").removeprefix("trc-"),
+        mri=tuple(mri) if mri else MRI_SUFFIXES,
+        fixed_series=fixed_series or "",
+        moving_series=moving_series or "",
+    )
+
+
+def _print_plan(prepared: Any) -> None:
+    from monai_ddfm.cohort.planning import lines_of  # noqa: PLC0415
+
+    plan = prepared.plan()
+    for line in lines_of(plan, workers=prepared.site.workers or 1):
+        typer.echo(line)
+    typer.echo(f"place    {prepared.site}")
+    _end(len(plan.problems))
+
+
+def _fuse(study: Any, wishes: Any, progress: str) -> None:
+    from monai_ddfm.cohort.engine import EngineLostError  # noqa: PLC0415
+    from monai_ddfm.cohort.progress import make_display  # noqa: PLC0415
+
+    display = make_display(progress)
+    try:
+        outcome = study.fuse_participants(wishes, display)
+    except EngineLostError as error:
+        typer.echo(f"error: {error}; what is finished stays: run the same command again.", err=True)
+        raise typer.Exit(LOST) from error
+    display.say(f"page     {wishes.out / 'group.html'}")
+    display.say(f"tables   {wishes.out / 'cohort.csv'}, {wishes.out / 'cohort.json'}")
+    display.say(cli.NOTICE)
+    _end(outcome.failed)
+
+
+def _end(failed: int) -> None:
+    raise typer.Exit(FAILED + min(failed, _MOST_TOLD) if failed else 0)

@@ -1,0 +1,124 @@
+"""What kind of input is given, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import nibabel as nib
+import SimpleITK as sitk
+
+from monai_ddfm.cohort.bids_input import find_in_bids
+from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
+from monai_ddfm.cohort.dicom_input import find_in_dicom
+from monai_ddfm.cohort.table_input import find_in_table
+from monai_ddfm.errors import InputError
+
+__all__ = ["find_cases"]
+
+
+def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str]) -> Finding:
+    """Find what of an input can be fused; headers are read, but no voxels.
+
+    Args:
+        source: a BIDS data set, a tree of DICOM studies, or a CSV file of pairs.
+        selection: what is wanted.
+        labels: label by patient of earlier runs, for DICOM.
+
+    Returns:
+        The cases, sorted by key, and what is wrong with others.
+
+    Raises:
+        InputError: the input as a whole cannot be used.
+    """
+    source = source.expanduser().absolute()
+    found = _find(source, selection, labels)
+    cases, problems = [], list(found.problems)
+    for case in found.cases:
+        try:
+            cases.append(_measured(case))
+        except InputError as error:
+            problems.append(Problem(label_of(case.subject, case.session), str(error).rstrip(".")))
+    if not cases and not problems:
+        raise InputError(f"{source} holds no pair of an MRI with a CT, PET or SPECT; check it.")
+    kinds = Counter(case.modality for case in cases)
+    notes = list(found.notes)
+    if len(kinds) > 1:
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        notes.insert(0, f"modalities are mixed ({shown}); --modality chooses one")
+    return replace(
+        found,
+        cases=sorted(cases, key=lambda case: case.key),
+        problems=sorted(problems, key=lambda problem: problem.who),
+        notes=notes,
+    )
+
+
+def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Finding:
+    if source.is_file():
+        if source.suffix.lower() != ".csv":
+            raise InputError(f"{source} is a file but no CSV table; give a folder or a .csv file.")
+        return find_in_table(source, selection)
+    entries = _entries(source)
+    if not entries:
+        raise InputError(f"{source} is empty; give a BIDS data set or a tree of DICOM studies.")
+    subjects = [entry for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
+    described = any(entry.name == "dataset_description.json" for entry in entries)
+    if described and not subjects:
+        raise InputError(f"{source} is a BIDS data set without subjects; check it.")
+    for entry in subjects:
+        _entries(Path(entry.path))
+    if subjects and (described or _looks_like_bids(Path(subjects[0].path))):
+        return find_in_bids(source, selection)
+    return find_in_dicom(source, selection, labels=labels)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} does not exist; correct the path.") from error
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be read ({error.strerror}); correct its permissions."
+        ) from error
+
+
+def _looks_like_bids(subject: Path) -> bool:
+    return any(subject.rglob(f"{subject.name}_*.nii*"))
+
+
+def _measured(case: Case) -> Case:
+    """Return the case with the size of its MRI.
+
+    Raises:
+        InputError: a file is missing or its header cannot be read.
+    """
+    if case.is_dicom:
+        return case
+    sizes = {role: _voxels(Path(files[0])) for role, files in case.files.items()}
+    return replace(case, voxels=sizes["fixed"])
+
+
+def _voxels(path: Path) -> int:
+    """Return how many voxels the header of a file tells; 0 for a folder."""
+    if path.is_dir():
+        return 0
+    if not path.exists():
+        raise InputError(f"{path} does not exist; correct the path")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty; fetch it again")
+    try:
+        if path.name.endswith((".nii", ".nii.gz")):
+            return prod(nib.load(path).shape[:3])
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        return prod(reader.GetSize()[:3])
+    except Exception as error:  # readers raise of many kinds for damaged files
+        raise InputError(f"{path} has no readable header; fetch it again") from error

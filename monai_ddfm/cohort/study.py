@@ -1,0 +1,254 @@
+"""The two levels of the command: fuse all participants, and put the group together."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from monai_ddfm.cohort.cases import Finding, Selection
+from monai_ddfm.cohort.clusters import Site, choose_site, open_client
+from monai_ddfm.cohort.confidential import keep_labels, kept_labels
+from monai_ddfm.cohort.engine import run_jobs
+from monai_ddfm.cohort.finding import find_cases
+from monai_ddfm.cohort.fingerprints import Settings, options_digest
+from monai_ddfm.cohort.group import write_group, write_problems
+from monai_ddfm.cohort.locking import only_run
+from monai_ddfm.cohort.placing import describe_output
+from monai_ddfm.cohort.planning import Plan, lines_of, make_plan
+from monai_ddfm.cohort.progress import Display
+from monai_ddfm.cohort.records import Record, read_records, write_record
+from monai_ddfm.cohort.worker import Job
+from monai_ddfm.errors import InputError
+from monai_ddfm.workflow import bundle_root
+from monai_ddfm.writers.files import prepare_output_dir
+
+__all__ = ["Outcome", "Prepared", "Wishes", "fuse_participants", "gather_group", "prepare"]
+
+_PATIENCE_S = 600.0
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user wants of a run.
+
+    Attributes:
+        source: the input.
+        out: the output folder.
+        work: the work folder; None for one beside the output folder.
+        selection: what of the input.
+        options: of the bundle's configuration.
+        prior: another prior than the bundle's.
+        device: where to compute.
+        workers: fusions at a time; None for as many as make sense.
+        profile: file of a batch system's profile.
+        address: of a running scheduler.
+        retries: how often a case is tried again whose worker was lost.
+    """
+
+    source: Path
+    out: Path
+    work: Path | None = None
+    selection: Selection = field(default_factory=Selection)
+    options: dict[str, Any] = field(default_factory=dict)
+    prior: Path | None = None
+    device: str | None = None
+    workers: int | None = None
+    profile: Path | None = None
+    address: str = ""
+    retries: int = 3
+
+    @property
+    def work_folder(self) -> Path:
+        """The work folder."""
+        out = self.out.expanduser().absolute()
+        work = self.work or out.with_name(f"{out.name}_work")
+        return work.expanduser().absolute()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run has ended.
+
+    Attributes:
+        done: finished cases, those of earlier runs included.
+        failed: cases and subjects that could not be fused.
+        computed: cases fused by this run.
+    """
+
+    done: int
+    failed: int
+    computed: int
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known before anything is computed.
+
+    Attributes:
+        finding: what the input holds.
+        settings: how cases are fused.
+        site: where.
+        out: the output folder.
+    """
+
+    finding: Finding
+    settings: Settings
+    site: Site
+    out: Path
+
+    def plan(self) -> Plan:
+        """Compare what was found with what the output folder holds now."""
+        return make_plan(self.finding, self.settings, self.out)
+
+
+def prepare(wishes: Wishes) -> Prepared:
+    """Look at everything and compute nothing.
+
+    Raises:
+        InputError: nothing can be fused, or a wish cannot be met.
+    """
+    root = bundle_root()
+    _check_places(wishes)
+    options = {name: value for name, value in wishes.options.items() if value is not None}
+    prior = wishes.prior and wishes.prior.expanduser().absolute()
+    digest = options_digest(
+        options,
+        prior=prior or root / "models" / "model.pt",
+        config=root / "configs" / "inference.json",
+        device=wishes.device,
+    )
+    finding = find_cases(wishes.source, wishes.selection, labels=kept_labels(wishes.work_folder))
+    site = choose_site(
+        workers=wishes.workers,
+        profile=wishes.profile,
+        address=wishes.address,
+        device=wishes.device,
+        voxels=max((case.voxels for case in finding.cases), default=0),
+    )
+    settings = Settings(options, prior, wishes.device, digest)
+    return Prepared(finding, settings, site, wishes.out.expanduser().absolute())
+
+
+def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
+    """Fuse what is not done yet, and put the group together.
+
+    Args:
+        wishes: of the user.
+        display: shows the run.
+
+    Raises:
+        InputError: nothing can be fused, a wish cannot be met, or another run is at work.
+        EngineLostError: the scheduler was lost; what is finished stays.
+    """
+    prepared = prepare(wishes)
+    out, work = prepare_output_dir(wishes.out), prepare_output_dir(wishes.work_folder)
+    work.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    cases = work / "cases"
+    with only_run(out):
+        shutil.rmtree(cases, ignore_errors=True)  # what killed workers have left
+        cases.mkdir()
+        plan = prepared.plan()
+        for line in lines_of(plan, workers=prepared.site.workers, who_pairs=False):
+            display.say(line)
+        if prepared.finding.labels:
+            keep_labels(work, prepared.finding.labels)
+        secret = prepared.settings.deidentify or plan.kind == "DICOM"
+        root = None if secret else plan.root
+        describe_output(out, root if plan.kind == "BIDS" else None)
+        jobs = [
+            Job(entry.case, prepared.settings, out, cases, root, entry.known, prepared.site.threads)
+            for entry in plan.todo
+        ]
+        write_problems(out, plan.problems, only=wishes.selection.participants)
+        try:
+            records = _run(jobs, prepared, work, display, wishes.retries) if jobs else []
+        finally:
+            write_group(out)
+    computed = sum(record.status == "done" for record in records)
+    failed = sum(record.status != "done" for record in records) + len(plan.problems)
+    return Outcome(len(plan.entries) - len(jobs) + computed, failed, computed)
+
+
+def gather_group(out: Path) -> int:
+    """Put the tables and the page of a group together from what is finished.
+
+    Returns:
+        How many cases and subjects have failed.
+
+    Raises:
+        InputError: there is nothing, or it cannot be written.
+    """
+    out = out.expanduser().absolute()
+    if not read_records(out):
+        raise InputError(f"{out} has no results of a cohort; run the level participant first.")
+    with only_run(out):
+        return write_group(out)
+
+
+def _check_places(wishes: Wishes) -> None:
+    source, out = (path.expanduser().absolute() for path in (wishes.source, wishes.out))
+    if source == out or (source.is_dir() and source.is_relative_to(out)):
+        raise InputError(f"{out} holds the input; choose another output folder.")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the results.")
+    if wishes.work_folder == out:
+        raise InputError(f"{out} cannot be the work folder, too; choose another with -w.")
+
+
+def _run(
+    jobs: Sequence[Job], prepared: Prepared, work: Path, display: Display, retries: int
+) -> list[Record]:
+    records: list[Record] = []
+    beside: list[float] = []
+    site = prepared.site
+
+    def keep(record: Record, seconds: float) -> None:
+        records.append(record)
+        if record.status == "done":
+            beside.append(seconds - record.seconds)
+        if record.status != "done":
+            _note_failure(prepared.out, record, display)
+
+    with open_client(site, work) as client:
+        display.begin(len(jobs), str(site), client.dashboard_link or "")
+        begin = time.monotonic()
+        run_jobs(
+            client,
+            jobs,
+            watcher=display,
+            keep=keep,
+            retries=retries,
+            most=site.workers,
+            needs_gpu=site.needs_gpu,
+            # Jobs may stand in a queue all night.
+            patience=math.inf if site.profile else _PATIENCE_S,
+        )
+        display.end(_summary(records, beside, time.monotonic() - begin))
+    return records
+
+
+def _summary(records: Sequence[Record], beside: Sequence[float], seconds: float) -> dict[str, Any]:
+    """Return what a run took; the overhead of a case is its time beside the fusion itself."""
+    summary = {
+        "done": sum(record.status == "done" for record in records),
+        "failed": sum(record.status != "done" for record in records),
+        "seconds": round(seconds, 2),
+        "fusion_seconds": round(sum(record.seconds for record in records), 2),
+    }
+    if beside:
+        summary["overhead_seconds_per_case"] = round(median(beside), 3)
+    return summary
+
+
+def _note_failure(out: Path, record: Record, display: Display) -> None:
+    try:
+        write_record(out, record)
+    except InputError as error:  # a full disk must not stop the others
+        display.say(f"the failure of {record.key} could not be noted: {error}")

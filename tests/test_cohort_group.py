@@ -1,0 +1,235 @@
+"""The page of a group: outliers against scipy, and a thousand rows in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import stats
+
+from monai_ddfm.cohort.cases import Case
+from monai_ddfm.cohort.figures import MAIN_FIGURES, figures_of
+from monai_ddfm.cohort.group.outliers import outliers, outlying
+from monai_ddfm.cohort.group.page import group_page
+from monai_ddfm.cohort.progress import DISPLAYS, make_display
+from monai_ddfm.cohort.records import Record
+from monai_ddfm.modality import Modality
+
+FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+
+
+def test_outliers_agree_with_the_modified_z_score() -> None:
+    values = np.random.default_rng(0).normal(5, 2, 200)
+    values[[3, 50]] = (40, -30)
+    spread = stats.median_abs_deviation(values, scale="normal")
+    expected = np.abs(values - np.median(values)) / spread > 3.5
+    assert outliers(values.tolist()) == expected.tolist()
+    assert expected[[3, 50]].all()
+
+
+def test_outliers_of_odd_values() -> None:
+    assert outliers([]) == []
+    assert outliers([1.0] * 9) == [False] * 9
+    assert outliers([1.0, 2.0, 1e9]) == [False] * 3  # too few to tell
+    assert outliers([0.0] * 20 + [1.0]) == [False] * 20 + [True]
+    assert outliers([None, float("nan"), *[1.0, 2.0, 3.0, 2.0, 100.0]])[:2] == [False, False]
+
+
+def test_modalities_are_judged_by_themselves() -> None:
+    rows = [{"modality": "PET", "figures": {"x": 1 + i / 100}} for i in range(20)]
+    rows += [{"modality": "CT", "figures": {"x": 50 + i / 100}} for i in range(20)]
+    assert not any(outlying(rows, ["x"]))
+    rows.append({"modality": "CT", "figures": {"x": 1.0}})
+    assert outlying(rows, ["x"])[-1] == ["x"]
+
+
+def test_figures_are_numbers_and_verdicts() -> None:
+    provenance = {
+        "reports": {
+            "registration": {"moving": {"status": "ok", "mi_after": 1.5, "transform": [[1.0]]}},
+            "intensity": {"moving_scaled": {"lower": 0, "warnings": ["x"], "landmarks": "none"}},
+        },
+        "bound": {"largest": 0.0, "scale": "text"},
+        "fused": None,
+    }
+    assert figures_of(provenance) == {
+        "registration_status": "ok",
+        "registration_mi_after": 1.5,
+        "intensity_moving_lower": 0.0,
+        "bound_largest": 0.0,
+    }
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_displays_tell_what_happens(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cases = [Case(str(i), Modality.PET, ("a",), ("b",)) for i in range(3)]
+    display = make_display(name)
+    display.begin(3, "2 workers", "http://127.0.0.1:1/status")
+    for case in cases:
+        display.started(case.key)
+    display.lost("sub-0_pet", 1, 2.0)
+    display.ended(Record.of(cases[1], "done", seconds=3.0))
+    display.ended(Record.of(cases[2], "failed", reason="the PET [is] gone"))
+    display.end({"done": 1, "failed": 1, "seconds": 9.0})
+    said = capsys.readouterr().out
+    for text in ("http://127.0.0.1:1/status", "sub-0_pet", "the PET [is] gone"):
+        assert text in said
+    if name == "json":
+        events = [json.loads(line)["event"] for line in said.splitlines()]
+        assert events == ["begin", *["started"] * 3, "lost", "done", "failed", "end"]
+    else:
+        assert "1 done, 1 failed in 9 s" in said
+
+
+def made_up(count: int) -> str:
+    """A page of cases that never were."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (60, 240, 3), dtype=np.uint8)
+    picture = io.BytesIO()
+    Image.fromarray(noise).resize((480, 120)).save(picture, "JPEG", quality=80)
+    rows = []
+    for i in range(count):
+        figures: dict[str, float | str] = {
+            name: round(float(value), 4)
+            for name, value in zip(list(MAIN_FIGURES)[1:], rng.normal(1, 0.1, 8), strict=True)
+        }
+        figures["registration_status"] = "ok"
+        rows.append(
+            {
+                **{"case": f"sub-{i:04d}_pet", "subject": f"{i:04d}", "session": "", "tracer": ""},
+                **{"modality": ("PET", "CT")[i % 2], "status": "done", "reason": ""},
+                **{"warnings": [], "notes": [], "report": f"sub-{i:04d}/report.html"},
+                "figures": figures,
+            }
+        )
+    rows[7]["figures"]["registration_rotation_deg"] = 25.0
+    rows[9] |= {
+        "status": "failed",
+        "reason": "<b>the PET</b> is cut off",
+        "report": "",
+        "figures": {},
+    }
+    for row, names in zip(rows, outlying(rows, list(MAIN_FIGURES)), strict=True):
+        row["outliers"] = names
+    text = base64.b64encode(picture.getvalue()).decode()
+    problem = {"who": "sub-x", "sentence": "has a PET but no MRI"}
+    return group_page(rows, [problem], [text] * count, figures=MAIN_FIGURES)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("needs Chromium")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    (tmp_path / "group.html").write_text(made_up(1000), encoding="utf-8")
+    opened = browser.new_page(viewport={"width": 1500, "height": 900})
+    opened.set_default_timeout(180_000)  # machines are busy
+    said: list[str] = []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.goto((tmp_path / "group.html").as_uri())
+    opened.wait_for_selector("#rows tr")
+    yield opened
+    opened.close()
+    assert said == []
+
+
+def cases(page: Any) -> list[str]:
+    return list(page.locator("#rows tr td:first-child").all_inner_texts())
+
+
+def test_page_of_a_thousand_cases(page: Any) -> None:
+    assert page.locator("#rows tr").count() == 1000
+    loaded = page.evaluate("[...document.images].filter((i) => i.src).length")
+    assert 0 < loaded < 60
+    # Filters.
+    page.fill("#find", "sub-0007")
+    assert cases(page) == ["sub-0007_pet"]
+    assert page.locator("td.outlier").all_inner_texts() == ["25"]
+    page.fill("#find", "")
+    page.select_option("#status", "failed")
+    assert cases(page) == ["sub-0009_pet"]
+    assert page.locator("#rows td.text").inner_text() == "<b>the PET</b> is cut off"
+    page.select_option("#status", "")
+    page.select_option("#modality", "CT")
+    assert page.locator("#rows tr").count() == 500
+    page.select_option("#modality", "")
+    # Sorting.
+    page.get_by_role("button", name="rotation (deg)").click()
+    page.get_by_role("button", name="rotation (deg)").click()
+    assert cases(page)[0] == "sub-0007_pet"
+    # Rating.
+    page.keyboard.press("j")
+    page.keyboard.press("p")
+    page.keyboard.press("j")
+    page.keyboard.press("f")
+    assert "rated 1 pass, 1 fail" in page.inner_text("#counts")
+    second = cases(page)[1]
+    with page.expect_download() as download:
+        page.click("#download")
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len(lines) == 1001
+    assert '"sub-0007_pet","done","pass"' in lines
+    assert f'"{second}","done","fail"' in lines
+    page.reload()
+    page.wait_for_selector("#rows tr")
+    assert "rated 1 pass, 1 fail" in page.inner_text("#counts")
+    assert page.locator("#distributions figure").count() == 8
+    page.locator("#distributions circle").first.dispatch_event("click")
+    assert page.locator("tr.selected").count() == 1
+
+
+@pytest.mark.slow  # a quiet machine is needed for times to mean something
+def test_page_of_a_thousand_cases_is_quick(page: Any, tmp_path: Path) -> None:
+    begin = time.perf_counter()
+    page.reload()
+    page.wait_for_selector("#rows tr")
+    opened = time.perf_counter() - begin
+
+    begin = time.perf_counter()
+    page.get_by_role("button", name="dependence").click()
+    sorted_in = time.perf_counter() - begin
+    begin = time.perf_counter()
+    page.fill("#find", "sub-05")
+    filtered = time.perf_counter() - begin
+    print(f"opened in {opened:.2f} s, sorted in {sorted_in:.2f} s, filtered in {filtered:.2f} s")
+    assert max(opened, sorted_in, filtered) < 2
+
+
+def test_page_loads_nothing_and_holds_text_as_data() -> None:
+    text = made_up(10)
+    assert "<b>the PET" not in text
+    data = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
+    assert data is not None
+    assert len(json.loads(data[1])["rows"]) == 10
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    assert "default-src 'none'" in text
+    assert "research use only - not for diagnosis" in text
+
+
+@pytest.mark.skipif("COHORT_SCREENSHOT" not in os.environ, reason="makes the picture for the docs")
+def test_picture_for_the_documentation(browser: Any) -> None:
+    opened = browser.new_page(viewport={"width": 1400, "height": 800})
+    opened.goto(Path(os.environ["COHORT_SCREENSHOT"]).absolute().as_uri())
+    opened.wait_for_selector("#rows tr img[src]")
+    opened.screenshot(path="docs/images/group.png")

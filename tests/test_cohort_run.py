@@ -1,0 +1,303 @@
+"""A small cohort on a local cluster: results, failures, continuing, tables, and who may come in."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from cohort_makers import bids_cohort, bids_path, save, tiny, volumes
+from run_cases import SMALL, command, one_sentence, randomize
+
+from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.demo.dicom import write_series
+from monai_ddfm.networks import ADMUNet
+
+pytest.importorskip("distributed", reason="needs the extra cohort")
+
+from monai_ddfm.cohort.cases import Selection
+from monai_ddfm.cohort.finding import find_cases
+from monai_ddfm.cohort.fingerprints import Settings
+from monai_ddfm.cohort.locking import only_run
+from monai_ddfm.cohort.planning import make_plan
+from monai_ddfm.cohort.records import read_records, record_path
+from monai_ddfm.cohort.study import Wishes, prepare
+from monai_ddfm.cohort.worker import Job, fuse_case
+
+OPTIONS: dict[str, Any] = {"steps": 2, "registration": "none"}
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prior") / "prior.pt"
+    save_prior(randomize(ADMUNet(**SMALL)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects that can be fused, one whose file is cut off, and one without an MRI."""
+    root = bids_cohort(tmp_path_factory.mktemp("cohort") / "bids", 3)
+    broken = bids_path(root, "03", "pet")
+    plain = gzip.decompress(broken.read_bytes())
+    broken.write_bytes(gzip.compress(plain[: len(plain) // 2]))
+    tiny(bids_path(root, "04", "pet"))
+    return root
+
+
+def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[object]:
+    fixed = ["--steps", 2, "--registration", "none", "--device", "cpu", "--prior", prior]
+    return ["cohort", source, out, "participant", *fixed, "--nprocs", 1, *more]
+
+
+def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, str]:
+    options = OPTIONS | {"seed": 0, "batch_size": "auto", "amp": False, "format": "nifti"}
+    options |= dict.fromkeys(("bias_correction", "bone_tint", "deidentify"), False)
+    options |= {"deterministic_uids": False} | changed
+    wishes = Wishes(source, out, options=options, prior=prior, device="cpu", workers=1)
+    return {entry.case.key: entry.state for entry in prepare(wishes).plan().entries}
+
+
+@pytest.fixture(scope="module")
+def finished(source: Path, prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The output of the command, with its exit status and what it said."""
+    out = tmp_path_factory.mktemp("out") / "derivative"
+    call = [sys.executable, "-m", "monai_ddfm", *map(str, arguments(source, out, prior))]
+    call += ["--progress", "json"]
+    ended = subprocess.run(call, check=False, capture_output=True, text=True)
+    return out, ended
+
+
+def test_cohort_is_fused_and_failures_are_explained(finished: Any) -> None:
+    out, ended = finished
+    assert ended.returncode == 102, ended.stderr
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    by_name = {event["event"]: event for event in events}
+    assert by_name["begin"]["total"] == 3
+    assert by_name["begin"]["dashboard"].startswith("http://127.0.0.1:")
+    assert by_name["end"]["done"] == 2
+    assert by_name["failed"]["case"] == "sub-03_pet"
+    folder = out / "sub-01" / "pet"
+    names = {path.name.removeprefix("sub-01_") for path in folder.iterdir()}
+    assert names >= {
+        "space-T1w_desc-fused_pet.nii.gz",
+        "space-T1w_desc-fused_pet.json",
+        "space-T1w_desc-weight_pet.nii.gz",
+        "space-T1w_desc-report_pet.html",
+        "space-T1w_desc-provenance_pet.json",
+        "space-T1w_desc-log_pet.txt",
+        "space-T1w_desc-thumbnail_pet.jpg",
+    }
+    assert "bids:raw:sub-01/anat/sub-01_T1w.nii.gz" in (
+        folder / "sub-01_space-T1w_desc-fused_pet.json"
+    ).read_text(encoding="utf-8")
+    assert not any(path.name.startswith("sub-03") for path in out.iterdir())
+    work = out.with_name("derivative_work")
+    assert not list((work / "cases").iterdir())
+
+
+def test_tables_have_every_case_and_figure(finished: Any) -> None:
+    out, _ = finished
+    with (out / "cohort.csv").open(newline="") as file:
+        rows = {row["case"]: row for row in csv.DictReader(file)}
+    assert rows.keys() == {"sub-01_pet", "sub-02_pet", "sub-03_pet", "sub-04"}
+    assert rows["sub-01_pet"]["status"] == "done"
+    folder = out / "sub-01" / "pet"
+    provenance = json.loads(
+        (folder / "sub-01_space-T1w_desc-provenance_pet.json").read_text(encoding="utf-8")
+    )
+    report = provenance["reports"]["registration"]["moving"]
+    dependence = float(rows["sub-01_pet"]["registration_dependence"])
+    assert dependence == pytest.approx(report["dependence"])
+    assert float(rows["sub-01_pet"]["bound_largest"]) == provenance["bound"]["largest"]
+    assert rows["sub-03_pet"]["status"] == "failed"
+    assert "the PET" in rows["sub-03_pet"]["reason"]
+    assert "no MRI" in rows["sub-04"]["reason"]
+    tables = json.loads((out / "cohort.json").read_text(encoding="utf-8"))
+    assert [case["case"] for case in tables["cases"]] == ["sub-01_pet", "sub-02_pet", "sub-03_pet"]
+    assert tables["notice"] == "research use only - not for diagnosis"
+    page = (out / "group.html").read_text(encoding="utf-8")
+    assert "sub-01/pet/sub-01_space-T1w_desc-report_pet.html" in page
+
+
+def test_only_what_has_changed_is_done_again(
+    source: Path, prior: Path, finished: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = finished
+    todo = {"sub-03_pet": "failed before"}
+    done = dict.fromkeys(("sub-01_pet", "sub-02_pet"), "done")
+    assert states(source, out, prior) == done | todo
+    changed = dict.fromkeys(done, "options or version changed")
+    assert states(source, out, prior, seed=1) == changed | todo
+    # The same content under another time: the content decides, and nothing is fused.
+    os.utime(bids_path(source, "01", "pet"))
+    touched = done | {"sub-01_pet": "inputs touched"}
+    assert states(source, out, prior) == touched | todo
+    before = {path: path.stat().st_mtime_ns for path in (out / "sub-01").rglob("*")}
+    cases = {case.key: case for case in find_cases(source, Selection(), labels={}).cases}
+    record = read_records(out)["sub-01_pet"]
+    settings = Settings(OPTIONS, prior, "cpu", record.program)
+    work = out.with_name("derivative_work")
+    kept = fuse_case(Job(cases["sub-01_pet"], settings, out, work, source, record, 1))
+    assert kept.status == "done"
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "sub-01").rglob("*")}
+    assert states(source, out, prior) == done | todo
+    # A result that is gone or cut off is made again.
+    result = out / "sub-02" / "pet" / "sub-02_space-T1w_desc-fused_pet.nii.gz"
+    whole = result.read_bytes()
+    result.write_bytes(whole[:100])
+    assert states(source, out, prior)["sub-02_pet"] == "results missing"
+    result.write_bytes(whole)
+    # Another content under the same name is fused again.
+    moving = bids_path(source, "02", "pet")
+    kept_bytes = moving.read_bytes()
+    save(moving, volumes(9)[1])
+    known = read_records(out)["sub-02_pet"]
+    settings = Settings(OPTIONS, prior, "cpu", known.program)
+    again = fuse_case(Job(cases["sub-02_pet"], settings, out, work, source, known, 1))
+    assert again.status == "done"
+    assert again.content != known.content
+    assert result.read_bytes() != whole
+    moving.write_bytes(kept_bytes)
+
+
+def test_a_damaged_record_is_as_good_as_none(finished: Any, source: Path, prior: Path) -> None:
+    out, _ = finished
+    path = record_path(out, "sub-01_pet")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:50])
+    assert states(source, out, prior)["sub-01_pet"] == "new"
+    path.write_bytes(whole)
+
+
+def test_one_run_at_a_time(
+    finished: Any, source: Path, prior: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = finished
+    with only_run(out):
+        status, _, err = command(capfd, *arguments(source, out, prior))
+    assert status == 2
+    assert f"is in use by process {os.getpid()}" in one_sentence(err)
+
+
+def test_group_level_puts_together_what_is_there(
+    finished: Any, source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, _ = finished
+    before = (out / "cohort.csv").read_bytes()
+    page = (out / "group.html").read_bytes()
+    known = read_records(out)["sub-02_pet"]
+    (out / "cohort.csv").unlink()
+    (out / "group.html").unlink()
+    status, _, _ = command(capfd, "cohort", source, out, "group")
+    assert status == 102
+    assert (out / "cohort.csv").read_bytes().splitlines()[0] == before.splitlines()[0]
+    assert (out / "cohort.csv").read_bytes().splitlines()[1] == before.splitlines()[1]
+    assert len((out / "group.html").read_bytes()) == pytest.approx(len(page), rel=0.1)
+    assert known.status == "done"
+    status, _, err = command(capfd, "cohort", source, tmp_path, "group")
+    assert status == 2
+    assert "no results of a cohort" in one_sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--participant-label", "77"], "no images of sub-77"),
+        (["--modality", "MR"], "use CT, PET or SPECT"),
+        (["--mri", "T1"], "--mri T1 is unknown"),
+        (["--profile", "a.yaml", "--scheduler", "tcp://a"], "exclude each other"),
+        (["--scheduler", "tcp://127.0.0.1:9", "--progress", "loud"], "progress 'loud'"),
+        (["-w", "OUT"], "work folder"),
+    ],
+)
+def test_wishes_that_cannot_be_met(
+    source: Path,
+    prior: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    more: list[str],
+    said: str,
+) -> None:
+    out = tmp_path / "out"
+    given = [str(out) if text == "OUT" else text for text in more]
+    status, _, err = command(capfd, *arguments(source, out, prior, *given))
+    assert status == 2
+    assert said in one_sentence(err)
+    assert not out.exists()
+
+
+def test_output_must_not_hold_the_input(
+    source: Path, prior: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = command(capfd, *arguments(source, source, prior))
+    assert status == 2
+    assert "holds the input" in one_sentence(err)
+
+
+@pytest.mark.parametrize("deidentify", [True, False])
+def test_no_patient_is_named(prior: Path, tmp_path: Path, deidentify: bool) -> None:
+    """Only DICOM output that is not de-identified has the patient, in its headers."""
+    root = tmp_path / "tree" / "Doe^Jane"
+    for modality, volume in zip(("MR", "PET"), volumes(1), strict=True):
+        write_series(volume, _made(root) / modality, modality=modality, seed=1, scale=4)
+    for file in sorted(root.rglob("*.dcm")):
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID, dataset.PatientName = "SECRET-ID-1", "Doe^Jane"
+        dataset.save_as(file)
+    found = find_cases(tmp_path / "tree", Selection(), labels={})
+    options = OPTIONS | {"deidentify": deidentify, "format": "both", "deterministic_uids": True}
+    out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
+    settings = Settings(options, prior, "cpu", "x")
+    job = Job(found.cases[0], settings, out, work, None, None, 1)
+    record = fuse_case(job)
+    assert record.status == "done", record.reason
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".dcm" for path in files)
+    for path in files:
+        if path.suffix == ".dcm" and not deidentify:
+            continue
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        for word in (b"SECRET-ID", b"Doe^Jane", b"DOE^JANE"):
+            assert word not in content, path
+        assert "Doe" not in str(path.relative_to(out))
+    plan = make_plan(found, settings, out)
+    assert [entry.state for entry in plan.entries] == ["done"]
+    # A damaged slice: the sentence names the role, not the path.
+    bad = Path(found.cases[0].moving[0])
+    bad.write_bytes(bad.read_bytes()[:-200])
+    failed = fuse_case(job)
+    assert failed.status == "failed"
+    assert "Doe" not in failed.reason + "".join(
+        path.read_text(encoding="utf-8") for path in (out / "logs").glob("*")
+    )
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_a_full_disk_leaves_nothing_half_written(source: Path, prior: Path, tmp_path: Path) -> None:
+    out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(out)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        case = find_cases(source, Selection(), labels={}).cases[0]
+        record = fuse_case(Job(case, Settings(OPTIONS, prior, "cpu", "x"), out, work, source))
+        assert record.status == "failed"
+        assert "the disk is full" in record.reason
+        assert not read_records(out)
+        assert np.all([path.suffix != ".html" for path in out.rglob("*")])
+    finally:
+        subprocess.run(["umount", str(out)], check=True)

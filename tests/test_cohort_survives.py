@@ -1,0 +1,260 @@
+"""A cohort of forty whose command, scheduler and workers are killed, here and on a real SLURM."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cohort_makers import bids_cohort, bids_path, tiny
+from run_cases import SMALL, randomize
+from slurm_node import free_port, slurm_node
+
+from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.networks import ADMUNet
+
+psutil = pytest.importorskip("psutil", reason="needs the extra cohort")
+pytest.importorskip("distributed", reason="needs the extra cohort")
+
+pytestmark = pytest.mark.slow
+
+COUNT = int(os.environ.get("COHORT_COUNT", "40"))
+WAIT_S = 3600
+# What holds times or how long something took, and the marks of the records.
+TIMED = re.compile(r"_desc-(provenance|report|log)_|^\.monai-ddfm/|^logs/")
+
+
+@pytest.fixture(scope="module")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prior") / "prior.pt"
+    save_prior(randomize(ADMUNet(**SMALL)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Subjects of which three are broken: cut off, without MRI, with two PETs."""
+    root = bids_cohort(tmp_path_factory.mktemp("cohort") / "bids", COUNT)
+    broken = bids_path(root, "03", "pet")
+    plain = gzip.decompress(broken.read_bytes())
+    broken.write_bytes(gzip.compress(plain[: len(plain) // 2]))
+    bids_path(root, "05", "T1w").unlink()
+    tiny(bids_path(root, "07", "pet", extra="run-2"))
+    return root
+
+
+class Run:
+    """A run of the command in a process of its own."""
+
+    def __init__(
+        self, source: Path, out: Path, prior: Path, *more: str, env: dict[str, str] | None = None
+    ) -> None:
+        call = [sys.executable, "-m", "monai_ddfm", "cohort", source, out, "participant"]
+        call += ["--steps", 2, "--registration", "none", "--device", "cpu", "--prior", prior]
+        call += ["--progress", "json", *more]
+        self.log = out.with_name(f"run-{time.time_ns()}.jsonl")
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [str(word) for word in call],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=(env or dict(os.environ)) | {"OMP_NUM_THREADS": "1"},
+            )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        found = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                event = json.loads(line)
+                found += [event] * (event["event"] == name)
+        return found
+
+    def until_done(self, count: int) -> None:
+        until(lambda: len(self.events("done")) >= count or self.process.poll() is not None)
+        assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
+
+    def workers(self) -> list[Any]:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def kill(self) -> None:
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.kill()
+        self.process.wait()
+        _, alive = psutil.wait_procs(children, timeout=120)
+        assert not alive, "workers outlive their command"
+
+
+def until(ready: Callable[[], object]) -> None:
+    end = time.monotonic() + WAIT_S
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.5)
+
+
+def finished(out: Path) -> dict[str, str]:
+    """The provenance, which holds times, of every case that has its record."""
+    found = {}
+    for path in (out / ".monai-ddfm").glob("sub-*.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["status"] == "done":
+            name = next(name for name in record["outputs"] if "desc-provenance" in name)
+            found[record["key"]] = hashlib.sha256((out / name).read_bytes()).hexdigest()
+    return found
+
+
+def contents(out: Path) -> dict[str, str]:
+    names = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in names.items()
+        if not TIMED.search(name)
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(source: Path, prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    run = Run(source, out, prior, "--nprocs", "2")
+    assert run.process.wait(WAIT_S) == 103, run.log.read_text(encoding="utf-8")
+    print(run.events("end"))
+    return out
+
+
+def test_failures_are_explained_and_the_rest_is_right(undisturbed: Path) -> None:
+    cohort = json.loads((undisturbed / "cohort.json").read_text(encoding="utf-8"))
+    status = [case["status"] for case in cohort["cases"]]
+    assert status.count("done") == COUNT - 3
+    failed = {case["case"]: case["reason"] for case in cohort["cases"] if case["reason"]}
+    assert failed.keys() == {"sub-03_pet"}
+    assert "the PET" in failed["sub-03_pet"]
+    problems = {one["who"]: one["sentence"] for one in cohort["problems"]}
+    assert problems.keys() == {"sub-05", "sub-07"}
+    assert "no MRI" in problems["sub-05"]
+    assert "2 PET" in problems["sub-07"]
+
+
+@contextmanager
+def own_scheduler(folder: Path) -> Iterator[tuple[str, Any]]:
+    """A scheduler and two workers as a user starts them; gives the address and the process."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    dask = [sys.executable, "-m", "dask"]
+    host = ["--host", "127.0.0.1"]
+    calls = [[*dask, "scheduler", *host, "--port", str(port), "--no-dashboard"]]
+    worker = [*dask, "worker", address, *host, "--nthreads", "1", "--resources", "fusion=1"]
+    calls += [[*worker, "--no-dashboard", "--death-timeout", "60"]] * 2
+    started = []
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    with (folder / "dask.log").open("wb") as log:
+        for call in calls:
+            started.append(subprocess.Popen(call, stdout=log, stderr=log, cwd=folder, env=env))
+    try:
+        yield address, started[0]
+    finally:
+        for process in started:
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+            process.kill()
+            process.wait()
+
+
+def test_killed_five_times_and_the_same_bytes(
+    source: Path, prior: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    chance = random.Random(8)
+    seen: dict[str, str] = {}
+
+    def note() -> None:
+        """What was finished before must be what it was."""
+        now = finished(out)
+        assert {key: now.get(key) for key in seen} == seen
+        seen.update(now)
+
+    def some() -> int:
+        return chance.randint(1, max(1, COUNT // 10))
+
+    # A worker, then the command.
+    run = Run(source, out, prior, "--nprocs", "2")
+    run.until_done(some())
+    chance.choice(run.workers()).kill()
+    until(lambda: run.events("lost") or run.process.poll() is not None)
+    run.until_done(len(run.events("done")) + some())
+    run.kill()
+    note()
+    # The scheduler.
+    with own_scheduler(tmp_path) as (address, scheduler):
+        run = Run(source, out, prior, "--scheduler", address)
+        run.until_done(some())
+        scheduler.kill()
+        assert run.process.wait(WAIT_S) == 3, run.log.read_text(encoding="utf-8")
+        assert "run the same command again" in run.log.read_text(encoding="utf-8")
+    note()
+    # Both workers at once, and the command again.
+    run = Run(source, out, prior, "--nprocs", "2")
+    run.until_done(some())
+    for worker in run.workers():
+        worker.kill()
+    run.until_done(len(run.events("done")) + some())
+    run.kill()
+    note()
+    # To the end.
+    run = Run(source, out, prior, "--nprocs", "2")
+    assert run.process.wait(WAIT_S) == 103, run.log.read_text(encoding="utf-8")
+    note()
+    assert len(seen) == COUNT - 3
+    assert contents(out) == contents(undisturbed)
+    assert not list((tmp_path / "out_work" / "cases").iterdir())
+    # Once more: nothing is left but the one that is broken.
+    run = Run(source, out, prior, "--nprocs", "1")
+    assert run.process.wait(WAIT_S) == 103
+    assert [event["case"] for event in run.events("started")] == ["sub-03_pet"]
+    note()
+
+
+def documented_profile() -> str:
+    page = Path(__file__).parents[1] / "docs" / "how-to" / "cohort.md"
+    blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    return next(block for block in blocks if "scheduler: slurm" in block)
+
+
+def test_on_a_slurm_of_one_node(
+    source: Path, prior: Path, undisturbed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The documented profile, with the partition, interface and memory of this machine."""
+    folder = tmp_path_factory.mktemp("slurm")
+    text = documented_profile()
+    changes = {
+        "queue: .*": "queue: all",
+        "memory: .*": "memory: 1500MB",
+        "interface: .*": "interface: lo",
+    }
+    changes |= {"workers: .*": "workers: 2", "cores: .*": "cores: 1"}
+    for entry, here in changes.items():
+        text, count = re.subn(entry, here, text)
+        assert count == 1, entry
+    profile = folder / "slurm.yaml"
+    profile.write_text(text, encoding="utf-8")
+    out = folder / "out"
+    with slurm_node(folder) as env:
+        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        run = Run(source, out, prior, "--profile", str(profile), env=env)
+        run.until_done(1)
+        jobs = subprocess.run(["squeue", "-h"], check=True, env=env, capture_output=True)
+        assert len(jobs.stdout.splitlines()) >= 1
+        assert run.process.wait(WAIT_S) == 103, run.log.read_text(encoding="utf-8")
+        assert "through slurm" in run.events("begin")[0]["where"]
+        print(run.events("end"))
+    assert contents(out) == contents(undisturbed)
