@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing as mp
 import os
 import signal
@@ -275,3 +276,15 @@ def test_a_disk_that_fills_up_leaves_earlier_results(tmp_path):
         (disk / "ballast").write_bytes(bytes(4096 * (os.statvfs(disk).f_bavail)))
         with pytest.raises(InputError, match="the disk is full"):
             prepare_output_dir(disk / "out")
+
+
+def test_words_of_a_library_give_way_to_those_of_the_system(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(InputError) as caught, atomic_path(tmp_path / "a.dcm"):
+        raise OSError("With tag (7FE0,0010) got exception:\nTraceback") from full
+    assert "the disk is full" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as caught, atomic_path(tmp_path / "a.dcm"):
+        raise OSError("odd\nand long")
+    assert "odd: choose another folder" in str(caught.value)
+    assert not list(tmp_path.iterdir())

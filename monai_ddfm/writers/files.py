@@ -53,9 +53,21 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = _MENDS.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
+        refusal = _first_with_number(error)
+        words = str(refusal.strerror or refusal).splitlines()[0]
+        mend = _MENDS.get(refusal.errno or 0, f"{words}: choose another folder")
         shown = Path(*(part for part in path.parts if not part.startswith(_STAGING_PREFIX)))
         raise InputError(f"Cannot write {shown}: {mend}.") from error
+
+
+def _first_with_number(error: OSError) -> OSError:
+    """Return what the operating system said; libraries wrap it in errors of their own words."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno is not None:
+            return found
+        found = found.__cause__ or found.__context__
+    return error
 
 
 def sync(path: Path) -> None:
