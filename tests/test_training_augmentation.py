@@ -11,14 +11,8 @@ from torch import Tensor
 from training_makers import head
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.training.augmentation import (
-    SliceAugmenter,
-    gaussian_blur,
-    head_and_bone,
-    plain_view,
-    random_render,
-    random_view,
-)
+from monai_ddfm.training.augmentation import SliceAugmenter, gaussian_blur, random_render
+from monai_ddfm.training.views import head_and_bone, plain_view, random_view
 
 
 def heads(count: int, size: int = 64) -> Tensor:
