@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 import math
 import threading
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from monai_ddfm.inferers import (
     PRESETS,
     SPEEDS,
     DDFMInferer,
+    LogProgress,
     Preset,
     SamplingProgress,
     TqdmProgress,
@@ -799,3 +801,13 @@ def test_presets_are_tailored() -> None:
     assert tailored("reference", modality="PET") is PRESETS["reference"]
     with pytest.raises(InputError, match="fidelity belongs to the preset default"):
         tailored("paper", fidelity=0.5)
+
+
+def test_a_log_tells_every_tenth_once(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("monai_ddfm.tests")
+    tell = LogProgress("head", logger)
+    with caplog.at_level(logging.INFO, logger=logger.name):
+        for step in range(1, 41):
+            tell(SamplingProgress(0, 1, 1, step, 40))
+    told = [f"head: {percent} % of the sampling" for percent in range(10, 101, 10)]
+    assert caplog.messages == told

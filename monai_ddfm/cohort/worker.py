@@ -31,7 +31,7 @@ from monai_ddfm.cohort.fingerprints import Settings, content_of, stamps_of
 from monai_ddfm.cohort.placing import place_results
 from monai_ddfm.cohort.records import Record, is_complete, write_record
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import SamplingProgress
+from monai_ddfm.inferers import LogProgress
 from monai_ddfm.kept_prior import kept_prior
 from monai_ddfm.workflow import FusionResult, run_inference
 from monai_ddfm.writers.report.summary import warnings
@@ -149,7 +149,7 @@ def _fuse(job: Job, folder: Path) -> FusionResult:
             **sources,
             "modality": str(case.modality),
             "output_dir": folder / "out",
-            "inferer#progress": _Tenths(case.key),
+            "inferer#progress": LogProgress(case.key, logger),
         }
     )
 
@@ -184,20 +184,6 @@ def _source(case: Case, role: str, folder: Path) -> Path:
     for number, name in enumerate(files, start=1):
         (links / f"{number:05d}.dcm").symlink_to(name)
     return links
-
-
-class _Tenths:
-    """Logs every tenth of the sampling."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.tenth = name, 0
-
-    def __call__(self, progress: SamplingProgress) -> None:
-        done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
-        tenth = 10 * done // max(1, progress.slices * progress.steps)
-        if tenth > self.tenth:
-            self.tenth = tenth
-            logger.info("%s: %d %% of the sampling", self.name, 10 * tenth)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from monai_ddfm.inferers.presets import (
     preset_named,
     tailored,
 )
-from monai_ddfm.inferers.progress import SamplingProgress, TqdmProgress
+from monai_ddfm.inferers.progress import LogProgress, SamplingProgress, TqdmProgress
 from monai_ddfm.inferers.sampling import SliceSampler
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "SPEEDS",
     "DDFMInferer",
     "EnsembleInferer",
+    "LogProgress",
     "Preset",
     "SamplingProgress",
     "SliceSampler",

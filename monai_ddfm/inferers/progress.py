@@ -1,13 +1,14 @@
-"""Progress of a sampling run: what is reported, and a bar that shows it."""
+"""Progress of a sampling run: what is reported, and a bar or a log that shows it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
-__all__ = ["ProgressCallback", "SamplingProgress", "TqdmProgress"]
+__all__ = ["LogProgress", "ProgressCallback", "SamplingProgress", "TqdmProgress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +58,25 @@ class TqdmProgress:
         if done >= total:
             self._bar.close()
             self._bar = None
+
+
+@dataclass
+class LogProgress:
+    """Writes a line into a log for every tenth of the sampling.
+
+    Attributes:
+        name: what is sampled, at the head of the line.
+        logger: takes the lines, as information.
+    """
+
+    name: str
+    logger: logging.Logger
+    _tenth: int = field(default=0, init=False, repr=False)
+
+    def __call__(self, progress: SamplingProgress) -> None:
+        """Write a line, if another tenth is done."""
+        done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
+        tenth = 10 * done // max(1, progress.slices * progress.steps)
+        if tenth > self._tenth:
+            self._tenth = tenth
+            self.logger.info("%s: %d %% of the sampling", self.name, 10 * tenth)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import SamplingProgress
+from monai_ddfm.inferers import LogProgress
 from monai_ddfm.kept_prior import kept_prior
 from monai_ddfm.workflow import FusionResult, run_inference
 
@@ -188,20 +188,6 @@ def _unwrapped(answer: FusionResult | _Refused | _Failed) -> FusionResult:
             return result
 
 
-class _LogProgress:
-    """Writes a line for every tenth of the sampling."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.tenth = name, 0
-
-    def __call__(self, progress: SamplingProgress) -> None:
-        done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
-        tenth = 10 * done // max(1, progress.slices * progress.steps)
-        if tenth > self.tenth:
-            self.tenth = tenth
-            logger.info("%s: %d %% of the sampling", self.name, 10 * tenth)
-
-
 def _work(connection: Connection, prior: Path | None, device: str | None, level: int) -> None:
     """Serve fusions until the connection is closed; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the server's to handle
@@ -218,7 +204,7 @@ def _work(connection: Connection, prior: Path | None, device: str | None, level:
             kept = kept or kept_prior(prior, device)
             name = Path(options["output_dir"]).parent.name
             answer = run_inference(
-                {**options, **kept, "inferer#progress": _LogProgress(f"fusion {name}")}
+                {**options, **kept, "inferer#progress": LogProgress(f"fusion {name}", logger)}
             )
         except InputError as error:
             answer = _Refused(str(error))
