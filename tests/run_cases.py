@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,20 @@ def command(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
             main()
     out, err = capfd.readouterr()
     return int(ended.value.code or 0), out, err
+
+
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Start child processes that end on Ctrl-C, though this one may have been told to ignore it.
+
+    A shell that starts the tests in the background has them ignore it, and children inherit that;
+    a signal with a handler is back to normal in a child.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def one_sentence(err: str) -> str:
