@@ -192,7 +192,9 @@ class NoiseSchedule:
                 f"steps {steps!r} are not usable from a noise level; give a whole number over 0."
             )
         if steps > num_timesteps:
-            raise InputError(f"a process of {num_timesteps} timesteps cannot take {steps} steps.")
+            raise InputError(
+                f"{steps} steps are too many; give at most {num_timesteps}, the process has no more."
+            )
         whole = cls.spaced(num_timesteps, num_timesteps=num_timesteps, betas=betas)
         power = np.array(whole.train_alphas_cumprod)
         levels = 0.5 * np.log((1 - power) / power)
