@@ -193,7 +193,7 @@ class NoiseSchedule:
             )
         if steps > num_timesteps:
             raise InputError(
-                f"{steps} steps are too many; give at most {num_timesteps}, the process has no more."
+                f"{steps} steps are more than there are; give {num_timesteps} at most."
             )
         whole = cls.spaced(num_timesteps, num_timesteps=num_timesteps, betas=betas)
         power = np.array(whole.train_alphas_cumprod)
