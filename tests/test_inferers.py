@@ -770,10 +770,15 @@ def test_a_prior_that_removes_nothing_leaves_the_mode() -> None:
 
 
 def test_every_second_step_is_shown_mirrored() -> None:
+    class Pointwise(RecordingNet):
+        def forward(self, x: Tensor, timesteps: Tensor, context: Any = None) -> Tensor:
+            super().forward(x, timesteps, context)
+            return 0.3 * x
+
     sources = noisy_head(0.1)
     seen = []
     for mirror in (False, True):
-        net = RecordingNet()
+        net = Pointwise()
         preset = dataclasses.replace(preset_named("default"), mirror=mirror)
         DDFMInferer(preset=preset, steps=3)(sources, net)
         seen.append([image for image, _ in net.seen])
