@@ -124,7 +124,8 @@ def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> Non
     start = torch.from_numpy(golden["x_T"])
     sampler = inferer._sampler(prior)
     torch.set_num_threads(1)  # as the inferer does
-    last = sampler(sources, prior, slices=[0], start=start, on_step=run.append)
+    network = inferer.acceleration.prepare(prior, sources.device)
+    last = sampler(sources, network, slices=[0], start=start, on_step=run.append)
     torch.set_num_threads(2)
     assert [step.index for step in run] == list(range(10))
     assert off(run[0].sample, "sample_first").max() < 1e-4

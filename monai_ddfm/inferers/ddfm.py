@@ -171,7 +171,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         elif images.ndim == 4:
             fused = self._fuse_slices(images, network, volume=False)
         else:
-            fused = torch.stack([self._fuse_volume(volume, network) for volume in images])
+            volumes = [self._fuse_volume(volume, network) for volume in images]
+            # A stack of one would be a copy, and a volume may be large.
+            fused = volumes[0][None] if len(volumes) == 1 else torch.stack(volumes)
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
         return result
@@ -190,7 +192,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             crop=volume and self.crop_foreground,
             together=volume,
         )
-        result = torch.empty(slices.shape, dtype=torch.float32, device=slices.device)
+        # In memory like the sources, so that the result is contiguous along their axes.
+        result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1] = 0.5
         if layout.patches:
