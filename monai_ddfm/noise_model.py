@@ -130,7 +130,8 @@ class NoiseModel:
         right = torch.searchsorted(mean, values.contiguous()).clamp(1, _TABLE - 1)
         low, high = mean[right - 1], mean[right]
         share = (values - low) / (high - low).clamp_min(torch.finfo(means.dtype).tiny)
-        return torch.lerp(signal[right - 1], signal[right], share.clamp(0, 1)) * 2 - 1
+        found: Tensor = torch.lerp(signal[right - 1], signal[right], share.clamp(0, 1)) * 2 - 1
+        return found
 
     def _clipped_mean(self, signal: Tensor) -> Tensor:
         deviation = (self.constant + self.slope * signal).clamp_min(1e-12).sqrt()
