@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -211,12 +212,30 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
             with _connected(site.address) as client:
                 yield client
             return
-        cluster = _batch_cluster(site, work) if site.profile else _local_cluster(site, work)
+        with _deaf_children():
+            cluster = _batch_cluster(site, work) if site.profile else _local_cluster(site, work)
         try:
             with Client(cluster) as client:
                 yield client
         finally:
             cluster.close(timeout=20)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Have the processes that are started meanwhile, and by its threads later, not see Ctrl-C.
+
+    A terminal sends it to all processes of a command. It is this one that ends the workers, which
+    would tell of the interrupt in a traceback each.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _silence() -> None:
