@@ -257,6 +257,21 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     assert {key: after[key] for key in before} == before
 
 
+def test_a_worker_may_take_its_time_to_come_back(source: Path, prior: Path, tmp_path: Path) -> None:
+    wanted = [word for name in ("01", "02") for word in ("--participant-label", name)]
+    run = Run(source, tmp_path / "out", prior, "--nprocs", "1", *wanted)
+    until(lambda: run.events("started"))
+    (first,) = run.workers()
+    first.kill()
+    until(lambda: [worker for worker in run.workers() if worker.pid != first.pid])
+    (second,) = run.workers()
+    second.suspend()  # as if its imports took that long
+    time.sleep(25)
+    second.resume()
+    assert run.process.wait(WAIT_S) == 0, run.log.read_text(encoding="utf-8")
+    assert run.events("lost")
+
+
 def documented_profile() -> str:
     page = Path(__file__).parents[1] / "docs" / "how-to" / "cohort.md"
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.S)

@@ -16,7 +16,7 @@ from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE, StoppedError
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
-from monai_ddfm.cli.speed import bench
+from monai_ddfm.cli.speed import bench, bench_cohort
 from monai_ddfm.errors import InputError
 from monai_ddfm.version import __version__
 
@@ -37,6 +37,7 @@ app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(bench)
+app.command("bench-cohort")(bench_cohort)
 app.command()(label)
 app.command()(cohort)
 app.add_typer(prior_app, name="prior")

@@ -155,7 +155,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
         shutil.rmtree(cases, ignore_errors=True)  # what killed workers have left
         cases.mkdir()
         plan = prepared.plan()
-        for line in lines_of(plan, workers=prepared.site.workers, who_pairs=False):
+        for line in lines_of(plan, workers=prepared.site.workers or 1, who_pairs=False):
             display.say(line)
         if prepared.finding.labels:
             keep_labels(work, prepared.finding.labels)
