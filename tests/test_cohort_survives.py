@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,11 @@ class Run:
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
 
     def workers(self) -> list[Any]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # or a zombie
+                found += [child] * ("spawn_main" in " ".join(child.cmdline()))
+        return found
 
     def kill(self) -> None:
         children = psutil.Process(self.process.pid).children(recursive=True)
