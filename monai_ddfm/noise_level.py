@@ -26,6 +26,7 @@ References:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -34,7 +35,7 @@ from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["noise_level"]
+__all__ = ["Windows", "noise_level", "smooth_windows"]
 
 _MASK: Final = ((1 / 6, -2 / 6, 1 / 6), (-2 / 6, 4 / 6, -2 / 6), (1 / 6, -2 / 6, 1 / 6))
 _WINDOW: Final = 7
@@ -44,6 +45,27 @@ _NORMAL_QUANTILE: Final = -0.6744897501960817
 _TISSUE: Final = 0.06
 _EDGE_OF_RANGE: Final = 0.02
 _FEWEST_WINDOWS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """What small windows of images tell of their noise, on values in [0, 1].
+
+    Attributes:
+        means: of the signal, [K].
+        variances: of what passes the mask M, [K].
+    """
+
+    means: Tensor
+    variances: Tensor
+
+    @property
+    def level(self) -> float:
+        """Standard deviation on the scale from -1 to 1, by the smoothest windows; 0 of too few."""
+        if self.variances.numel() < _FEWEST_WINDOWS:
+            return 0.0
+        deviation = float(self.variances.double().sqrt().quantile(_QUANTILE))
+        return 2 * deviation / _quantile_of_noise()
 
 
 def noise_level(images: Tensor) -> float:
@@ -58,10 +80,22 @@ def noise_level(images: Tensor) -> float:
     Raises:
         InputError: if `images` has another shape.
     """
+    return smooth_windows(images).level
+
+
+def smooth_windows(images: Tensor) -> Windows:
+    """Measure windows that hold neither background nor saturated pixels.
+
+    Args:
+        images: [N, 1, H, W] in [-1, 1].
+
+    Raises:
+        InputError: if `images` has another shape.
+    """
     if images.ndim != 4 or images.shape[1] != 1:
         raise InputError(f"noise is estimated in images [N, 1, H, W], not {tuple(images.shape)}.")
     if min(images.shape[-2:]) < _WINDOW:
-        return 0.0
+        return Windows(images.new_empty(0), images.new_empty(0))
     unit = (images.float() + 1) / 2
     mask = unit.new_tensor(_MASK)[None, None]
     rough = functional.conv2d(functional.pad(unit, (1, 1, 1, 1), mode="replicate"), mask).square()
@@ -69,11 +103,8 @@ def noise_level(images: Tensor) -> float:
     variance, mean, share = (
         functional.avg_pool2d(part, _WINDOW, _STRIDE) for part in (rough, unit, inside.float())
     )
-    telling = variance[(mean > _TISSUE) & (share > 1 - 0.5 / _WINDOW**2)]
-    if telling.numel() < _FEWEST_WINDOWS:
-        return 0.0
-    deviation = float(telling.double().sqrt().quantile(_QUANTILE))
-    return 2 * deviation / _quantile_of_noise()
+    telling = (mean > _TISSUE) & (share > 1 - 0.5 / _WINDOW**2)
+    return Windows(mean[telling], variance[telling])
 
 
 def _quantile_of_noise() -> float:

@@ -1,6 +1,6 @@
-"""Fuses a large pair through the bundle's configuration and prints the peak of its memory.
+"""Fuses pairs through the bundle's configuration and prints the peak of the memory after each.
 
-Run as a program: ``python large_volume.py FOLDER SIDE SLICES``.
+Run as a program: ``python large_volume.py FOLDER MODALITY SIDExSLICES ...``, small pairs first.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def write_pair(folder: Path, side: int, slices: int) -> None:
     """Write two 16-bit volumes of a head-like ellipsoid."""
     x, y = (np.linspace(-1, 1, side, dtype=np.float32) for _ in range(2))
     disc = x[:, None] ** 2 + y[None] ** 2
-    affine = np.diag([0.5, 0.5, 0.5, 1.0])
-    for name, frequency in (("t1", 9.0), ("pet", 4.0)):
+    # Left, posterior, superior: the pipeline has to turn it, and to turn everything back.
+    affine = np.diag([-0.5, -0.5, 0.5, 1.0])
+    for name, frequency in (("fixed", 9.0), ("moving", 4.0)):
         volume = np.zeros((side, side, slices), np.int16)
         for number, z in enumerate(np.linspace(-0.7, 0.7, slices)):
             texture = 600 + 300 * np.sin(frequency * x)[:, None] * np.cos(frequency * y + z)[None]
@@ -38,22 +39,24 @@ def write_pair(folder: Path, side: int, slices: int) -> None:
         nib.save(nib.Nifti1Image(volume, affine), folder / f"{name}.nii")
 
 
-def main(folder: Path, side: int, slices: int) -> None:
-    """Fuse; one step, because memory does not grow with them."""
-    write_pair(folder, side, slices)
-    save_prior(QuietNet(), folder / "prior.pt")
-    fuse(
-        folder / "t1.nii",
-        folder / "pet.nii",
-        modality="PET",
-        output_dir=folder / "out",
-        prior=folder / "prior.pt",
-        registration="none",
-        steps=1,
-        device="cpu",
-    )
-    print("peak bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+def main(folder: Path, modality: str, sizes: list[str]) -> None:
+    """Fuse; one step, because memory does not grow with them, and a prior of large patches."""
+    save_prior(QuietNet(patch_size=8), folder / "prior.pt")
+    for size in sizes:
+        side, slices = map(int, size.split("x"))
+        write_pair(folder, side, slices)
+        fuse(
+            folder / "fixed.nii",
+            folder / "moving.nii",
+            modality=modality,
+            output_dir=folder / "out",
+            prior=folder / "prior.pt",
+            registration="none",
+            steps=1,
+            device="cpu",
+        )
+        print("peak bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

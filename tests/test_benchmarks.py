@@ -30,6 +30,7 @@ from monai_ddfm.benchmarks import (
     load_case,
     parse_methods,
 )
+from monai_ddfm.benchmarks.curves import ways
 from monai_ddfm.benchmarks.figures import measure_robustness
 from monai_ddfm.benchmarks.plots import families
 from monai_ddfm.benchmarks.store import RunStore, code_hash
@@ -633,3 +634,50 @@ def test_presets_that_differ_in_a_number_are_one_curve(tmp_path: Path, small_pri
         with Image.open(tmp_path / f"tradeoff-{noise}-10.png") as opened:
             assert np.asarray(opened.convert("L")).std() > 10
             assert opened.text["Description"] == NOTICE  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("method", "evaluations"),
+    [
+        ("max", 0),
+        ("default:steps=3", 3),
+        ("default:start=noise,steps=4", 4),
+        ("default:start_timestep=300,steps=10", 3),
+        ("default:start=noise,steps=8,early_stop=2.0", 5),  # a step after the first half
+    ],
+)
+def test_calls_of_the_network_are_counted(
+    method: str, evaluations: int, small_prior: Prior, tmp_path: Path
+) -> None:
+    cases = [heads("a", "CT"), heads("b", "CT")]
+    for _ in range(2):  # computed, and then kept
+        result = benchmark(
+            cases, methods=method, prior=small_prior, output_dir=tmp_path, pictures=False
+        )
+        assert [row.evaluations for row in result.rows] == [evaluations] * 2
+    label = result.methods[0]
+    assert result.evaluations(label, modality="CT") == evaluations
+    assert "evals" in result.text
+    assert result.json["means"][0]["evaluations"] == evaluations
+
+
+def test_ways_that_differ_in_steps_are_one_curve(tmp_path: Path, small_prior: Prior) -> None:
+    methods = (
+        "max,default:steps=2,default:solver=dpm++,steps=2,default:steps=1,"
+        "default:steps=4,early_stop=0.1,default:steps=4,early_stop=0.2"
+    )
+    about = {m.label: {"name": m.name, **m.options} for m in parse_methods(methods)}
+    assert ways(about) == {
+        "max": ["max"],
+        "default": ["default:steps=2", "default:steps=1"],
+        "default: solver=dpm++": ["default:solver=dpm++,steps=2"],
+        "default: early stop": ["default:steps=4,early_stop=0.1", "default:steps=4,early_stop=0.2"],
+    }
+    cases = [heads("a", "CT"), heads("b", "PET")]
+    options = {"methods": "max,default:steps=1,default:steps=2", "prior": small_prior}
+    benchmark(cases, output_dir=tmp_path, noise="gaussian:10", pictures=False, **options)
+    with Image.open(tmp_path / "evaluations.png") as opened:
+        assert np.asarray(opened.convert("L")).std() > 10
+        assert opened.text["Description"] == NOTICE  # type: ignore[attr-defined]
+    benchmark(cases, methods="max,average", output_dir=tmp_path / "plain", pictures=False)
+    assert not (tmp_path / "plain" / "evaluations.png").exists()

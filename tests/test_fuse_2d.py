@@ -69,6 +69,23 @@ def test_the_record_says_how_it_came_to_be(street: PicturePair, tmp_path: Path) 
     assert record["prior"]["sha256"] == sha256_of(bundle_root() / "models" / "model.pt")
 
 
+def test_several_samples_tell_their_spread(street: PicturePair, tmp_path: Path) -> None:
+    options = {"modality": "IR", "weight": True, "preset": "reference", "steps": 2}
+    for samples in (1, 3):
+        output = tmp_path / f"of {samples}.png"
+        fuse_pictures(street.visible, street.infrared, output=output, samples=samples, **options)
+    assert not (tmp_path / "of 1_std.png").exists()
+    spread, bits = read_picture(tmp_path / "of 3_std.png")
+    assert bits == 16
+    assert 0 < spread.mean() < 0.2
+    stability = levels(tmp_path / "of 3_weight_stability.png")
+    assert 0.5 < float(stability.mean()) <= 1
+    record = json.loads((tmp_path / "of 3.json").read_text(encoding="utf-8"))
+    assert set(record["outputs"]) == {
+        f"of 3{end}.png" for end in ("", "_std", "_weight", "_weight_stability")
+    }
+
+
 def test_the_result_is_that_of_the_inferer(street: PicturePair, tmp_path: Path) -> None:
     deep = (np.random.default_rng(0).random((40, 48)) * 65535).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")

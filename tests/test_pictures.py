@@ -282,6 +282,21 @@ def test_what_cannot_be_paired_is_refused_before_anything_is_done(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_cannot_be_used_in_a_folder_is_named_before_anything_is_done(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for name in ("one", "two", "three"):
+            saved(tmp_path / folder / f"{name}.png", GRADIENT)
+    whole = (tmp_path / "b" / "two.png").read_bytes()
+    (tmp_path / "b" / "two.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"two\.png"):
+        plan_pictures(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    saved(tmp_path / "a" / "one.png", GRADIENT[:, :4])
+    with pytest.raises(InputError, match=r"one\.png have 4 x 6 and 8 x 6 .* 1 other pair cannot"):
+        plan_pictures(tmp_path / "a", tmp_path / "b", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 # The simulated pair
 
 

@@ -12,6 +12,7 @@ from scipy import ndimage
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import CHOICES as CHOICE
 from monai_ddfm.noise_level import noise_level
+from monai_ddfm.noise_model import NoiseModel
 from monai_ddfm.rectifiers import SaliencyRectifier
 from monai_ddfm.saliency import (
     Choice,
@@ -153,12 +154,12 @@ def test_the_rectifier_mixes_within_the_box_and_tells_the_share() -> None:
     result = rectifier.step(x0, sources, state)
     lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
     mode = likelihood_mode(moving, fixed, Choice())
-    expected = (0.6 * mode + 0.4 * x0).clamp(lower, upper)
-    torch.testing.assert_close(result.luminance, expected)
+    mixed = 0.6 * mode + 0.4 * x0
+    torch.testing.assert_close(result.luminance, mixed.clamp(lower, upper))
+    torch.testing.assert_close(result.x0, mixed)
     torch.testing.assert_close(
         fixed + result.weight * (moving - fixed), result.luminance, atol=2e-4, rtol=0
     )
-    assert torch.equal(result.x0, result.luminance)
     assert torch.equal(rectifier.mode(state), state.mode)
 
 
@@ -177,19 +178,35 @@ def test_fidelity_goes_from_the_sources_to_the_prior() -> None:
 
 def test_the_share_of_the_prior_grows_with_the_noise() -> None:
     rectifier = SaliencyRectifier()
-    shares = [rectifier.for_noise(level).prior_share for level in (0.0, 0.02, 0.06, 0.12, 0.5)]
+    levels = (0.0, 0.02, 0.06, 0.12, 0.5)
+    shares = [rectifier.for_noise(NoiseModel.white(level)).prior_share for level in levels]
     assert shares[0] == shares[1] == rectifier.least_share > 0
     assert shares == sorted(shares)
     power = 0.12**2 - rectifier.texture_level**2
     assert shares[3] == pytest.approx(power / (power + rectifier.prior_error**2))
     fixed_share = SaliencyRectifier(prior_share=0.2)
-    assert fixed_share.for_noise(0.5) == fixed_share
+    assert fixed_share.for_noise(NoiseModel.white(0.5)).prior_share == 0.2
+
+
+def test_the_prior_is_asked_on_the_scale_of_the_noise() -> None:
+    moving, fixed = pair(24, 20)
+    sources = torch.cat([fixed, moving], dim=1)
+    noise = NoiseModel(0.0, 0.01)
+    rectifier = SaliencyRectifier(prior_share=0.4).for_noise(noise)
+    state = rectifier.initial_state(sources)
+    torch.testing.assert_close(rectifier.mode(state), ((state.mode + 1) / 2).sqrt() * 2 - 1)
+    x0, _ = pair(24, 20, seed=5)
+    signal = noise.unclip(((x0 + 1) / 2).square() * 2 - 1)
+    mixed = 0.6 * state.mode + 0.4 * signal
+    result = rectifier.step(x0, sources, state)
+    torch.testing.assert_close(result.luminance, mixed.clamp(state.lower, state.upper))
+    torch.testing.assert_close(result.x0, noise.stabilize(mixed))
 
 
 def test_the_prior_acts_and_batches_equal_their_members() -> None:
     moving, fixed = (image.float() for image in pair(24, 20, batch=3))
     sources = torch.cat([fixed, moving], dim=1)
-    rectifier = SaliencyRectifier().for_noise(0.12)
+    rectifier = SaliencyRectifier().for_noise(NoiseModel.white(0.12))
     state = rectifier.initial_state(sources)
     dark = rectifier.step(torch.full_like(fixed, -1), sources, state).luminance
     bright = rectifier.step(torch.full_like(fixed, 1), sources, state).luminance
@@ -212,9 +229,9 @@ def test_a_color_image_keeps_its_chroma() -> None:
     difference = result.x0 - rgb
     torch.testing.assert_close(difference[:, 0], difference[:, 1])
     weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-    torch.testing.assert_close(
-        torch.einsum("bchw,c->bhw", result.x0, weights), result.luminance[:, 0]
-    )
+    shown = torch.einsum("bchw,c->bhw", result.x0, weights)
+    lower, upper = torch.minimum(moving, fixed)[:, 0], torch.maximum(moving, fixed)[:, 0]
+    torch.testing.assert_close(shown.clamp(lower, upper), result.luminance[:, 0])
 
 
 @pytest.mark.parametrize(

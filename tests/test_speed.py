@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from run_cases import RecordingNet, command, one_sentence
+from run_cases import RecordingNet, command, demo_subject, one_sentence
 from torch import nn
 
 from monai_ddfm.checkpoints import save_prior
@@ -21,6 +21,7 @@ from monai_ddfm.speed import BenchOptions, bench, write_bench
 from monai_ddfm.speed.costs import NetworkCost, network_cost, on_other_devices
 from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, matrix_peak
 from monai_ddfm.speed.plain import plain_loop
+from monai_ddfm.speed.scan import scan_sizes, time_stages
 from monai_ddfm.speed.subjects import RANDOM_PRIORS, network_named, synthetic_volume
 
 CPU = torch.device("cpu")
@@ -143,6 +144,7 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     prior = tmp_path / "small.pt"
     save_prior(RecordingNet(), prior)
     arguments = ["--size", 32, "--slices", 2, "--steps", 2, "--speeds", "fast", "--prior", prior]
+    arguments += ["--parts", ""]
     status, out, _ = command(capfd, "bench", *arguments, "--no-bfloat16", "-o", tmp_path / "out")
     assert status == 0
     assert "| plain loop, float32 |" in out
@@ -150,6 +152,32 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     rows = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
     assert [row["way"] for row in rows][-1] == "fast, float32"
     assert all(math.isfinite(row["seconds"]) for row in rows)
+
+
+def test_sizes_types_and_batches(result: dict[str, Any], tmp_path: Path) -> None:
+    rows = scan_sizes(RecordingNet(), CPU, sizes=(32, 48), batches=(1, 2), bfloat16=True)
+    found = [(row["size"], row["dtype"], row["batch"]) for row in rows]
+    types = ("float32", "bfloat16")
+    assert found == [
+        (size, dtype, batch) for size in (32, 48) for dtype in types for batch in (1, 2)
+    ]
+    for row in rows:
+        assert row["slices per second"] > 0
+        assert 0 < row["network share"] <= 1
+    write_bench({**result, "sizes": rows}, tmp_path)
+    assert "| 48 x 48 | bfloat16 | 2 |" in (tmp_path / "bench.md").read_text()
+
+
+def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
+    prior = tmp_path / "small.pt"
+    save_prior(RecordingNet(), prior)
+    subject = demo_subject(tmp_path)
+    stages = time_stages(subject.fixed, subject.moving, device=CPU, prior=prior)
+    assert {"loading", "registration", "intensity", "sampling", "color", "writing"} < set(stages)
+    parts = sum(spent for stage, spent in stages.items() if stage != "total")
+    assert parts == pytest.approx(stages["total"], rel=0.05)
+    write_bench({**result, "stages": stages}, tmp_path / "out")
+    assert "| sampling | " in (tmp_path / "out" / "bench.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +188,7 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
         (["--size", 4], "size 4"),
         (["--steps", 1], "steps 1"),
         (["--random-prior", "huge"], "'huge'"),
+        (["--parts", "sizes,all"], "'all'"),
         (["--device", "cuda:9"], "cuda:9"),
     ],
 )

@@ -154,7 +154,14 @@ def test_provenance_says_how_it_came_to_be(plain: FusionResult, pet: DemoSubject
         assert about["sha256"] == sha256(plain.files[name])
     assert set(provenance["outputs"]) == set(plain.files) - {"provenance.json"}
     seconds = provenance["seconds"]
-    assert {"loading", "registration", "intensity", "sampling", "writing"} <= seconds.keys()
+    assert {
+        "loading",
+        "registration",
+        "intensity",
+        "sampling",
+        "color",
+        "writing",
+    } <= seconds.keys()
     assert 0 < seconds["sampling"] < seconds["total"]
     assert provenance["memory"]["peak_rss_bytes"] > 1e8
     assert provenance["software"]["torch"] == torch.__version__

@@ -113,10 +113,12 @@ class Prepared:
     Attributes:
         fuse: the fusion.
         key: says all that its result depends on but for the sources; None is not known.
+        network: the prior whose evaluations count, if there is one.
     """
 
     fuse: Fusion
     key: str | None
+    network: nn.Module | None = None
 
 
 class _IdentityPrior(nn.Module):
@@ -268,7 +270,8 @@ def _prepare_preset(
         fused = inferer(image.to(device) * 2 - 1, chosen.network)
         return ((fused[:, :1] + 1) / 2).to(image)
 
-    return Prepared(fuse, f"{preset!r} {sorted(inferer_options.items())} {chosen.key}")
+    key = f"{preset!r} {sorted(inferer_options.items())} {chosen.key}"
+    return Prepared(fuse, key, chosen.network)
 
 
 def _rectifier_named(name: str) -> Any:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from monai_ddfm.benchmarks.bundle import Prior
 from monai_ddfm.benchmarks.cases import Case, load_case
+from monai_ddfm.benchmarks.curves import draw_curves
 from monai_ddfm.benchmarks.figures import measure_case, measure_robustness
 from monai_ddfm.benchmarks.grids import draw_grid
 from monai_ddfm.benchmarks.methods import Fusion, Method, parse_methods
@@ -120,6 +121,8 @@ def benchmark(
         _write(folder, result)
         for one in noises:
             draw_tradeoff(folder / f"tradeoff-{slug(str(one))}.png", result, noise=str(one))
+        if any(row.evaluations for row in result.rows):
+            draw_curves(folder / "evaluations.png", result)
         if pictures:
             _draw(folder, work, runs, result)
     return result
@@ -154,6 +157,7 @@ def _rows(
                         stretch=stretched,
                         figures=figures,
                         seconds=run.seconds,
+                        evaluations=run.evaluations,
                     )
                 )
     return rows

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_ddfm.benchmarks.bundle import Prior, bundle_prior
 from monai_ddfm.benchmarks.cases import Case
-from monai_ddfm.benchmarks.methods import Fusion, Method, Prepared, identity_prior
+from monai_ddfm.benchmarks.methods import Method, Prepared, identity_prior
 from monai_ddfm.benchmarks.store import Run, RunStore, code_hash, hash_of
 from monai_ddfm.errors import InputError
 
@@ -100,9 +101,10 @@ class Runner:
             at_once = 1 if len(shape) == 5 else _AT_ONCE.get(torch.device(self.device).type, 4)
             for start in range(0, len(group), at_once):
                 part = group[start : start + at_once]
-                fused, seconds = _timed(prepared.fuse, torch.cat([case.image for case, _ in part]))
+                images = torch.cat([case.image for case, _ in part])
+                fused, seconds, evaluations = _measured(prepared, images)
                 for (case, key), image in zip(part, torch.split(fused, 1), strict=True):
-                    run = Run(image.clone(), seconds)
+                    run = Run(image.clone(), seconds, evaluations)
                     yield case, self.store.keep(case.title, _label(method, case), key, run)
 
 
@@ -110,12 +112,32 @@ def _label(method: Method, case: Case) -> str:
     return method.label if case.noise is None else f"{case.noise} {method.label}"
 
 
-def _timed(fuse: Fusion, image: Tensor) -> tuple[Tensor, float]:
-    """Return the fused images and the seconds that one slice took."""
+def _measured(prepared: Prepared, image: Tensor) -> tuple[Tensor, float, float]:
+    """Return the fused images, and seconds and evaluations of the network for one slice."""
     begin = time.perf_counter()
-    fused = fuse(image)
+    with _counted(prepared.network) as images:
+        fused = prepared.fuse(image)
+    seconds = time.perf_counter() - begin
     expected = (len(image), 1, *image.shape[2:])
     if fused.shape != expected:
         raise InputError(f"a method gave {list(fused.shape)} instead of {list(expected)}.")
     slices = len(image) * (image.shape[-1] if image.ndim == 5 else 1)
-    return fused.detach().cpu().float(), (time.perf_counter() - begin) / slices
+    return fused.detach().cpu().float(), seconds / slices, sum(images) / slices
+
+
+@contextmanager
+def _counted(network: nn.Module | None) -> Iterator[list[int]]:
+    """Note how many images each call of the network is given."""
+    images: list[int] = []
+    if network is None:
+        yield images
+        return
+
+    def note(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        images.append(len(arguments[0]))  # one step of Python, so that threads may do it
+
+    hook = network.register_forward_pre_hook(note)
+    try:
+        yield images
+    finally:
+        hook.remove()

@@ -37,6 +37,7 @@ _OTHER_ROOMS: Final = (
     "metrics",
     "readers",
     "reports.py",
+    "slabs.py",
     "training",
     "transforms",
     "version.py",
@@ -70,11 +71,15 @@ class Run:
     Attributes:
         fused: luminance [1, 1, H, W] or [1, 1, H, W, D], nominally in [0, 1].
         seconds: of the fusion, for one slice.
+        evaluations: of the network, for one slice.
         path: where it is kept, without a suffix; None if it is not.
     """
 
-    def __init__(self, fused: Tensor, seconds: float, path: Path | None = None) -> None:
-        self.fused, self.seconds, self.path = fused, seconds, path
+    def __init__(
+        self, fused: Tensor, seconds: float, evaluations: float = 0.0, path: Path | None = None
+    ) -> None:
+        self.fused, self.seconds, self.evaluations = fused, seconds, evaluations
+        self.path = path
 
     def figures(self, key: str) -> dict[str, float] | None:
         """Return the figures that are kept under `key`, if there are any."""
@@ -118,7 +123,8 @@ class RunStore:
         if path is None or file is None or not file.is_file():
             return None
         with np.load(file) as kept:
-            return Run(torch.from_numpy(kept["fused"]), float(kept["seconds"]), path)
+            seconds, evaluations = float(kept["seconds"]), float(kept["evaluations"])
+            return Run(torch.from_numpy(kept["fused"]), seconds, evaluations, path)
 
     def keep(self, case: str, label: str, key: str | None, run: Run) -> Run:
         """Keep a finished run, whole or not at all, and return it."""
@@ -127,8 +133,13 @@ class RunStore:
             return run
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path.with_name(path.name + ".npz")) as temporary:
-            np.savez_compressed(temporary, fused=run.fused.numpy(), seconds=run.seconds)
-        return Run(run.fused, run.seconds, path)
+            np.savez_compressed(
+                temporary,
+                fused=run.fused.numpy(),
+                seconds=run.seconds,
+                evaluations=run.evaluations,
+            )
+        return Run(run.fused, run.seconds, run.evaluations, path)
 
     def _path(self, case: str, label: str, key: str | None) -> Path | None:
         if self.folder is None or key is None:

@@ -17,7 +17,15 @@ __all__ = ["BenchmarkResult", "MethodRow", "RobustnessRow"]
 
 _WIDTH: Final = 9
 _SECONDS: Final = "s/slice"
-_FORMATS: Final = {"SD": ".2f", "SF": ".2f", "AG": ".2f", "PSNR": ".2f", "hue": ".2f"}
+_EVALUATIONS: Final = "evals"
+_FORMATS: Final = {
+    "SD": ".2f",
+    "SF": ".2f",
+    "AG": ".2f",
+    "PSNR": ".2f",
+    "hue": ".2f",
+    "evals": ".1f",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +39,7 @@ class MethodRow:
         stretch: whether the result was stretched to full contrast before it was measured.
         figures: by name.
         seconds: of the fusion, for one slice.
+        evaluations: of the network, for one slice; 0 without a network.
     """
 
     modality: str
@@ -39,6 +48,7 @@ class MethodRow:
     stretch: bool
     figures: Mapping[str, float]
     seconds: float
+    evaluations: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +110,11 @@ class BenchmarkResult:
             row.seconds for row in self.rows if (row.modality, row.method) == (modality, method)
         )
 
+    def evaluations(self, method: str, *, modality: str) -> float:
+        """Return how often the network was evaluated for a slice, on the mean."""
+        wanted = (modality, method)
+        return _mean(row.evaluations for row in self.rows if (row.modality, row.method) == wanted)
+
     def robustness_mean(self, figure: str, *, modality: str, method: str, noise: str) -> float:
         """Return the mean of "PSNR" or "SSIM" of fused(noisy); NaN if there is none."""
         wanted = (modality, method, noise)
@@ -139,7 +154,8 @@ class BenchmarkResult:
         columns = [f"{figure} {noise}" for noise in noises for figure in ROBUSTNESS]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["modality", "pair", "method", "stretch", *names, *columns, "seconds"])
+        named = ["modality", "pair", "method", "stretch"]
+        writer.writerow([*named, *names, *columns, "evaluations", "seconds"])
         for row in self.rows:
             moved: list[float | str] = []
             for noise in noises:
@@ -147,7 +163,8 @@ class BenchmarkResult:
                 moved += ["" if row.stretch else found.get(name, "") for name in ROBUSTNESS]
             figures = [row.figures.get(name, "") for name in names]
             start = [row.modality, row.pair, row.method, int(row.stretch)]
-            writer.writerow([*start, *figures, *moved, round(row.seconds, 4)])
+            cost = [round(row.evaluations, 3), round(row.seconds, 4)]
+            writer.writerow([*start, *figures, *moved, *cost])
         return out.getvalue()
 
     @property
@@ -165,7 +182,15 @@ class BenchmarkResult:
                 if other != method
             }
             figures = {name: self.mean(name, method=method, **where) for name in names}
-            means.append({**where, "method": method, "figures": figures, "better_than": better})
+            means.append(
+                {
+                    **where,
+                    "method": method,
+                    "figures": figures,
+                    "evaluations": self.evaluations(method, modality=modality),
+                    "better_than": better,
+                }
+            )
         return {
             "notice": NOTICE,
             "settings": dict(self.settings),
@@ -185,9 +210,11 @@ class BenchmarkResult:
             for name in ("flicker", "hue", "excess")
             if any(name in row.figures for row in self.rows if row.modality == modality)
         ]
-        columns = [*self.metrics, *extra, _SECONDS]
+        columns = [*self.metrics, *extra, _EVALUATIONS, _SECONDS]
 
         def value(method: str, name: str) -> float:
+            if name == _EVALUATIONS:
+                return self.evaluations(method, modality=modality)
             if name == _SECONDS:
                 return self.seconds(method, modality=modality)
             return self.mean(name, modality=modality, method=method, stretch=stretch)

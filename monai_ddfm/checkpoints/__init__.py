@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from monai_ddfm.checkpoints.architecture import Architecture
 from monai_ddfm.checkpoints.files import KNOWN_SHA256, sidecar_path
+from monai_ddfm.checkpoints.growth import grown_prior
 from monai_ddfm.checkpoints.guided_diffusion import convert_guided_diffusion_state_dict
 from monai_ddfm.checkpoints.priors import (
     PriorInfo,
@@ -24,6 +25,7 @@ __all__ = [
     "PriorInfo",
     "convert_checkpoint",
     "convert_guided_diffusion_state_dict",
+    "grown_prior",
     "load_prior",
     "network_from_file",
     "prior_info",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.ensemble import EnsembleInferer
+from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
     CHOICES,
@@ -24,6 +25,7 @@ __all__ = [
     "SPEEDS",
     "DDFMInferer",
     "EnsembleInferer",
+    "FusionEvaluator",
     "LogProgress",
     "Preset",
     "SamplingProgress",
@@ -31,6 +33,7 @@ __all__ = [
     "SliceStore",
     "Speed",
     "TqdmProgress",
+    "collate_cases",
     "limit_device_memory",
     "preset_named",
     "tailored",

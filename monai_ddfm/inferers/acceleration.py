@@ -69,8 +69,9 @@ class Acceleration:
 
     def prepare(self, network: nn.Module, device: torch.device) -> nn.Module:
         """Return the network as the sampling loop is to call it."""
-        if device.type == "cuda" and self.autocast_dtype is not None:
-            # Tensor cores take channels last; convolutions would reorder everything otherwise.
+        if device.type == "cpu" or (device.type == "cuda" and self.autocast_dtype is not None):
+            # oneDNN and tensor cores take channels last; convolutions would reorder everything
+            # otherwise.
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.compile is None:
             return network

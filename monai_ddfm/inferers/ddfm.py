@@ -24,7 +24,7 @@ from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
-from monai_ddfm.noise_level import noise_level
+from monai_ddfm.noise_model import NoiseModel, noise_model
 from monai_ddfm.rectifiers import Rectifier, SourceRectifier
 from monai_ddfm.schedulers import PredictionType
 
@@ -132,7 +132,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.distributed = distributed
         self.progress = progress
         # Builds the solver once, so that wrong steps are refused before any work is done.
-        self._sampler(None, level=0.1 if self.preset.start == "sources" else None)
+        self._sampler(None, NoiseModel.white(0.1) if self.preset.start == "sources" else None)
 
     def __call__(
         self,
@@ -171,7 +171,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         elif images.ndim == 4:
             fused = self._fuse_slices(images, network, volume=False)
         else:
-            fused = torch.stack([self._fuse_volume(volume, network) for volume in images])
+            volumes = [self._fuse_volume(volume, network) for volume in images]
+            # A stack of one would be a copy, and a volume may be large.
+            fused = volumes[0][None] if len(volumes) == 1 else torch.stack(volumes)
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
         return result
@@ -190,7 +192,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             crop=volume and self.crop_foreground,
             together=volume,
         )
-        result = torch.empty(slices.shape, dtype=torch.float32, device=slices.device)
+        # In memory like the sources, so that the result is contiguous along their axes.
+        result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1] = 0.5
         if layout.patches:
@@ -226,7 +229,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
         runner = SliceRunner(
-            sampler=self._sampler(network, level=self._noise_level(slices, layout)),
+            sampler=self._sampler(network, self._noise_of(slices, layout)),
             network=self.acceleration.prepare(network, slices.device),
             layout=layout,
             batch_size=self.batch_size,
@@ -237,17 +240,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if self.distributed:
             gather(result, layout)
 
-    def _noise_level(self, slices: Tensor, layout: SliceLayout) -> float | None:
-        """Noise level of the sources, where sampling is to start from them."""
+    def _noise_of(self, slices: Tensor, layout: SliceLayout) -> NoiseModel | None:
+        """Noise of the sources, where sampling is to start from them."""
         if self.preset.start != "sources":
             return None
         numbers = torch.tensor([patch.number for patch in layout.patches])
         spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES_FOR_NOISE))
         some = slices[numbers[spread.round().long()].to(slices.device)].float()
+        models = [noise_model(source) for source in torch.split(some, 1, dim=1)]
         # The noisier source's: by choosing, the mode hides some of it.
-        return max(noise_level(source) for source in torch.split(some, 1, dim=1))
+        return max(models, key=lambda model: model.level)
 
-    def _sampler(self, network: nn.Module | None, *, level: float | None = None) -> SliceSampler:
+    def _sampler(self, network: nn.Module | None, noise: NoiseModel | None = None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
         solver = build_solver(
@@ -256,12 +260,12 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             betas=self.betas,
             prediction_type=self.prediction_type or own,
             learns_variance=getattr(network, "learns_variance", False),
-            level=None if level is None else excess * level,
+            level=None if noise is None else excess * noise.level,
         )
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
         rectifier = self.preset.rectifier
-        if level is not None and isinstance(rectifier, SourceRectifier):
-            rectifier = rectifier.for_noise(level)
+        if noise is not None and isinstance(rectifier, SourceRectifier):
+            rectifier = rectifier.for_noise(noise)
         return SliceSampler(
             solver=solver,
             rectifier=rectifier,
@@ -269,7 +273,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
-            added_noise=None if level is None else level * math.sqrt(excess**2 - 1),
+            added_noise=None if noise is None else noise.level * math.sqrt(excess**2 - 1),
+            mirror=self.preset.mirror,
             autocast_dtype=self.acceleration.autocast_dtype,
             tolerance=self.early_stop,
         )

@@ -123,6 +123,7 @@ class Preset:
         eta: DDIM's noise, 0 is deterministic.
         start: "noise", or "sources" at their own noise level.
         excess: noise level to start from over that of the sources, at least 1.
+        mirror: show every second step's image to the prior as its mirror image.
         start_timestep: start there from the noised average of the sources; None starts from noise.
         early_stop: a slice is finished when it changes by no more than this in a step.
         speeds: names of other steps, with the timestep to start from.
@@ -134,6 +135,7 @@ class Preset:
     eta: float = 0.0
     start: Start = "noise"
     excess: float = 1.0
+    mirror: bool = False
     start_timestep: int | None = None
     early_stop: float | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False, compare=False)
@@ -149,6 +151,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             solver="ddim",
             rectifier=SaliencyRectifier(),
             start="sources",
+            mirror=True,
             speeds=SPEEDS,
         ),
     }

@@ -61,6 +61,8 @@ class SliceSampler:
         added_noise: start from the rectifier's mode with noise of this standard deviation added,
             on the scale from -1 to 1; None starts as above. The first visited timestep is to be
             that of the noise which the mode then has.
+        mirror: show every second step's image to the network as its mirror image, so that what it
+            gets wrong in one orientation does not add up. It has to know both from its training.
         autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
             is float32.
         tolerance: a slice is finished when no luminance value changes by more than this in a step;
@@ -74,6 +76,7 @@ class SliceSampler:
     start_index: int = 0
     from_average: bool = False
     added_noise: float | None = None
+    mirror: bool = False
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
 
@@ -150,9 +153,12 @@ class SliceSampler:
         timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
         enabled = self.autocast_dtype is not None
         # Convolutions on a CPU round otherwise for one image than for several, so they get one.
-        parts = sample.chunk(len(sample)) if sample.device.type == "cpu" else (sample,)
+        turned = self.mirror and (index - self.start_index) % 2 == 1
+        seen = sample.flip(-1) if turned else sample
+        parts = seen.chunk(len(seen)) if seen.device.type == "cpu" else (seen,)
         with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
-            return torch.cat([network(part, timestep).float() for part in parts])
+            output = torch.cat([network(part, timestep).float() for part in parts])
+        return output.flip(-1) if turned else output
 
 
 class _Settling:

@@ -11,6 +11,8 @@ from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from torch import Tensor
 
+from monai_ddfm.noise_model import NoiseModel
+
 __all__ = ["Rectified", "Rectifier", "SourceRectifier"]
 
 StateT = TypeVar("StateT")
@@ -62,8 +64,8 @@ class Rectifier(Protocol[StateT]):
 class SourceRectifier(Rectifier[StateT], Protocol[StateT]):
     """A rectifier whose likelihood has a mode that sampling can start from."""
 
-    def for_noise(self, level: float) -> Self:
-        """Return the rectifier for sources of a noise level, on the scale from -1 to 1."""
+    def for_noise(self, noise: NoiseModel) -> Self:
+        """Return the rectifier for the sources' noise; x0 and the mode are then on its scale."""
         ...
 
     def mode(self, state: StateT) -> Tensor:

@@ -10,11 +10,17 @@ estimates with errors of these sizes the best mixture is
     f = (1 - k)\,m + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2},
 
 cut to the box :math:`[\min(i, v), \max(i, v)]`: nothing is invented, and an empty background stays
-empty. Without the box the prior would fill the background.
+empty. Without the box the prior would fill the background. What is shown is cut at every step; the
+sampling goes on from the mixture as it is, because the ends of the box are noisy too.
 
 :math:`\sigma` is measured (`monai_ddfm.noise_level`). The texture of slices that show no noise
 passes for noise of about :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 -
 \tau^2, 0)`.
+
+Noise that grows with the signal, and noise at the ends of the range, are no noise of one deviation.
+So sampling runs on the scale g of a measured noise model (`monai_ddfm.noise_model`), on which they
+are, and what the prior predicts there is brought back by :math:`g^{-1}` and freed of the bias of
+clipping before it is mixed in.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from torch import Tensor
 
 from monai_ddfm.em import moving_share
 from monai_ddfm.errors import InputError
+from monai_ddfm.noise_model import NoiseModel
 from monai_ddfm.rectifiers.luminance import (
     Luminance,
     at_least_float32,
@@ -72,6 +79,7 @@ class SaliencyRectifier:
             mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
             estimate alone.
         luminance: how luminance is taken from RGB; no matter for one channel.
+        noise: of the sources; x0 is given and returned on its scale. None is the images' own scale.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -84,6 +92,7 @@ class SaliencyRectifier:
     texture_level: float = 0.032
     fidelity: float = 1.0
     luminance: Luminance = "full"
+    noise: NoiseModel | None = None
 
     def __post_init__(self) -> None:
         for name in ("prior_share", "least_share", "fidelity"):
@@ -95,17 +104,18 @@ class SaliencyRectifier:
             raise InputError("prior error must be more than 0, and texture level not below 0.")
         check_luminance(self.luminance)
 
-    def for_noise(self, level: float) -> SaliencyRectifier:
-        """Return this rectifier with k chosen for sources of a measured noise level.
+    def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
+        """Return this rectifier for the sources' noise: with its scale, and k unless it is given.
 
         Args:
-            level: standard deviation of the sources' noise, on the scale from -1 to 1.
+            noise: its model.
         """
+        own = replace(self, noise=noise)
         if self.prior_share is not None:
-            return self
-        power = max(level**2 - self.texture_level**2, 0.0)
+            return own
+        power = max(noise.level**2 - self.texture_level**2, 0.0)
         share = power / (power + self.prior_error**2)
-        return replace(self, prior_share=max(share, self.least_share))
+        return replace(own, prior_share=max(share, self.least_share))
 
     def initial_state(self, sources: Tensor) -> SaliencyState:
         """Return the likelihood's mode and the box for `sources` [B, 2, H, W]."""
@@ -118,7 +128,7 @@ class SaliencyRectifier:
 
     def mode(self, state: SaliencyState) -> Tensor:
         """Return the likelihood's mode, which sampling can start from, [B, 1, H, W]."""
-        return state.mode
+        return state.mode if self.noise is None else self.noise.stabilize(state.mode)
 
     def step(  # noqa: D102 - the protocol has it
         self,
@@ -134,9 +144,14 @@ class SaliencyRectifier:
         with torch.autocast(x0.device.type, enabled=False):
             x0 = at_least_float32(x0)
             predicted = luminance_of(x0, self.luminance)
-            fused = torch.lerp(state.mode, predicted, share).clamp(state.lower, state.upper)
+            if self.noise is not None:
+                predicted = self.noise.unclip(self.noise.restore(predicted))
+            mixed = torch.lerp(state.mode, predicted, share)
+            fused = mixed.clamp(state.lower, state.upper)
             if self.fidelity < 1:
                 fused = torch.lerp(predicted, fused, self.fidelity)
             weight = moving_share(fused, moving, fixed)
-            rectified = with_luminance(x0, fused, self.luminance)
+            if self.noise is not None:
+                mixed = self.noise.stabilize(mixed)
+            rectified = with_luminance(x0, mixed, self.luminance)
         return Rectified(rectified, state, weight, fused)

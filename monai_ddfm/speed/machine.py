@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_ddfm.noise_model import NoiseModel
+
 __all__ = [
     "Stopwatch",
     "TimedNetwork",
@@ -160,9 +162,9 @@ class TimedRectifier:
         with self.watch.block("rectifier"):
             return self.rectifier.initial_state(sources)
 
-    def for_noise(self, level: float) -> TimedRectifier:
-        """Return the rectifier for sources of a noise level, timed too."""
-        return TimedRectifier(self.rectifier.for_noise(level), self.watch)
+    def for_noise(self, noise: NoiseModel) -> TimedRectifier:
+        """Return the rectifier for sources of a noise, timed too."""
+        return TimedRectifier(self.rectifier.for_noise(noise), self.watch)
 
     def mode(self, state: Any) -> Tensor:
         """Return the likelihood's mode."""

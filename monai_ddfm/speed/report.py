@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from monai_ddfm.speed.costs import NetworkCost, on_other_devices
 from monai_ddfm.writers.files import atomic_path
 from monai_ddfm.writers.json_files import write_json
 
-__all__ = ["bench_table", "cost_table", "write_bench"]
+__all__ = ["bench_table", "bench_text", "cost_table", "write_bench"]
 
 _COLUMNS = (
     ("way", "way"),
@@ -35,9 +36,47 @@ def write_bench(result: dict[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "bench.json", result)
     with atomic_path(folder / "bench.md") as temporary:
-        temporary.write_text(bench_table(result) + "\n" + cost_table(result), encoding="utf-8")
+        temporary.write_text(bench_text(result), encoding="utf-8")
     with atomic_path(folder / "bench.png") as temporary:
         _draw(result, temporary)
+
+
+def bench_text(result: dict[str, Any]) -> str:
+    """Return all tables that there is something for."""
+    parts = [bench_table(result), cost_table(result)]
+    if result.get("sizes"):
+        parts.append(sizes_table(result["sizes"]))
+    if result.get("stages"):
+        parts.append(stages_table(result["stages"]))
+    return "\n".join(parts)
+
+
+def sizes_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return one step of the default preset over sizes, types and batches."""
+    lines = [
+        "One step of the default preset, whole synthetic slices; an evaluation is a slice.",
+        "",
+        "| size | type | batch | slices/s | network | peak GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        cells = [f"{row['size']} x {row['size']}", row["dtype"], str(row["batch"])]
+        keys = ("slices per second", "network share", "peak bytes")
+        lines.append("| " + " | ".join([*cells, *(_cell(key, row[key]) for key in keys)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def stages_table(seconds: dict[str, float]) -> str:
+    """Return the stages of a whole run."""
+    lines = [
+        "The whole command with the preset `default`: registration, sampling, all files written.",
+        "",
+        "| stage | s | share |",
+        "|---|---|---|",
+    ]
+    for stage, spent in seconds.items():
+        lines.append(f"| {stage} | {spent:.2f} | {spent / seconds['total']:.0%} |")
+    return "\n".join(lines) + "\n"
 
 
 def bench_table(result: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from monai_ddfm.checkpoints import network_from_file
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 
-__all__ = ["RANDOM_PRIORS", "demo_volume", "network_named", "synthetic_volume"]
+__all__ = ["RANDOM_PRIORS", "demo_pair", "loaded_pair", "network_named", "synthetic_volume"]
 
 RANDOM_PRIORS = {
     # The published 256 x 256 ImageNet network: 552.8 million parameters.
@@ -29,15 +28,17 @@ RANDOM_PRIORS = {
 }
 
 
-def demo_volume() -> Tensor:
-    """Return the demo subject's MRI and PET as the inferer gets them, [2, H, W, D]."""
+def demo_pair(folder: Path) -> tuple[Path, Path]:
+    """Write the demo subject's MRI and PET to a folder and return their files."""
     from monai_ddfm.demo import make_demo  # noqa: PLC0415 - needs the extra
 
-    with tempfile.TemporaryDirectory() as folder:
-        subject = make_demo(Path(folder), modality="PET")
-        case = preprocess_volumes(
-            subject.fixed, subject.moving, modality="PET", options={"registration": "none"}
-        )
+    subject = make_demo(folder, modality="PET")
+    return subject.fixed, subject.moving
+
+
+def loaded_pair(fixed: Path, moving: Path) -> Tensor:
+    """Return an MRI and a PET as the inferer gets them, [2, H, W, D], not registered."""
+    case = preprocess_volumes(fixed, moving, modality="PET", options={"registration": "none"})
     volume: Tensor = case["image"].as_tensor().float()
     return volume
 

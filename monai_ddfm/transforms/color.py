@@ -265,12 +265,17 @@ def _plain_like(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return plain
 
 
-def unit_rgb(source: MetaTensor) -> torch.Tensor:
-    """Return a volume in color as plain RGB in [0, 1]."""
+def unit_rgb(source: MetaTensor, *, white: float | None = None) -> torch.Tensor:
+    """Return a volume in color as plain RGB in [0, 1].
+
+    Args:
+        source: [3, H, W(, D)].
+        white: the value of white; None is what `white_level` finds.
+    """
     if len(source) != 3:
         raise ValueError(f"expected RGB [3, ...], got {tuple(source.shape)}")
     rgb: torch.Tensor = source.as_tensor()
-    return (rgb / white_level(rgb)).clamp(0, 1)
+    return (rgb / (white_level(rgb) if white is None else white)).clamp(0, 1)
 
 
 def smooth_step(fraction: torch.Tensor) -> torch.Tensor:

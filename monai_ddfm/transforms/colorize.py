@@ -11,7 +11,7 @@ The luminance of the result is the fused luminance, everywhere and for every mod
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 import torch
@@ -19,10 +19,11 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_ddfm.color import merge_chroma
+from monai_ddfm.color import merge_chroma, white_level
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.reports import add_report
+from monai_ddfm.slabs import slabs
 from monai_ddfm.transforms.color import (
     DEFAULT_TABLE,
     MergeChroma,
@@ -124,7 +125,11 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         if self.modality is Modality.CT:
             result, report = self._tinted(case)
         elif (found := self._in_color(case)) is not None:
-            result = self.merge(case[self.luminance_key], unit_rgb(found))
+            white = white_level(found.as_tensor())
+            result = _by_slabs(
+                case[self.luminance_key],
+                lambda luma, part: self.merge(luma, unit_rgb(found[:, part], white=white)),
+            )
             report = {"chroma": "of the volume in color"}
         else:
             result, report = self._pseudo_colored(case)
@@ -141,10 +146,14 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
 
     def _pseudo_colored(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
         """Return the fusion with the chroma of the pseudo-colored scalar."""
-        scalar = case[self.moving_key]
-        result = self.merge(
-            case[self.luminance_key], self.pseudo_color(scalar), brightness=(scalar + 1) / 2
-        )
+        scalar = convert_to_tensor(case[self.moving_key], track_meta=False)
+
+        def colored(luma: torch.Tensor, part: slice) -> torch.Tensor:
+            color = self.pseudo_color(scalar[:, part])
+            merged: torch.Tensor = self.merge(luma, color, brightness=(scalar[:, part] + 1) / 2)
+            return merged
+
+        result = _by_slabs(case[self.luminance_key], colored)
         return result, {"chroma": "of the color table", "color_table": self.color_table}
 
     def _tinted(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
@@ -152,17 +161,35 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         hounsfield = case[self.source_key]
         if len(hounsfield) != 1:
             raise InputError("the tint of bone needs a CT in HU, not one in color; leave it out.")
-        luma = convert_to_tensor(case[self.luminance_key], dtype=torch.float32, track_meta=True)
-        plain = luma.as_tensor()
-        rgb = tint_bone(
-            plain,
-            convert_to_tensor(hounsfield, track_meta=False).to(plain),
-            threshold=self.bone_threshold,
-        )
-        result = MetaTensor(
-            rgb, meta=dict(luma.meta), applied_operations=list(luma.applied_operations)
-        )
+        plain = convert_to_tensor(hounsfield, track_meta=False)
+
+        def tinted(luma: torch.Tensor, part: slice) -> torch.Tensor:
+            return tint_bone(luma, plain[:, part].to(luma), threshold=self.bone_threshold)
+
+        result = _by_slabs(case[self.luminance_key], tinted)
         return result, {"chroma": "bone", "bone_threshold_hu": self.bone_threshold}
+
+
+def _by_slabs(
+    luminance: torch.Tensor, color: Callable[[torch.Tensor, slice], torch.Tensor]
+) -> MetaTensor:
+    """Color a luminance a few rows at a time, because a volume in color is large.
+
+    Args:
+        luminance: [1, H, W(, D)].
+        color: RGB of a part of the luminance, given that part and its rows.
+
+    Returns:
+        RGB [3, H, W(, D)] with the metadata of the luminance.
+    """
+    source = convert_to_tensor(luminance, dtype=torch.float32, track_meta=True)
+    plain = source.as_tensor()
+    rgb = plain.new_empty((3, *plain.shape[1:]))
+    for part in slabs(plain.shape[1:]):
+        rgb[:, part] = convert_to_tensor(color(plain[:, part], part), track_meta=False)
+    return MetaTensor(
+        rgb, meta=dict(source.meta), applied_operations=list(source.applied_operations)
+    )
 
 
 ColorizeFusionD = ColorizeFusionDict = ColorizeFusiond

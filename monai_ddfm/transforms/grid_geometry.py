@@ -20,6 +20,7 @@ __all__ = [
     "canonical_codes",
     "isotropic_grid",
     "reordered",
+    "reordering",
     "slice_axis_of",
     "spacing_of",
 ]
@@ -122,6 +123,31 @@ def reordered(
     Returns:
         [C, *shape], a view of `values`; None if the grids differ in another way.
     """
+    way = reordering(values.shape[1:], working, target, shape)
+    if way is None:
+        return None
+    flipped, order = way
+    turned = values.flip([1 + axis for axis in flipped]) if flipped else values
+    return turned.permute(0, *(1 + axis for axis in order))
+
+
+def reordering(
+    from_shape: Sequence[int],
+    working: NDArray[np.float64],
+    target: NDArray[np.float64],
+    shape: Sequence[int],
+) -> tuple[list[int], list[int]] | None:
+    """Find the flips and the order of the axes that lead from one grid to another, if they do.
+
+    Args:
+        from_shape: voxels of the grid `working`.
+        working: 4x4, voxel to mm.
+        target: 4x4, voxel to mm.
+        shape: voxels of the target grid.
+
+    Returns:
+        The axes to flip, and then their order; None if the grids differ in another way.
+    """
     lookup = np.linalg.solve(working, target)  # target voxel -> working voxel
     turn = np.round(lookup[:3, :3]).astype(int)
     ones = [np.abs(turn).sum(axis=axis) == 1 for axis in (0, 1)]
@@ -130,10 +156,10 @@ def reordered(
     flipped = [axis for axis in range(3) if turn[axis].sum() < 0]
     exact = np.eye(4)
     exact[:3, :3] = turn
-    exact[flipped, 3] = [values.shape[1 + axis] - 1 for axis in flipped]
+    exact[flipped, 3] = [from_shape[axis] - 1 for axis in flipped]
     corners = np.array(np.meshgrid(*[[0, n - 1] for n in shape], [1])).reshape(4, -1)
     order = [int(np.flatnonzero(turn[:, axis])[0]) for axis in range(3)]
-    same = [values.shape[1 + axis] for axis in order] == list(shape)
+    same = [from_shape[axis] for axis in order] == list(shape)
     if not same or np.abs((lookup - exact) @ corners).max() > _WHOLE:
         return None
-    return values.flip([1 + axis for axis in flipped]).permute(0, *(1 + axis for axis in order))
+    return flipped, order

@@ -79,7 +79,7 @@ class IntensityMap:
 
     def forward(self, intensities: torch.Tensor) -> torch.Tensor:
         """Map intensities to [-1, 1]; those outside of the window are clipped."""
-        return _piecewise(intensities, self.knots, self.values).clamp(-1, 1)
+        return _piecewise(intensities, self.knots, self.values).clamp_(-1, 1)
 
     def inverse(self, values: torch.Tensor) -> torch.Tensor:
         """Map values in [-1, 1] back to intensities; the outer pieces go on beyond it."""

@@ -23,6 +23,7 @@ from monai_ddfm.transforms.similarity import Sighting, sight, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import (
     Interpolation,
     field_of_view_overlap,
+    grid_image,
     outside_value,
     resample,
     scalar_image,
@@ -119,9 +120,11 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
             InputError: an affine cannot be used, the fields of view do not meet, or the result is
                 not to be trusted.
         """
-        images = [scalar_image(v, name=n) for v, n in ((fixed, "fixed"), (moving, "moving"))]
-        spacing = working_spacing(images[0])
-        sightings = (sight(images[0], spacing=spacing), sight(images[1], spacing=spacing))
+        spacing = working_spacing(grid_image(fixed, name="fixed"))
+        sightings = (
+            sight(scalar_image(fixed, name="fixed"), spacing=spacing),
+            sight(scalar_image(moving, name="moving"), spacing=spacing),
+        )
         names = (volume_name(moving, "the moving volume"), volume_name(fixed, "the fixed volume"))
         frames = [str(v.meta.get("frame_of_reference_uid") or "") for v in (fixed, moving)]
         same_frame = all(frames) and frames[0] == frames[1]

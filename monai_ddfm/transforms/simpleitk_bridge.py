@@ -17,6 +17,7 @@ the steps (file formats, gradients) take :math:`R` for a rotation.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -72,13 +73,7 @@ def to_simpleitk(volume: MetaTensor, *, name: str = "volume") -> list[Any]:
     Raises:
         InputError: the volume is not 3-D, or its affine is singular, sheared or not finite.
     """
-    frame = grid_image(volume, name=name)
-    images = []
-    for channel in volume.detach().as_tensor().cpu().to(torch.float32).numpy():
-        image = sitk.GetImageFromArray(np.ascontiguousarray(channel.transpose(2, 1, 0)))
-        image.CopyInformation(frame)
-        images.append(image)
-    return images
+    return list(_channels(volume, name=name))
 
 
 def scalar_image(volume: MetaTensor, *, name: str = "volume") -> Any:
@@ -199,19 +194,19 @@ def resample(
     grid = grid_image(fixed, name="the fixed volume")
     fill = outside_value(moving) if outside is None else outside
     method = _INTERPOLATORS[interpolation]
-    channels = []
-    for image in to_simpleitk(moving, name="the moving volume"):
+    resampled = torch.empty((len(moving), *fixed.shape[1:]))
+    for number, image in enumerate(_channels(moving, name="the moving volume")):
         out = sitk.Resample(image, grid, transform, method, fill, sitk.sitkFloat32)
-        array = sitk.GetArrayFromImage(out).transpose(2, 1, 0)
+        array = sitk.GetArrayViewFromImage(out).transpose(2, 1, 0)
         if interpolation == "bspline":
             low, high = float(moving.min()), float(moving.max())
             array = array.clip(min(low, fill), max(high, fill))
-        channels.append(torch.from_numpy(np.ascontiguousarray(array)))
+        resampled[number].numpy()[:] = array
     meta = dict(moving.meta)
     meta.pop("affine", None)
     if "space" in fixed.meta:
         meta["space"] = fixed.meta["space"]
-    return MetaTensor(torch.stack(channels).to(moving.device), affine=fixed.affine, meta=meta)
+    return MetaTensor(resampled.to(moving.device), affine=fixed.affine, meta=meta)
 
 
 def field_of_view_overlap(fixed: Any, moving: Any, transform: Any) -> float:
@@ -229,6 +224,15 @@ def field_of_view_overlap(fixed: Any, moving: Any, transform: Any) -> float:
     inside.CopyInformation(moving)
     covered = sitk.Resample(inside, fixed, transform, sitk.sitkNearestNeighbor, 0)
     return float(sitk.GetArrayViewFromImage(covered).mean(dtype=np.float64))
+
+
+def _channels(volume: MetaTensor, *, name: str) -> Iterator[Any]:
+    """Yield the channels of a volume as images, one at a time."""
+    frame = grid_image(volume, name=name)
+    for channel in volume.detach().as_tensor().cpu().to(torch.float32).numpy():
+        image = sitk.GetImageFromArray(np.ascontiguousarray(channel.transpose(2, 1, 0)))
+        image.CopyInformation(frame)
+        yield image
 
 
 def _lps_affine(volume: MetaTensor) -> NDArray[np.float64]:

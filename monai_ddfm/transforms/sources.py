@@ -1,9 +1,11 @@
 """The sources beside the fusion: as loaded, or interpolated exactly once; and masks drawn on them.
 
-The pipeline keeps a copy of both volumes as they were loaded. `RestoreSourcesd` ends the work on
+The pipeline keeps both volumes as they were loaded. `RestoreSourcesd` ends the work on
 another grid: the fixed volume comes back untouched, and the moving one is resampled from its own
 voxels onto the fixed volume's own grid, with the transform that the registration has found. So no
-value is interpolated twice, however many grids lie between.
+value is interpolated twice, however many grids lie between. Where the two grids are one but for the
+order of their voxels, nothing is resampled again, and `ReleaseSourcesd` lets go of the moving
+volume's own voxels early.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.reports import add_report, reports_of
-from monai_ddfm.transforms.grid_geometry import reordered
+from monai_ddfm.transforms.grid_geometry import reordered, reordering
 from monai_ddfm.transforms.loading import LoadVolume
 from monai_ddfm.transforms.simpleitk_bridge import resample, volume_name
 from monai_ddfm.transforms.transform_files import transform_of
@@ -30,6 +32,9 @@ __all__ = [
     "LoadReferenceMaskD",
     "LoadReferenceMaskDict",
     "LoadReferenceMaskd",
+    "ReleaseSourcesD",
+    "ReleaseSourcesDict",
+    "ReleaseSourcesd",
     "RestoreSourcesD",
     "RestoreSourcesDict",
     "RestoreSourcesd",
@@ -45,7 +50,8 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
         fixed_key: the fixed volume on the working grid; replaced by the one that was loaded.
         moving_key: the moving volume on the working grid, with the report of its registration.
         fixed_source_key: the fixed volume as it was loaded; removed from the case.
-        moving_source_key: the moving volume as it was loaded; removed from the case.
+        moving_source_key: the moving volume as it was loaded; removed from the case. Not looked at,
+            and may be absent, where the grids differ in the order of their voxels only.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
             InputError: the file of the transform has vanished since it was read.
         """
         case = dict(data)
-        fixed, moving = case.pop(self.fixed_source_key), case.pop(self.moving_source_key)
+        fixed, moving = case.pop(self.fixed_source_key), case.pop(self.moving_source_key, None)
         registered = case[self.moving_key]
         target, working = _affine_of(fixed), _affine_of(registered)
         values = reordered(registered.as_tensor(), working, target, fixed.shape[1:])
@@ -92,6 +98,36 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
         case[self.moving_key] = MetaTensor(
             values.contiguous(), affine=torch.from_numpy(target), meta=meta
         )
+        return case
+
+
+class ReleaseSourcesd(MapTransform):  # type: ignore[misc]
+    """Drop the moving volume as it was loaded, if `RestoreSourcesd` can do without.
+
+    Args:
+        moving_key: the moving volume on the working grid.
+        fixed_source_key: the fixed volume as it was loaded.
+        moving_source_key: what is dropped.
+    """
+
+    def __init__(
+        self,
+        moving_key: str = "moving",
+        *,
+        fixed_source_key: str = "fixed_source",
+        moving_source_key: str = "moving_source",
+    ) -> None:
+        super().__init__(moving_key)
+        self.moving_key = moving_key
+        self.fixed_source_key, self.moving_source_key = fixed_source_key, moving_source_key
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the case, without `moving_source_key` if it is not needed."""
+        case = dict(data)
+        working, target = case[self.moving_key], case[self.fixed_source_key]
+        grids = _affine_of(working), _affine_of(target)
+        if reordering(working.shape[1:], *grids, target.shape[1:]) is not None:
+            del case[self.moving_source_key]
         return case
 
 
@@ -183,4 +219,5 @@ def _same_grid(one: MetaTensor, other: MetaTensor) -> bool:
 
 
 RestoreSourcesD = RestoreSourcesDict = RestoreSourcesd
+ReleaseSourcesD = ReleaseSourcesDict = ReleaseSourcesd
 LoadReferenceMaskD = LoadReferenceMaskDict = LoadReferenceMaskd

@@ -24,6 +24,7 @@ import torch
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from monai_ddfm.slabs import slabs
 from monai_ddfm.writers.files import NOTICE, atomic_path
 
 __all__ = ["as_array", "write_nifti"]
@@ -106,11 +107,15 @@ def _voxels(data: NDArray[Any]) -> NDArray[Any]:
         return data.astype(np.float32, copy=False)
     if data.ndim != 4 or data.shape[0] != 3:
         raise ValueError(f"expected [H, W, D], [1, H, W, D] or [3, H, W, D], got {data.shape}")
-    if data.dtype != np.uint8:
-        if not np.isfinite(data).all():
-            raise ValueError("a color volume must be finite")
-        data = np.rint(np.clip(data, 0, 1) * 255).astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(data, 0, -1)).view(_RGB24)[..., 0]
+    voxels = np.empty((*data.shape[1:], 3), np.uint8)
+    for part in slabs(data.shape[1:]):
+        colors = data[:, part]
+        if data.dtype != np.uint8:
+            if not np.isfinite(colors).all():
+                raise ValueError("a color volume must be finite")
+            colors = np.rint(np.clip(colors, 0, 1) * 255)
+        voxels[part] = np.moveaxis(colors, 0, -1)
+    return voxels.view(_RGB24)[..., 0]
 
 
 def _header(

@@ -18,7 +18,7 @@ from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import collect_reports
 from monai_ddfm.writers.views import robust_window
 
-__all__ = ["Panel", "channels_last", "panels_of"]
+__all__ = ["Panel", "channels_last", "mean_of_channels", "panels_of"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def channels_last(data: Any) -> NDArray[Any]:
     if volume.ndim != 4 or volume.shape[0] not in (1, 3):
         raise ValueError(f"expected [H, W, D], [1, H, W, D] or [3, H, W, D], got {volume.shape}")
     return np.moveaxis(volume, 0, -1)
+
+
+def mean_of_channels(volume: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean of the channels of [H, W, D, C]; a view, where there is one channel."""
+    return volume[..., 0] if volume.shape[-1] == 1 else volume.mean(axis=-1)
 
 
 def panels_of(
@@ -132,6 +137,6 @@ def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
 
 def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:
     """Return [1, H, W, D], true where there is more than a twentieth of the window."""
-    luminance = volume.mean(axis=0, keepdims=True)
+    luminance = volume if len(volume) == 1 else volume.mean(axis=0, keepdims=True)
     low, high = robust_window(luminance)
     return np.asarray(luminance > low + 0.05 * (high - low))

@@ -1,7 +1,9 @@
 """Results of fusing pictures: a picture beside a record of how it came to be.
 
 For ``F.png`` the record is ``F.json``, and the share of the second picture, if it is asked for,
-``F_weight.png``. A record stands only where its picture is complete.
+``F_weight.png``. Several samples add ``F_std.png``, the standard deviation of the luminance with
+white at 1 (gray, 16 bits), and with the share ``F_weight_stability.png``. A record stands only
+where its picture is complete.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers import PICTURE_SUFFIXES
+from monai_ddfm.readers import PICTURE_SUFFIXES, read_picture
 from monai_ddfm.writers.files import NOTICE, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
@@ -35,6 +37,11 @@ __all__ = [
 _JPEG: Final = (".jpg", ".jpeg")
 _TIFF: Final = (".tif", ".tiff")
 _TIFF_DESCRIPTION: Final = 270
+_TITLES: Final = {
+    "weight": "share of the second picture",
+    "std": "standard deviation of the fused luminance, white is 1",
+    "weight_stability": "how much the samples agree on the share of the second picture",
+}
 
 
 def plan_pictures(
@@ -52,7 +59,7 @@ def plan_pictures(
 
     Raises:
         InputError: if something is missing or has no partner, the output has no known suffix, would
-            overwrite a source, or cannot be written.
+            overwrite a source, cannot be written, or if a picture of a folder cannot be used.
     """
     fixed, moving, output = (Path(path).expanduser() for path in (fixed, moving, output))
     for path in (fixed, moving):
@@ -74,6 +81,8 @@ def plan_pictures(
             raise InputError(f"{target} is one of the sources; give another name for the result.")
         if sources[0] == sources[1]:
             raise InputError(f"{fixed} is given twice; give two different pictures.")
+    if len(cases) > 1:
+        _check_all(cases)
     for folder in dict.fromkeys(Path(case["output"]).parent for case in cases):
         names = [Path(c["output"]).name for c in cases if Path(c["output"]).parent == folder]
         prepare_output_dir(folder, names=names)
@@ -103,6 +112,26 @@ def _pairs_in(fixed: Path, moving: Path, output: Path) -> list[dict[str, str]]:
         }
         for name in found[0]
     ]
+
+
+def _check_all(cases: list[dict[str, str]]) -> None:
+    """Read every picture, so that a damaged one does not show in the middle of the work."""
+    problems = []
+    for case in cases:
+        try:
+            sizes = [read_picture(case[key])[0].shape[-2:] for key in ("fixed", "moving")]
+            if sizes[0] != sizes[1]:
+                words = " and ".join(f"{width} x {height}" for height, width in sizes)
+                problems.append(
+                    f"{case['fixed']} and {case['moving']} have {words} pixels; give two pictures "
+                    "of the same place and size."
+                )
+        except InputError as error:
+            problems.append(str(error))
+    if problems:
+        others = len(problems) - 1
+        more = f" {others} other pair{'s' * (others > 1)} cannot be used either." if others else ""
+        raise InputError(problems[0] + more)
 
 
 def write_picture(
@@ -150,6 +179,8 @@ class SavePictured(Transform):  # type: ignore[misc]
         fused_key: luminance [1, H, W] in [0, 1].
         rgb_key: [3, H, W] in [0, 1]; may be absent.
         weight_key: [1, H, W] in [0, 1].
+        std_key: standard deviation of the luminance of several samples, likewise; may be absent.
+        stability_key: how much the samples agree on the weight, likewise.
         bound_key: figures from `CheckBoundd`.
         path_key: where the picture goes.
         output_key: key under which the case gets the summary.
@@ -165,14 +196,18 @@ class SavePictured(Transform):  # type: ignore[misc]
         fused_key: str = "fused",
         rgb_key: str = "fused_rgb",
         weight_key: str = "weight",
+        std_key: str = "fused_std",
+        stability_key: str = "weight_stability",
         bound_key: str = "bound",
         path_key: str = "output",
         output_key: str = "outputs",
     ) -> None:
         self.record = record or RunRecord()
-        self.weight = weight
         self.source_keys = {"fixed": fixed_key, "moving": moving_key}
-        self.fused_key, self.rgb_key, self.weight_key = fused_key, rgb_key, weight_key
+        self.fused_key, self.rgb_key = fused_key, rgb_key
+        self.maps = {"std": std_key}
+        if weight:
+            self.maps |= {"weight": weight_key, "weight_stability": stability_key}
         self.bound_key, self.path_key, self.output_key = bound_key, path_key, output_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -192,8 +227,8 @@ class SavePictured(Transform):  # type: ignore[misc]
         bits = max(int(meta.get("bits", 8)) for meta in sources.values())
         self.record.inputs = {role: meta["filename_or_obj"] for role, meta in sources.items()}
         files = {"fused": target, "record": target.with_suffix(".json")}
-        if self.weight:
-            files["weight"] = target.with_name(f"{target.stem}_weight.png")
+        maps = {role: key for role, key in self.maps.items() if key in data}
+        files |= {role: target.with_name(f"{target.stem}_{role}.png") for role in maps}
         with self.record.stage("writing"):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -204,9 +239,9 @@ class SavePictured(Transform):  # type: ignore[misc]
             rgb = data.get(self.rgb_key)
             fused = as_array(data[self.fused_key] if rgb is None else rgb)
             write_picture(target, fused, bits=bits, title="DDFM fusion")
-            if self.weight:
-                share = as_array(data[self.weight_key])
-                write_picture(files["weight"], share, title="share of the second picture")
+            for role, key in maps.items():
+                deep = 16 if role == "std" else 8
+                write_picture(files[role], as_array(data[key]), bits=deep, title=_TITLES[role])
         written = {path.name: path for role, path in files.items() if role != "record"}
         details = {"bound": data.get(self.bound_key)}
         provenance = collect_provenance(self.record, data, outputs=written, details=details)

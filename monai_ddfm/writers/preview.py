@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from monai_ddfm.color import color_table
 from monai_ddfm.writers.files import NOTICE, atomic_path
 from monai_ddfm.writers.nifti import as_array
-from monai_ddfm.writers.panels import Panel, channels_last
+from monai_ddfm.writers.panels import Panel, channels_last, mean_of_channels
 from monai_ddfm.writers.views import PLANES, View, informative_point
 
 __all__ = ["FIRST_ROW", "Panel", "write_preview"]
@@ -78,7 +78,7 @@ def write_preview(
     if not volumes or len({volume.shape[:3] for volume in volumes}) != 1:
         raise ValueError(f"panels must share a grid, got {[v.shape for v in volumes]}")
     affine = as_array(affine).astype(np.float64)
-    first, second = volumes[0].mean(axis=-1), volumes[min(1, len(volumes) - 1)].mean(axis=-1)
+    first, second = (mean_of_channels(volumes[min(i, len(volumes) - 1)]) for i in (0, 1))
     point = point or informative_point(first, second)
     view = View.around(first, affine, point)
     caption = _caption(view, apply_affine(affine, point))

@@ -10,6 +10,7 @@ from nibabel.affines import apply_affine, voxel_sizes
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
+from monai_ddfm.slabs import slabs
 from monai_ddfm.writers.nifti import as_array
 
 __all__ = ["PLANES", "View", "informative_point", "robust_window"]
@@ -123,24 +124,35 @@ def informative_point(first: Any, second: Any) -> tuple[int, int, int]:
     Returns:
         Voxel indices.
     """
-    mass = _scaled(as_array(first)) * _scaled(as_array(second))
+    volumes = [as_array(first), as_array(second)]
+    windows = [robust_window(volume) for volume in volumes]
+    profiles = [np.zeros(size) for size in volumes[0].shape]
+    for part in slabs(volumes[0].shape):
+        one, two = (_scaled(v[part], window) for v, window in zip(volumes, windows, strict=True))
+        mass = one * two
+        profiles[0][part] = mass.sum(axis=(1, 2), dtype=float)
+        for axis in (1, 2):
+            profiles[axis] += mass.sum(axis=_others(axis), dtype=float)
     middle = []
-    for axis, size in enumerate(mass.shape):
-        profile = np.cumsum(mass.sum(axis=_others(axis), dtype=float))
+    for size, marginal in zip(volumes[0].shape, profiles, strict=True):
+        profile = np.cumsum(marginal)
         found = int(np.searchsorted(profile, profile[-1] / 2)) if profile[-1] > 0 else size // 2
         middle.append(min(found, size - 1))
     return _triple(middle)
 
 
-def _scaled(volume: NDArray[Any]) -> NDArray[np.float32]:
-    low, high = robust_window(volume)
+def _scaled(volume: NDArray[Any], window: tuple[float, float]) -> NDArray[np.float32]:
+    low, high = window
     scaled: NDArray[np.float32] = np.clip((volume - low) / (high - low), 0, 1).astype(np.float32)
     return np.nan_to_num(scaled)
 
 
 def _bounding_box(volume: NDArray[Any]) -> tuple[list[int], list[int]]:
     """Return first and last voxel of what is brighter than a tenth of the window, with a margin."""
-    foreground = _scaled(volume) > 0.1
+    window = robust_window(volume)
+    foreground = np.empty(volume.shape, bool)
+    for part in slabs(volume.shape):
+        np.greater(_scaled(volume[part], window), 0.1, out=foreground[part])
     first, last = [], []
     for axis, size in enumerate(volume.shape):
         inside = np.flatnonzero(foreground.mean(axis=_others(axis)) > 0.002)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_ddfm.slabs import slabs
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.panels import Panel
 
@@ -27,12 +29,22 @@ def histogram_svg(panel: Panel) -> str:
     """
     data = as_array(panel.data)
     in_color = data.ndim == 4 and len(data) == 3
-    values = (data.mean(axis=0) if in_color else data).ravel()
-    values = values[np.isfinite(values)].astype(np.float64)
     marks: Sequence[float] = (0.0, 1.0) if in_color else panel.knots()[0].tolist()
-    low, high = min(values.min(), marks[0]) + 0.0, max(values.max(), marks[-1])
-    counts, _ = np.histogram(values, bins=_BINS, range=(low, high))
-    return _draw(panel, counts, float(low), float(high), marks)
+    low, high = marks[0], marks[-1]
+    for values in _finite(data):
+        low, high = min(low, values.min(initial=low)), max(high, values.max(initial=high))
+    counts = np.zeros(_BINS, np.int64)
+    for values in _finite(data):
+        counts += np.histogram(values, bins=_BINS, range=(low + 0.0, high))[0]
+    return _draw(panel, counts, float(low) + 0.0, float(high), marks)
+
+
+def _finite(data: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """Yield the finite values of [H, W, D] or [C, H, W, D], means over channels, in slabs."""
+    channels = data if data.ndim == 4 else data[None]
+    for part in slabs(channels.shape[1:]):
+        values = channels[:, part].mean(axis=0) if len(channels) > 1 else channels[0, part]
+        yield values[np.isfinite(values)].astype(np.float64)
 
 
 def _draw(

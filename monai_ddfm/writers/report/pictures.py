@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from monai_ddfm.color import color_table
+from monai_ddfm.slabs import slabs
 from monai_ddfm.writers.nifti import as_array
-from monai_ddfm.writers.panels import Panel, channels_last
+from monai_ddfm.writers.panels import Panel, channels_last, mean_of_channels
 from monai_ddfm.writers.views import View, informative_point
 
 __all__ = ["picture_data"]
@@ -47,7 +48,7 @@ def picture_data(
         ``units``.
     """
     volumes = [channels_last(panel.data) for panel in panels]
-    first, second = (volumes[min(i, len(volumes) - 1)].mean(axis=-1) for i in (0, 1))
+    first, second = (mean_of_channels(volumes[min(i, len(volumes) - 1)]) for i in (0, 1))
     matrix = as_array(affine).astype(np.float64)
     view = View.around(first, matrix, informative_point(first, second))
     crop = tuple(slice(low, high) for low, high in zip(view.low, view.high, strict=True))
@@ -84,12 +85,8 @@ def _encoded(
     panel: Panel, volume: NDArray[Any], size: NDArray[np.int64], columns: int
 ) -> dict[str, Any]:
     about: dict[str, Any] = {"title": panel.title, "color": volume.shape[-1] == 3}
-    if about["color"]:
-        levels = 255 * np.clip(np.nan_to_num(volume), 0, 1)
-    else:
+    if not about["color"]:
         values, heights = panel.knots()
-        levels = 1 + 254 * np.interp(volume, values, heights)
-        levels[np.isnan(volume)] = 0
         table = np.rint(255 * color_table(panel.colors).numpy()).astype(np.uint8)
         about |= {
             "values": values.tolist(),
@@ -97,10 +94,31 @@ def _encoded(
             "table": base64.b64encode(table.tobytes()).decode("ascii"),
             "units": panel.scale or "",
         }
-    whole = torch.from_numpy(np.ascontiguousarray(np.moveaxis(levels, -1, 0), dtype=np.float32))
-    if tuple(size) != volume.shape[:3]:
-        whole = torch.nn.functional.adaptive_avg_pool3d(whole[None], size.tolist())[0]
-    return about | {"png": _mosaic(whole.round().to(torch.uint8).numpy(), columns)}
+    channels = [
+        _levels_8bit(volume[..., channel], size, None if about["color"] else panel.knots())
+        for channel in range(volume.shape[-1])
+    ]
+    return about | {"png": _mosaic(np.stack(channels), columns)}
+
+
+def _levels_8bit(
+    channel: NDArray[Any],
+    size: NDArray[np.int64],
+    knots: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+) -> NDArray[np.uint8]:
+    """Bring one channel [R, A, S] to 8 bits by a gray scale, as a color without, and to `size`."""
+    levels = np.empty(channel.shape, np.float32)
+    for part in slabs(channel.shape):
+        values = channel[part]
+        if knots is None:
+            levels[part] = 255 * np.clip(np.nan_to_num(values), 0, 1)
+        else:
+            levels[part] = 1 + 254 * np.interp(values, *knots)
+            levels[part][np.isnan(values)] = 0
+    whole = torch.from_numpy(levels)
+    if tuple(size) != channel.shape:
+        whole = torch.nn.functional.adaptive_avg_pool3d(whole[None, None], size.tolist())[0, 0]
+    return whole.round().to(torch.uint8).numpy()
 
 
 def _mosaic(volume: NDArray[np.uint8], columns: int) -> str:

@@ -1,0 +1,72 @@
+"""MONAI's evaluator for volumes that fill the memory: nothing is copied or held without need.
+
+MONAI copies a case into a batch, also a batch of one, and runs the postprocessing within the
+iteration, where its state and its frames hold the batch and the output until the end. Of a large
+volume that is more than the fusion itself takes. Here a single case becomes a batch by a view, and
+the postprocessing has the only reference to it: what a transform drops is free for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor, list_data_collate
+from monai.engines import SupervisedEvaluator
+from monai.transforms import Compose, apply_transform
+
+__all__ = ["FusionEvaluator", "collate_cases"]
+
+_Case = dict[Hashable, Any]
+
+
+class FusionEvaluator(SupervisedEvaluator):  # type: ignore[misc]
+    """`SupervisedEvaluator` whose postprocessing runs after the iteration and owns the case.
+
+    After every iteration ``state.output`` is the list of the cases as the postprocessing has left
+    them, and ``state.batch`` is empty. The arguments are those of `SupervisedEvaluator`, with
+    `decollate` left as it is.
+    """
+
+    def _register_postprocessing(self, posttrans: Callable[[_Case], _Case]) -> None:
+        chain = posttrans.flatten().transforms if isinstance(posttrans, Compose) else (posttrans,)
+
+        @self.on(Events.ITERATION_COMPLETED)  # type: ignore[untyped-decorator]
+        def _run_postprocessing(engine: Engine) -> None:
+            waiting = [
+                {**batch, **output}
+                for batch, output in zip(engine.state.batch, engine.state.output, strict=True)
+            ]
+            engine.state.batch, engine.state.output = [], []
+            waiting.reverse()
+            while waiting:
+                engine.state.output.append(_through(chain, [waiting.pop()]))
+
+
+def collate_cases(cases: Sequence[Mapping[Hashable, Any]]) -> Any:
+    """Make a batch as MONAI does, but of a single case without copying its volumes.
+
+    Args:
+        cases: dictionaries of volumes [C, H, W(, D)] and whatever else MONAI collates.
+
+    Returns:
+        The batch, volumes [B, C, H, W(, D)]; for one case they share its memory.
+    """
+    if len(cases) != 1:
+        return list_data_collate(cases)
+    volumes = {key: value for key, value in cases[0].items() if isinstance(value, MetaTensor)}
+    collated = list_data_collate([{**cases[0], **{k: v[:0] for k, v in volumes.items()}}])
+    for key, volume in volumes.items():
+        batch = MetaTensor(volume.as_tensor()[None])
+        batch.copy_meta_from(collated[key])
+        collated[key] = batch
+    return collated
+
+
+def _through(chain: Sequence[Callable[[_Case], _Case]], holder: list[_Case]) -> _Case:
+    """Run the transforms one by one, so that no one holds what the last one has replaced."""
+    case = holder.pop()
+    for transform in chain:
+        case = apply_transform(transform, case)
+    return case

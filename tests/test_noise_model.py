@@ -1,0 +1,134 @@
+"""Noise that depends on the signal: the scale on which it does not, clipping, and its estimate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.noise_level import noise_level
+from monai_ddfm.noise_model import NoiseModel, noise_model
+
+VARIANCES = st.floats(1e-5, 0.02)
+
+
+def noisy(signal: Tensor, constant: float, slope: float, *, seed: int = 0) -> Tensor:
+    """Signal in [-1, 1] with counts and white noise, not clipped."""
+    generator = torch.Generator().manual_seed(seed)
+    values = (signal.double() + 1) / 2
+    if slope:
+        values = slope * torch.poisson(values / slope, generator=generator)
+    white = torch.randn(values.shape, generator=generator, dtype=torch.float64)
+    return (values + math.sqrt(constant) * white) * 2 - 1
+
+
+def hills(count: int = 3, side: int = 160) -> Tensor:
+    """Smooth images [N, 1, H, W] with all values of a head."""
+    y, x = torch.meshgrid(torch.linspace(0, 3, side), torch.linspace(0, 3, side), indexing="ij")
+    return torch.stack([0.7 * torch.sin(x + n) * torch.cos(y - n) - 0.1 for n in range(count)])[
+        :, None
+    ].double()
+
+
+def test_counts_alone_have_the_square_root_as_their_scale() -> None:
+    values = torch.linspace(0, 1, 11, dtype=torch.float64)
+    model = NoiseModel(0.0, 0.01)
+    torch.testing.assert_close(model.stabilize(values * 2 - 1), values.sqrt() * 2 - 1)
+    assert model.level == pytest.approx(0.1)
+
+
+@given(VARIANCES, VARIANCES)
+def test_the_scale_is_monotone_keeps_the_ends_and_has_an_inverse(a: float, b: float) -> None:
+    values = torch.linspace(-1, 1, 201, dtype=torch.float64)
+    model = NoiseModel(a, b)
+    scaled = model.stabilize(values)
+    assert bool((scaled.diff() > 0).all())
+    torch.testing.assert_close(scaled[[0, -1]], values[[0, -1]])
+    torch.testing.assert_close(model.restore(scaled), values)
+
+
+@given(VARIANCES)
+def test_a_vanishing_slope_is_no_slope(a: float) -> None:
+    values = torch.linspace(-1, 1, 21, dtype=torch.float64)
+    flat, tilted = NoiseModel(a), NoiseModel(a, 1e-4 * a)
+    assert torch.equal(flat.stabilize(values), values)
+    torch.testing.assert_close(tilted.stabilize(values), values, atol=1e-4, rtol=0)
+    assert tilted.level == pytest.approx(flat.level, rel=1e-3)
+    assert NoiseModel.white(flat.level).constant == pytest.approx(a)
+
+
+@pytest.mark.parametrize(("constant", "slope"), [(1e-4, 0.004), (2e-3, 0.002), (1e-3, 0.0)])
+def test_on_its_scale_the_noise_is_everywhere_the_same(constant: float, slope: float) -> None:
+    model = NoiseModel(constant, slope)
+    for value in (-0.5, 0.0, 0.5):
+        signal = torch.full((40_000,), value)
+        spread = float(model.stabilize(noisy(signal, constant, slope)).std())
+        assert spread == pytest.approx(model.level, rel=0.04), value
+
+
+@settings(max_examples=15, deadline=None)
+@given(VARIANCES, st.floats(0, 0.02), st.floats(0, 1))
+def test_unclipping_inverts_the_mean_of_clipped_noise(a: float, b: float, value: float) -> None:
+    deviation = math.sqrt(a + b * value)
+
+    def density(u: float) -> float:
+        return min(max(u, 0.0), 1.0) * float(stats.norm.pdf(u, value, deviation))
+
+    reach = 9 * deviation
+    ends = sorted({min(max(end, value - reach), value + reach) for end in (0.0, 1.0)})
+    mean = integrate.quad(density, value - reach, value + reach, points=ends, limit=200)[0]
+    found = NoiseModel(a, b).unclip(torch.tensor([2 * mean - 1], dtype=torch.float64))
+    assert float(found) == pytest.approx(2 * value - 1, abs=2e-4 + 1e-6 / deviation)
+
+
+def test_unclipping_brings_back_black_and_white_and_leaves_the_middle() -> None:
+    model = NoiseModel(0.0035)
+    torch.testing.assert_close(
+        model.unclip(torch.tensor([-1.0, 0.0, 0.3, 1.0])), torch.tensor([-1.0, 0.0, 0.3, 1.0])
+    )
+    white = noisy(torch.ones(100_000), 0.0035, 0.0).clamp(-1, 1).mean()
+    assert float(white) < 0.96
+    assert float(model.unclip(white[None].float())) == pytest.approx(1, abs=5e-3)
+    still = torch.linspace(-1, 1, 5)
+    assert torch.equal(NoiseModel(0.0).unclip(still), still)
+
+
+@pytest.mark.parametrize(("constant", "slope"), [(2e-4, 0.008), (2e-3, 0.006)])
+def test_noise_that_grows_with_the_signal_is_measured(constant: float, slope: float) -> None:
+    images = noisy(hills(), constant, slope).clamp(-1, 1).float()
+    found = noise_model(images)
+    for value in (0.2, 0.5, 0.8):
+        expected = constant + slope * value
+        assert found.constant + found.slope * value == pytest.approx(expected, rel=0.15), value
+    assert found.level == pytest.approx(NoiseModel(constant, slope).level, rel=0.1)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.03, 0.15), st.integers(0, 2**16))
+def test_white_noise_has_hardly_a_slope(level: float, seed: int) -> None:
+    images = noisy(hills(), (level / 2) ** 2, 0.0, seed=seed).clamp(-1, 1).float()
+    found = noise_model(images)
+    assert found.level == pytest.approx(level, rel=0.1)
+    values = torch.linspace(-1, 1, 9)
+    assert float((found.stabilize(values) - values).abs().max()) < 0.12
+
+
+def test_where_little_can_be_told_there_is_no_slope() -> None:
+    few = noisy(hills(1, 32), 1e-3, 0.0).float()
+    assert noise_model(few) == NoiseModel.white(noise_level(few))
+    assert noise_model(torch.full((2, 1, 64, 64), -1.0)) == NoiseModel(0.0)
+    fading = noisy(hills(), 0.0, 0.004).float() * -1
+    assert noise_model(fading).slope == 0
+
+
+@pytest.mark.parametrize("values", [(-1e-3, 0.0), (1e-3, -1e-3), (math.nan, 0.0), (0.0, np.inf)])
+def test_impossible_noise_is_refused(values: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="unusable"):
+        NoiseModel(*values)
