@@ -20,12 +20,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser, ConfigWorkflow, update_kwargs
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, update_kwargs
 
 from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
@@ -156,6 +157,7 @@ def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]
                 bundle_root=str(root),
                 **chosen,
             )
+            workflow.parser.locator = _components()
             workflow.initialize()
             workflow.run()
             workflow.finalize()
@@ -212,6 +214,12 @@ def _path(name: str, given: str | Path) -> Path:
     if not str(given).strip():
         raise InputError(f"option {name!r} is empty; give a path.")
     return Path(given)
+
+
+@lru_cache(maxsize=1)
+def _components() -> ComponentLocator:
+    """Return MONAI's table of its components: every run would look through all of MONAI again."""
+    return ComponentLocator()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,11 +16,12 @@ import pytest
 from cohort_makers import bids_path, bids_root, tiny, volumes
 
 from monai_ddfm.cohort.cases import Case, Finding, Selection
-from monai_ddfm.cohort.clusters import choose_site, read_profile
+from monai_ddfm.cohort.clusters import choose_site
 from monai_ddfm.cohort.confidential import LABELS_FILE, keep_labels, kept_labels
 from monai_ddfm.cohort.finding import find_cases
 from monai_ddfm.cohort.fingerprints import Settings
 from monai_ddfm.cohort.planning import lines_of, make_plan
+from monai_ddfm.cohort.profiles import read_profile
 from monai_ddfm.demo.dicom import write_series
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
@@ -281,7 +283,7 @@ def test_times_are_estimated_from_sizes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_subjects_are_planned_in_a_minute(tmp_path: Path) -> None:
-    """Processor time, so that a busy machine does not count, and the largest memory."""
+    """As a user waits for it, on a machine that is not busy; and the largest memory."""
     root = bids_root(tmp_path / "bids")
     one = tiny(tmp_path / "one.nii.gz")
     for number in range(10_000):
@@ -291,14 +293,16 @@ def test_ten_thousand_subjects_are_planned_in_a_minute(tmp_path: Path) -> None:
             path.hardlink_to(one)
             path.with_name(f"{path.name.partition('.')[0]}.json").write_text("{}")
     call = [sys.executable, "-m", "monai_ddfm", "cohort", root, tmp_path / "out", "participant"]
+    begin = time.monotonic()
     process = subprocess.Popen([*map(str, call), "--dry-run"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     lines = process.stdout.read().splitlines()
     _, status, used = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - begin
     assert status == 0
     assert sum(line.startswith("  sub-") for line in lines) == 10_000
     assert "10000 new; 0 with a problem" in lines
-    seconds, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-    print(f"{seconds:.1f} s of processor time, {megabytes:.0f} MiB")
+    processor, megabytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
+    print(f"{seconds:.1f} s, {processor:.1f} s of processor time, {megabytes:.0f} MB")
     assert seconds < 60
     assert megabytes < 1000

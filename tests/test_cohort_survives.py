@@ -8,17 +8,18 @@ import json
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cohort_makers import bids_cohort, bids_path, tiny
-from run_cases import SMALL, randomize
+from run_cases import SMALL, heeding_ctrl_c, randomize
 from slurm_node import free_port, slurm_node
 
 from monai_ddfm.checkpoints import save_prior
@@ -55,7 +56,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Run:
-    """A run of the command in a process of its own."""
+    """A run of the command in a process and a session of its own, as from a terminal."""
 
     def __init__(
         self, source: Path, out: Path, prior: Path, *more: str, env: dict[str, str] | None = None
@@ -64,12 +65,13 @@ class Run:
         call += ["--steps", 2, "--registration", "none", "--device", "cpu", "--prior", prior]
         call += ["--progress", "json", *more]
         self.log = out.with_name(f"run-{time.time_ns()}.jsonl")
-        with self.log.open("wb") as log:
+        with self.log.open("wb") as log, heeding_ctrl_c():
             self.process = subprocess.Popen(
                 [str(word) for word in call],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=(env or dict(os.environ)) | {"OMP_NUM_THREADS": "1"},
+                start_new_session=True,
             )
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -85,8 +87,11 @@ class Run:
         assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
 
     def workers(self) -> list[Any]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # or a zombie
+                found += [child] * ("spawn_main" in " ".join(child.cmdline()))
+        return found
 
     def kill(self) -> None:
         children = psutil.Process(self.process.pid).children(recursive=True)
@@ -222,6 +227,52 @@ def test_killed_five_times_and_the_same_bytes(
     assert run.process.wait(WAIT_S) == 103
     assert [event["case"] for event in run.events("started")] == ["sub-03_pet"]
     note()
+
+
+def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
+    source: Path, prior: Path, tmp_path: Path
+) -> None:
+    """A terminal interrupts the command and its workers alike."""
+    out = tmp_path / "out"
+    wanted = [word for name in ("01", "02", "04") for word in ("--participant-label", name)]
+    run = Run(source, out, prior, "--nprocs", "1", *wanted)
+    run.until_done(1)
+    children = psutil.Process(run.process.pid).children(recursive=True)
+    assert run.workers()
+    begin = time.monotonic()
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.process.wait(WAIT_S) == 130
+    print(f"ended {time.monotonic() - begin:.1f} s after Ctrl-C")
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    said = run.log.read_text(encoding="utf-8").splitlines()
+    assert [line for line in said if not line.startswith("{")] == [
+        "error: stopped by the user; what is finished stays: run the same command again."
+    ]
+    before = finished(out)
+    assert before.keys() == {event["case"] for event in run.events("done")}
+    assert all(f'"{key}"' in (out / "group.html").read_text(encoding="utf-8") for key in before)
+    again = Run(source, out, prior, "--nprocs", "1", *wanted)
+    assert again.process.wait(WAIT_S) == 0, again.log.read_text(encoding="utf-8")
+    started = {event["case"] for event in again.events("started")}
+    assert started == {"sub-01_pet", "sub-02_pet", "sub-04_pet"} - before.keys()
+    after = finished(out)
+    assert {key: after[key] for key in before} == before
+
+
+def test_a_worker_may_take_its_time_to_come_back(source: Path, prior: Path, tmp_path: Path) -> None:
+    wanted = [word for name in ("01", "02") for word in ("--participant-label", name)]
+    run = Run(source, tmp_path / "out", prior, "--nprocs", "1", *wanted)
+    until(lambda: run.events("started"))
+    (first,) = run.workers()
+    first.kill()
+    until(lambda: [worker for worker in run.workers() if worker.pid != first.pid])
+    (second,) = run.workers()
+    second.suspend()  # as if its imports took that long
+    time.sleep(25)
+    second.resume()
+    assert run.process.wait(WAIT_S) == 0, run.log.read_text(encoding="utf-8")
+    assert run.events("lost")
 
 
 def documented_profile() -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import parse_batch_size, parse_path
+from monai_ddfm.cli.options import StoppedError, parse_batch_size, parse_path
 from monai_ddfm.errors import InputError
 
 __all__ = ["FAILED", "LOST", "cohort"]
@@ -19,6 +19,7 @@ LOST = 3
 FAILED = 100
 """Exit status beyond this one: so many have failed, 25 and more in 125."""
 _MOST_TOLD = 25
+_GOING_ON = "what is finished stays: run the same command again"
 
 _WHICH = "What is fused"
 _WHERE = "Where it runs"
@@ -117,8 +118,8 @@ def cohort(
 
     **Example**: `monai-ddfm cohort bids out participant --nprocs 2`
 
-    Exit status: 0 all is fused; 2 nothing was begun; 3 the scheduler was lost; 100 + n: n could not
-    be fused (125: 25 or more).
+    Exit status: 0 all is fused; 2 nothing was begun; 3 the scheduler was lost; 130 Ctrl-C;
+    100 + n: n could not be fused (125: 25 or more).
     """
     options = {
         "preset": preset,
@@ -219,8 +220,10 @@ def _fuse(study: Any, wishes: Any, progress: str) -> None:
     try:
         outcome = study.fuse_participants(wishes, display)
     except EngineLostError as error:
-        typer.echo(f"error: {error}; what is finished stays: run the same command again.", err=True)
+        typer.echo(f"error: {error}; {_GOING_ON}.", err=True)
         raise typer.Exit(LOST) from error
+    except KeyboardInterrupt as error:
+        raise StoppedError(f"stopped by the user; {_GOING_ON}.") from error
     display.say(f"page     {wishes.out / 'group.html'}")
     display.say(f"tables   {wishes.out / 'cohort.csv'}, {wishes.out / 'cohort.json'}")
     display.say(cli.NOTICE)

@@ -13,10 +13,10 @@ from monai_ddfm.cli.cohort import cohort
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
-from monai_ddfm.cli.options import NOTICE
+from monai_ddfm.cli.options import NOTICE, StoppedError
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
-from monai_ddfm.cli.speed import bench
+from monai_ddfm.cli.speed import bench, bench_cohort
 from monai_ddfm.errors import InputError
 from monai_ddfm.version import __version__
 
@@ -37,6 +37,7 @@ app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
 app.command()(benchmark)
 app.command()(bench)
+app.command("bench-cohort")(bench_cohort)
 app.command()(label)
 app.command()(cohort)
 app.add_typer(prior_app, name="prior")
@@ -61,11 +62,14 @@ def _root(
 
 def main() -> None:
     """Run the command; a mistake of the user ends in one sentence and exit status 2."""
+    stopped = "stopped by the user; results of this run were not written."
     try:
         status = app(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         status = 2
+    except StoppedError as error:
+        stopped, status = str(error), 130
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
@@ -73,7 +77,7 @@ def main() -> None:
         if status is None:
             raise
     if status == 130:
-        typer.echo("error: stopped by the user; results of this run were not written.", err=True)
+        typer.echo(f"error: {stopped}", err=True)
     sys.exit(status)
 
 

@@ -1,4 +1,4 @@
-"""The command that measures speed: ``bench``."""
+"""The commands that measure speed: ``bench`` and ``bench-cohort``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from monai_ddfm.cli import options as cli
 from monai_ddfm.cli.options import parse_batch_size
 from monai_ddfm.errors import InputError
 
-__all__ = ["bench"]
+__all__ = ["bench", "bench_cohort"]
 
 _PARTS = ("sizes", "run")
 
@@ -101,3 +101,42 @@ def bench(
             result["stages"] = time_stages(*pair, device=where, prior=prior)
     write_bench(result, output_dir)
     typer.echo(bench_text(result), nl=False)
+
+
+def bench_cohort(
+    output_dir: cli.OutputDir,
+    subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 40,
+    workers: Annotated[str, typer.Option(help="Numbers of workers to compare.")] = "1,2",
+    scale: Annotated[
+        float, typer.Option(help="Factor on the edges of the voxels of the demo subject, 1 to 4.")
+    ] = 4.0,
+    prior: cli.Prior = None,
+    device: cli.Device = None,
+) -> None:
+    """Measure what a cohort costs beside its fusions, and what more workers bring.
+
+    Writes `bench-cohort.md` and `bench-cohort.json`.
+
+    **Example**: `monai-ddfm bench-cohort -o bench`
+    """
+    from monai_ddfm.speed.cohorts import (  # noqa: PLC0415 - keeps --help fast
+        CohortBenchOptions,
+        cohort_table,
+        write_cohort_bench,
+    )
+    from monai_ddfm.speed.cohorts import bench_cohort as run  # noqa: PLC0415
+    from monai_ddfm.workflow import check_device  # noqa: PLC0415
+
+    counts = [int(text) if text.strip().isdigit() else 0 for text in workers.split(",")]
+    if not all(counts):
+        raise InputError(f"workers {workers!r} are unusable; give numbers, as in 1,2.")
+    if subjects < max(counts):
+        raise InputError(f"subjects {subjects} are too few; give at least one for each worker.")
+    where = device or "cpu"
+    check_device(where)
+    options = CohortBenchOptions(
+        subjects=subjects, workers=counts, scale=scale, device=where, prior=prior
+    )
+    result = run(output_dir, options)
+    write_cohort_bench(result, output_dir)
+    typer.echo(cohort_table(result), nl=False)

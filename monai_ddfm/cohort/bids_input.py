@@ -7,6 +7,7 @@ MRIs are the files with suffix T1w, T2w or FLAIR; moving volumes those with suff
 from __future__ import annotations
 
 import logging
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,6 +19,10 @@ __all__ = ["find_in_bids"]
 
 _MOVING = {"pet": "PET", "ct": "CT", "spect": "SPECT"}
 _ENDINGS = (".nii.gz", ".nii")
+_IGNORED = (
+    re.compile(r"^/(code|models|sourcedata|stimuli)"),  # as pybids does by itself
+    re.compile(r"/[^/.]+\.(?!nii(\.gz)?$)[^/]*$"),  # files that are no images
+)
 
 
 def find_in_bids(root: Path, selection: Selection) -> Finding:
@@ -53,9 +58,9 @@ def find_in_bids(root: Path, selection: Selection) -> Finding:
 def _volumes(root: Path) -> dict[str, list[Candidate]]:
     from bids import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow, needs the extra
 
-    # Only the names are needed: neither validation nor the sidecars.
+    # Only the names of images are needed: neither validation nor the sidecars.
     logging.getLogger("bids").setLevel(logging.ERROR)
-    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False)
+    indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=list(_IGNORED))
     try:
         layout = BIDSLayout(str(root), validate=False, indexer=indexer)
         rows = layout.to_df(suffix=[*MRI_SUFFIXES, *_MOVING], extension=list(_ENDINGS), scope="raw")

@@ -14,34 +14,25 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dask
 import psutil
 import torch
-import yaml
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.system import MEMORY_LIMIT
 
+from monai_ddfm.cohort.profiles import BATCH_SYSTEMS, Profile, read_profile
 from monai_ddfm.errors import InputError
 
-__all__ = ["BATCH_SYSTEMS", "Profile", "Site", "choose_site", "open_client", "read_profile"]
+__all__ = ["Site", "choose_site", "open_client"]
 
-BATCH_SYSTEMS = {
-    "slurm": ("SLURMCluster", "sbatch"),
-    "pbs": ("PBSCluster", "qsub"),
-    "sge": ("SGECluster", "qsub"),
-    "lsf": ("LSFCluster", "bsub"),
-}
-"""Class of dask-jobqueue and the program it needs, by the name in a profile."""
-
-_KEYS = ("scheduler", "workers", "gpus", "options")
 # Measured on the demo subject (2.6 million voxels, 1.1 GB), see docs/reference/outputs.md.
 _WORKER_BYTES = 600_000_000
 _VOXEL_BYTES = 220
@@ -55,23 +46,6 @@ _CONFIG = {
     "distributed.admin.low-level-log-length": 100,
     "distributed.worker.profile.enabled": False,
 }
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How workers are submitted to a batch system.
-
-    Attributes:
-        scheduler: one of `BATCH_SYSTEMS`.
-        workers: jobs at a time.
-        gpus: of each worker.
-        options: of dask-jobqueue's class.
-    """
-
-    scheduler: str
-    workers: int = 1
-    gpus: int = 0
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,39 +80,6 @@ class Site:
             return f"{self.workers} workers through {self.profile.scheduler}"
         kind = "GPU" if self.gpus else "CPU"
         return f"{self.workers} {kind} workers on this machine, {self.threads} threads each"
-
-
-def read_profile(path: Path) -> Profile:
-    """Read a profile and see that its batch system is installed.
-
-    Raises:
-        InputError: the file is no profile, or the batch system is not on this machine.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as YAML ({why}); check it.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no profile; it needs the entries {', '.join(_KEYS)}.")
-    if unknown := sorted(set(map(str, content)) - set(_KEYS)):
-        raise InputError(f"{path} has an unknown entry {unknown[0]!r}; use {', '.join(_KEYS)}.")
-    name = str(content.get("scheduler", "")).lower()
-    if name not in BATCH_SYSTEMS:
-        raise InputError(f"{path} names the scheduler {name!r}; use {', '.join(BATCH_SYSTEMS)}.")
-    workers, gpus = content.get("workers", 1), content.get("gpus", 0)
-    if not isinstance(workers, int) or workers < 1 or not isinstance(gpus, int) or gpus < 0:
-        raise InputError(f"{path} has no usable number of workers and gpus; give whole numbers.")
-    options = content.get("options") or {}
-    if not isinstance(options, dict):
-        raise InputError(f"{path} has options that are no list of names and values; correct them.")
-    program = BATCH_SYSTEMS[name][1]
-    if shutil.which(program) is None:
-        raise InputError(
-            f"{path} is for {name}, but {program} is not installed here; run on a machine that "
-            "submits jobs, or without --profile."
-        )
-    return Profile(name, workers, gpus, options)
 
 
 def choose_site(
@@ -206,17 +147,38 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
         InputError: the scheduler cannot be reached, or the batch system refuses the options.
     """
     _silence()
-    with dask.config.set(_CONFIG):
+    # Dask gives up a worker that is not back in this time. On this machine a lost one is started
+    # again at once, but where there is much to do, imports alone take longer than Dask's 15 s.
+    patience = "60s" if site.profile else "1d"
+    with dask.config.set(_CONFIG | {"distributed.deploy.lost-worker-timeout": patience}):
         if site.address:
             with _connected(site.address) as client:
                 yield client
             return
-        cluster = _batch_cluster(site, work) if site.profile else _local_cluster(site, work)
+        with _deaf_children():
+            cluster = _batch_cluster(site, work) if site.profile else _local_cluster(site, work)
         try:
             with Client(cluster) as client:
                 yield client
         finally:
             cluster.close(timeout=20)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Have the processes that are started meanwhile, and by its threads later, not see Ctrl-C.
+
+    A terminal sends it to all processes of a command. It is this one that ends the workers, which
+    would tell of the interrupt in a traceback each.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _silence() -> None:

@@ -36,8 +36,11 @@ class Display(Protocol):
     def say(self, text: str) -> None:
         """Say something else."""
 
+    def close(self) -> None:
+        """The run is over or interrupted: leave the screen as it was."""
+
     def end(self, summary: dict[str, Any]) -> None:
-        """The run is over."""
+        """The run has come to its end."""
 
 
 def make_display(name: str) -> Display:
@@ -112,6 +115,9 @@ class _Plain:
         self.counts.running.discard(key)
         self.say(f"{key}: its worker was lost (attempt {attempt}); again in {delay:.0f} s")
 
+    def close(self) -> None:
+        pass  # lines stay
+
     def end(self, summary: dict[str, Any]) -> None:
         self.say(
             f"{summary['done']} done, {summary['failed']} failed in {summary['seconds']:.0f} s"
@@ -152,9 +158,8 @@ class _Live(_Plain):
             self.say(f"{record.key} failed: {record.reason}")
         self._show()
 
-    def end(self, summary: dict[str, Any]) -> None:
+    def close(self) -> None:
         self.bar.stop()
-        super().end(summary)
 
     def _show(self) -> None:
         over = self.counts.done + self.counts.failed
@@ -195,6 +200,9 @@ class _JsonLines:
     def lost(self, key: str, attempt: int, delay: float) -> None:
         self.counts.running.discard(key)
         self._print("lost", case=key, attempt=attempt, again_in_seconds=delay)
+
+    def close(self) -> None:
+        pass  # lines stay
 
     def end(self, summary: dict[str, Any]) -> None:
         self._print("end", **summary)

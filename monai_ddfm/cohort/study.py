@@ -155,7 +155,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
         shutil.rmtree(cases, ignore_errors=True)  # what killed workers have left
         cases.mkdir()
         plan = prepared.plan()
-        for line in lines_of(plan, workers=prepared.site.workers, who_pairs=False):
+        for line in lines_of(plan, workers=prepared.site.workers or 1, who_pairs=False):
             display.say(line)
         if prepared.finding.labels:
             keep_labels(work, prepared.finding.labels)
@@ -219,17 +219,20 @@ def _run(
     with open_client(site, work) as client:
         display.begin(len(jobs), str(site), client.dashboard_link or "")
         begin = time.monotonic()
-        run_jobs(
-            client,
-            jobs,
-            watcher=display,
-            keep=keep,
-            retries=retries,
-            most=site.workers,
-            needs_gpu=site.needs_gpu,
-            # Jobs may stand in a queue all night.
-            patience=math.inf if site.profile else _PATIENCE_S,
-        )
+        try:
+            run_jobs(
+                client,
+                jobs,
+                watcher=display,
+                keep=keep,
+                retries=retries,
+                most=site.workers,
+                needs_gpu=site.needs_gpu,
+                # Jobs may stand in a queue all night.
+                patience=math.inf if site.profile else _PATIENCE_S,
+            )
+        finally:
+            display.close()
         display.end(_summary(records, beside, time.monotonic() - begin))
     return records
 
