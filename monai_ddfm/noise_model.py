@@ -141,7 +141,8 @@ class NoiseModel:
             torch.exp(-0.5 * at.square()) / math.sqrt(2 * math.pi) for at in (below, above)
         )
         mean = signal * (cdf_1 - cdf_0) + (1 - cdf_1) + deviation * (pdf_0 - pdf_1)
-        return mean.cummax(0).values
+        rising: Tensor = mean.cummax(0).values
+        return rising
 
 
 def noise_model(images: Tensor) -> NoiseModel:
