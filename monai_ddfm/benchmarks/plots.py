@@ -19,6 +19,7 @@ __all__ = ["draw_tradeoff", "families"]
 _ROWS: Final = ("SF", "VIF", "Qabf", "MI")
 _MAX_ROWS: Final = 3
 _PANEL: Final = (4.2, 3.0)
+_ALL_NAMED: Final = 3
 
 
 def draw_tradeoff(path: Path, result: BenchmarkResult, *, noise: str) -> None:
@@ -98,11 +99,13 @@ def _panel(axes: Axes, result: BenchmarkResult, *, modality: str, metric: str, n
         marker = "s" if family[0] in result.baselines else "o"
         axes.plot(*zip(*points, strict=True), marker=marker, markersize=4, linewidth=1)
         names = [family[0], *(_difference(label, family[0]) for label in family[1:])]
-        for name, point in zip(names, points, strict=True):
+        if len(family) > _ALL_NAMED:  # Labels along a line would hide each other.
+            names, points = [names[0], names[-1]], [points[0], points[-1]]
+        for number, (name, point) in enumerate(zip(names, points, strict=True)):
             text = axes.annotate(
                 name,
                 point,
-                xytext=(4, 3),
+                xytext=(4, 3) if number == 0 else (4, -9),
                 textcoords="offset points",
                 fontsize=6,
                 parse_math=False,
