@@ -68,6 +68,7 @@ def bench_cohort(folder: Path, options: CohortBenchOptions) -> dict[str, Any]:
     Raises:
         InputError: a run fails, or the folder cannot be written to.
     """
+    folder = folder.absolute()  # The table of pairs is read from another folder.
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".cohort-", dir=folder) as made:
         table = _made_up(Path(made), options)
