@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend.
+"""The one kind of error that a user can mend, and the stop that a user asked for.
 
 Everything a user can get wrong (a missing file, a constant image, a checkpoint of another
 architecture) is raised as `InputError` with one sentence that names the file and the mend. MONAI
@@ -8,11 +8,15 @@ through those wrappings, so that every face of the program prints the sentence a
 
 from __future__ import annotations
 
-__all__ = ["InputError", "find_input_error"]
+__all__ = ["InputError", "StoppedError", "find_input_error"]
 
 
 class InputError(ValueError):
     """What was given cannot be used; the message is one sentence that says what to do about it."""
+
+
+class StoppedError(Exception):
+    """Ctrl-C stopped the work; the message is one sentence that says how to go on."""
 
 
 def find_input_error(error: BaseException | None) -> InputError | None:

@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["Windows", "noise_level", "smooth_windows"]
+__all__ = ["Windows", "smooth_windows"]
 
 _MASK: Final = ((1 / 6, -2 / 6, 1 / 6), (-2 / 6, 4 / 6, -2 / 6), (1 / 6, -2 / 6, 1 / 6))
 _WINDOW: Final = 7
@@ -68,26 +68,14 @@ class Windows:
         return 2 * deviation / _quantile_of_noise()
 
 
-def noise_level(images: Tensor) -> float:
-    """Estimate the standard deviation of white noise that all given images share.
+def smooth_windows(images: Tensor) -> Windows:
+    """Measure windows that hold neither background nor saturated pixels.
 
     Args:
         images: [N, 1, H, W] in [-1, 1], -1 being background; the slices of one volume, say.
 
     Returns:
-        Standard deviation on the scale of `images`; 0 if too little of them is tissue.
-
-    Raises:
-        InputError: if `images` has another shape.
-    """
-    return smooth_windows(images).level
-
-
-def smooth_windows(images: Tensor) -> Windows:
-    """Measure windows that hold neither background nor saturated pixels.
-
-    Args:
-        images: [N, 1, H, W] in [-1, 1].
+        The windows; none if an image is smaller than one.
 
     Raises:
         InputError: if `images` has another shape.

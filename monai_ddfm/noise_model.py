@@ -47,7 +47,9 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
@@ -178,26 +180,10 @@ def noise_model(images: Tensor) -> NoiseModel:
 
 def _line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
     """Non-negative a and b of variances a + b m, each with the same relative error."""
-    constant, slope = sum(variance for _, variance in points) / len(points), 0.0
+    means, variances = np.array(points).T
+    design = np.stack([np.ones_like(means), means], axis=1)
+    line = np.array([variances.mean(), 0.0])
     for _ in range(_ROUNDS):
-        weights = [1 / max(constant + slope * mean, 1e-12) ** 2 for mean, _ in points]
-        s0, s1, s2, t0, t1 = (
-            sum(weight * term for weight, term in zip(weights, terms, strict=True))
-            for terms in (
-                [1.0] * len(points),
-                [m for m, _ in points],
-                [m * m for m, _ in points],
-                [v for _, v in points],
-                [m * v for m, v in points],
-            )
-        )
-        determinant = s0 * s2 - s1 * s1
-        if determinant <= 1e-9 * s0 * s2:
-            return t0 / s0, 0.0
-        constant = (s2 * t0 - s1 * t1) / determinant
-        slope = (s0 * t1 - s1 * t0) / determinant
-        if slope <= 0:
-            constant, slope = t0 / s0, 0.0
-        elif constant < 0:
-            constant, slope = 0.0, t1 / s2
-    return constant, slope
+        expected = np.maximum(design @ line, 1e-12)
+        line, _ = nnls(design / expected[:, None], variances / expected)
+    return float(line[0]), float(line[1])

@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import CHOICES as CHOICE
-from monai_ddfm.noise_level import noise_level
+from monai_ddfm.noise_level import smooth_windows
 from monai_ddfm.noise_model import NoiseModel
 from monai_ddfm.rectifiers import SaliencyRectifier
 from monai_ddfm.saliency import (
@@ -257,17 +257,17 @@ def test_parameters_of_the_choice_out_of_range_are_refused(options: dict[str, fl
 def test_white_noise_is_measured(level: float, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     noise = level * torch.randn(3, 1, 96, 96, generator=generator)
-    assert noise_level(noise) == pytest.approx(level, rel=0.05)
+    assert smooth_windows(noise).level == pytest.approx(level, rel=0.05)
 
 
 def test_smooth_images_and_background_have_no_noise() -> None:
     y, x = torch.meshgrid(torch.linspace(-1, 1, 128), torch.linspace(-1, 1, 128), indexing="ij")
     smooth = (0.4 * torch.cos(3 * x) * torch.cos(2 * y))[None, None]
-    assert noise_level(smooth) < 2e-3
+    assert smooth_windows(smooth).level < 2e-3
     noise = 0.1 * torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(0))
     ring = torch.where(x**2 + y**2 < 0.5, smooth + noise, -1.0)
-    assert noise_level(ring) == pytest.approx(0.1, rel=0.1)
-    assert noise_level(torch.full((1, 1, 64, 64), -1.0)) == 0
-    assert noise_level(torch.zeros(1, 1, 5, 40)) == 0
+    assert smooth_windows(ring).level == pytest.approx(0.1, rel=0.1)
+    assert smooth_windows(torch.full((1, 1, 64, 64), -1.0)).level == 0
+    assert smooth_windows(torch.zeros(1, 1, 5, 40)).level == 0
     with pytest.raises(InputError, match="N, 1, H, W"):
-        noise_level(torch.zeros(4, 4))
+        smooth_windows(torch.zeros(4, 4))

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from monai_ddfm.benchmarks.plots import pair_title
 from monai_ddfm.benchmarks.tables import BenchmarkResult
 from monai_ddfm.writers import NOTICE, atomic_path
 
@@ -47,7 +48,7 @@ def draw_curves(path: Path, result: BenchmarkResult) -> None:
         for column, modality in enumerate(modalities):
             _panel(axes[row][column], result, modality, name, noise if row == len(rows) else None)
             if row == 0:
-                axes[row][column].set_title(f"MRI-{modality}" if modality != "IR" else "visible-IR")
+                axes[row][column].set_title(pair_title(modality))
             if column == 0:
                 axes[row][column].set_ylabel(name)
             if row == len(panels) - 1:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from monai_ddfm.benchmarks.tables import BenchmarkResult
 from monai_ddfm.writers import NOTICE, atomic_path
 
-__all__ = ["draw_tradeoff", "families"]
+__all__ = ["draw_tradeoff", "families", "pair_title"]
 
 _ROWS: Final = ("SF", "VIF", "Qabf", "MI")
 _MAX_ROWS: Final = 3
@@ -46,7 +46,7 @@ def draw_tradeoff(path: Path, result: BenchmarkResult, *, noise: str) -> None:
         for column, modality in enumerate(modalities):
             _panel(axes[row][column], result, modality=modality, metric=metric, noise=noise)
             if row == 0:
-                axes[row][column].set_title(f"MRI-{modality}" if modality != "IR" else "visible-IR")
+                axes[row][column].set_title(pair_title(modality))
             if row == len(rows) - 1:
                 axes[row][column].set_xlabel("PSNR of fused(noisy) in dB")
             if column == 0:
@@ -73,6 +73,11 @@ def families(methods: Mapping[str, Mapping[str, Any]], baselines: Sequence[str])
         key: object = label if label in baselines else (texts, tuple(sorted(about)))
         groups.setdefault(key, []).append(label)
     return [sorted(group, key=lambda label: _numbers(methods[label])) for group in groups.values()]
+
+
+def pair_title(modality: str) -> str:
+    """Return what pairs of a modality are called over a panel."""
+    return f"MRI-{modality}" if modality != "IR" else "visible-IR"
 
 
 def _numbers(about: Mapping[str, Any]) -> list[float]:

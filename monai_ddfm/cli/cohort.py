@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import StoppedError, parse_batch_size, parse_path
-from monai_ddfm.errors import InputError
+from monai_ddfm.cli.options import parse_batch_size, parse_path
+from monai_ddfm.errors import InputError, StoppedError
 
 __all__ = ["FAILED", "LOST", "cohort"]
 

@@ -14,13 +14,9 @@ import typer
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["NOTICE", "StoppedError", "parse_batch_size", "parse_path"]
+__all__ = ["NOTICE", "parse_batch_size", "parse_path"]
 
 NOTICE = "research use only - not for diagnosis"
-
-
-class StoppedError(Exception):
-    """A command was interrupted by Ctrl-C, and has a sentence of its own to say about it."""
 
 
 def parse_path(text: str) -> Path:

@@ -13,11 +13,11 @@ from monai_ddfm.cli.cohort import cohort
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
-from monai_ddfm.cli.options import NOTICE, StoppedError
+from monai_ddfm.cli.options import NOTICE
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
 from monai_ddfm.cli.speed import bench, bench_cohort
-from monai_ddfm.errors import InputError
+from monai_ddfm.errors import InputError, StoppedError
 from monai_ddfm.version import __version__
 
 __all__ = ["app", "main"]

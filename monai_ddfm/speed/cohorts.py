@@ -149,8 +149,7 @@ def _row(table: Path, out: Path, workers: int, options: CohortBenchOptions) -> d
     )
     seconds = time.monotonic() - begin
     if ended.returncode:
-        why = (ended.stderr.strip() or f"exit status {ended.returncode}").splitlines()[-1]
-        raise InputError(why.removeprefix("error: "))
+        raise InputError(f"the cohort of made-up subjects was not fused: {_reason(ended)}")
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     end = next(event for event in events if event["event"] == "end")
     beside = workers * end["seconds"] - end["fusion_seconds"]
@@ -162,3 +161,12 @@ def _row(table: Path, out: Path, workers: int, options: CohortBenchOptions) -> d
         "overhead seconds, median": end["overhead_seconds_per_case"],
         "overhead seconds, mean": beside / options.subjects,
     }
+
+
+def _reason(ended: subprocess.CompletedProcess[str]) -> str:
+    """Say why a cohort has failed: in its own words, or those of its first failed subject."""
+    if said := ended.stderr.strip().splitlines():
+        return said[-1].removeprefix("error: ")
+    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    reasons = [event["reason"] for event in events if event.get("reason")]
+    return reasons[0] if reasons else f"exit status {ended.returncode}."
