@@ -198,7 +198,7 @@ def wait_for_slices(process: subprocess.Popen[str], out: Path, count: int) -> No
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(call(tmp_path, out, steps=80))
+    process = start(call(tmp_path, out, steps=24))
     wait_for_slices(process, out, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -208,7 +208,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on" in err
     assert one_sentence(err.splitlines(keepends=True)[-1])
     assert [path.name for path in out.iterdir() if not path.name.startswith(".ddfm-work")] == []
-    process = start(call(tmp_path, out, steps=80))
+    process = start(call(tmp_path, out, steps=24))
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "going on where an earlier run stopped" in err

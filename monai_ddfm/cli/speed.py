@@ -68,6 +68,7 @@ def bench(
         synthetic_volume,
     )
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
+    from monai_ddfm.writers.files import prepare_output_dir  # noqa: PLC0415
 
     names = tuple(name for name in speeds.split(",") if name)
     if unknown := [name for name in names if name not in SPEEDS]:
@@ -87,6 +88,7 @@ def bench(
         bfloat16=bfloat16,
         speeds=names,
     )
+    prepare_output_dir(output_dir)
     network = network_named(prior, random_prior, where)
     with TemporaryDirectory() as folder:
         pair = demo_pair(Path(folder)) if size is None else None
@@ -126,6 +128,7 @@ def bench_cohort(
     )
     from monai_ddfm.speed.cohorts import bench_cohort as run  # noqa: PLC0415
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
+    from monai_ddfm.writers.files import prepare_output_dir  # noqa: PLC0415
 
     counts = [int(text) if text.strip().isdigit() else 0 for text in workers.split(",")]
     if not all(counts):
@@ -137,6 +140,7 @@ def bench_cohort(
     options = CohortBenchOptions(
         subjects=subjects, workers=counts, scale=scale, device=where, prior=prior
     )
-    result = run(output_dir, options)
+    prepare_output_dir(output_dir)
+    result = run(options)
     write_cohort_bench(result, output_dir)
     typer.echo(cohort_table(result), nl=False)

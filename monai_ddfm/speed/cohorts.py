@@ -27,7 +27,7 @@ import torch
 from monai_ddfm.errors import InputError
 from monai_ddfm.speed.machine import describe_machine
 from monai_ddfm.version import __version__
-from monai_ddfm.writers.files import atomic_path
+from monai_ddfm.writers.files import atomic_path, make_folder
 from monai_ddfm.writers.json_files import write_json
 
 __all__ = ["CohortBenchOptions", "bench_cohort", "cohort_table", "write_cohort_bench"]
@@ -55,22 +55,19 @@ class CohortBenchOptions:
     prior: Path | None = None
 
 
-def bench_cohort(folder: Path, options: CohortBenchOptions) -> dict[str, Any]:
-    """Fuse made-up subjects with different numbers of workers.
+def bench_cohort(options: CohortBenchOptions) -> dict[str, Any]:
+    """Fuse made-up subjects with different numbers of workers, in a temporary folder.
 
     Args:
-        folder: for subjects and results, which are removed afterwards.
         options: what to measure.
 
     Returns:
         The machine, the options and a row for each run.
 
     Raises:
-        InputError: a run fails, or the folder cannot be written to.
+        InputError: a run fails.
     """
-    folder = folder.absolute()  # The table of pairs is read from another folder.
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".cohort-", dir=folder) as made:
+    with tempfile.TemporaryDirectory() as made:
         table = _made_up(Path(made), options)
         rows = [
             _row(table, Path(made) / f"out{count}", count, options) for count in options.workers
@@ -112,6 +109,7 @@ def write_cohort_bench(result: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
+    make_folder(folder)
     write_json(folder / "bench-cohort.json", result)
     with atomic_path(folder / "bench-cohort.md") as temporary:
         temporary.write_text(cohort_table(result), encoding="utf-8")

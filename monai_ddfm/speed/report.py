@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_ddfm.speed.costs import NetworkCost, on_other_devices
-from monai_ddfm.writers.files import atomic_path
+from monai_ddfm.writers.files import atomic_path, make_folder
 from monai_ddfm.writers.json_files import write_json
 
 __all__ = ["bench_table", "bench_text", "cost_table", "write_bench"]
@@ -33,7 +33,7 @@ def write_bench(result: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / "bench.json", result)
     with atomic_path(folder / "bench.md") as temporary:
         temporary.write_text(bench_text(result), encoding="utf-8")
