@@ -312,7 +312,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_picture_is_small_enough_for_a_readme() -> None:
-    picture = DOCS / "images" / "demo_pet.png"
+    picture = DOCS / "images" / "demo_pet.jpg"
     assert picture.stat().st_size < 500_000
     with Image.open(picture) as image:
         assert image.width <= 1400
