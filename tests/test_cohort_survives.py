@@ -101,6 +101,13 @@ class Run:
         assert not alive, "workers outlive their command"
 
 
+def deaf(process: Any) -> bool:
+    """Whether a process cannot receive Ctrl-C."""
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    (blocked,) = re.findall(r"SigBlk:\s*([0-9a-f]+)", status)
+    return bool(int(blocked, 16) >> (signal.SIGINT - 1) & 1)
+
+
 def until(ready: Callable[[], object]) -> None:
     end = time.monotonic() + WAIT_S
     while not ready():
@@ -239,6 +246,7 @@ def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(
     run.until_done(1)
     children = psutil.Process(run.process.pid).children(recursive=True)
     assert run.workers()
+    assert all(deaf(worker) for worker in run.workers())
     begin = time.monotonic()
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.process.wait(WAIT_S) == 130
