@@ -1,6 +1,6 @@
-"""Fuses pairs through the bundle's configuration and prints the peak of the memory after each.
+"""Fuses a pair through the bundle's configuration and prints the peak of the memory.
 
-Run as a program: ``python large_volume.py FOLDER MODALITY SIDExSLICES ...``, small pairs first.
+Run as a program: ``python large_volume.py FOLDER MODALITY FORMAT SIDExSLICES``.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ def write_pair(folder: Path, side: int, slices: int) -> None:
         nib.save(nib.Nifti1Image(volume, affine), folder / f"{name}.nii")
 
 
-def main(folder: Path, modality: str, sizes: list[str]) -> None:
+def main(folder: Path, modality: str, output_format: str, size: str) -> None:
     """Fuse; one step, because memory does not grow with them, and a prior of large patches."""
     save_prior(QuietNet(patch_size=8), folder / "prior.pt")
-    for size in sizes:
-        side, slices = map(int, size.split("x"))
-        write_pair(folder, side, slices)
-        fuse(
-            folder / "fixed.nii",
-            folder / "moving.nii",
-            modality=modality,
-            output_dir=folder / "out",
-            prior=folder / "prior.pt",
-            registration="none",
-            steps=1,
-            device="cpu",
-        )
-        print("peak bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    side, slices = map(int, size.split("x"))
+    write_pair(folder, side, slices)
+    fuse(
+        folder / "fixed.nii",
+        folder / "moving.nii",
+        modality=modality,
+        output_dir=folder / "out",
+        output_format=output_format,
+        prior=folder / "prior.pt",
+        registration="none",
+        steps=1,
+        device="cpu",
+    )
+    print("peak bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    main(Path(sys.argv[1]), *sys.argv[2:])

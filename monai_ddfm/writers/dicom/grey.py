@@ -32,28 +32,32 @@ from monai_ddfm.writers.dicom.images import (
 from monai_ddfm.writers.dicom.sources import ImageReference
 from monai_ddfm.writers.dicom.values import code, decimal, item
 
-__all__ = ["LUMINANCE_STEPS", "fixed_series", "fused_series", "real_world_values"]
+__all__ = ["LUMINANCE_STEPS", "as_steps", "fixed_series", "fused_series", "real_world_values"]
 
 LUMINANCE_STEPS = 10000
 _NO_UNITS = code("1", "UCUM", "no units")
 
 
+def as_steps(fused: NDArray[Any]) -> NDArray[np.uint16]:
+    """Round luminance in [0, 1] to the steps that it is written in."""
+    return np.rint(np.clip(fused.astype(np.float64), 0, 1) * LUMINANCE_STEPS).astype(np.uint16)
+
+
 def fused_series(
     context: Context,
-    fused: NDArray[Any],
+    pixels: NDArray[np.uint16],
     sources: list[list[ImageReference | None]],
 ) -> Iterator[FileDataset]:
     """Make the grey fusion.
 
     Args:
         context: of the run.
-        fused: [n, rows, columns] luminance in [0, 1].
+        pixels: [n, rows, columns], see `as_steps`.
         sources: for every slice, the images it was made from.
 
     Yields:
         One image for each slice.
     """
-    pixels = np.rint(np.clip(fused.astype(np.float64), 0, 1) * LUMINANCE_STEPS).astype(np.uint16)
     values = Stored(pixels, 1 / LUMINANCE_STEPS)
     about = f"Fused luminance of MR and {context.modality}, 0 to 1 in steps of 1/{LUMINANCE_STEPS}"
     mapping = real_world_values(values, "LUMINANCE", "Fused luminance", _NO_UNITS)

@@ -13,6 +13,8 @@ row x column.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,17 +61,28 @@ class SliceGrid:
     step: float
     matches: tuple[int, ...]
 
-    def slices(self, volume: Any) -> NDArray[Any]:
+    def slices(
+        self, volume: Any, convert: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray
+    ) -> NDArray[Any]:
         """Cut a volume into slices.
 
         Args:
             volume: [C, H, W, D] array.
+            convert: applied to each slice, so that what it needs on the way stays small.
 
         Returns:
             [n, rows, columns] for one channel, [n, rows, columns, 3] for colors.
         """
         turned = [nib.orientations.apply_orientation(c, self.turn).T for c in np.asarray(volume)]
-        return np.ascontiguousarray(turned[0] if len(turned) == 1 else np.stack(turned, axis=-1))
+        cut = (
+            convert(np.stack(planes, axis=-1) if len(planes) > 1 else planes[0])
+            for planes in zip(*turned, strict=True)
+        )
+        first = next(cut)
+        result = np.empty((len(turned[0]), *first.shape), first.dtype)
+        for index, plane in enumerate(itertools.chain([first], cut)):
+            result[index] = plane
+        return result
 
     @property
     def orientation(self) -> list[float]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from monai_ddfm.readers.tags import text, texts
+from monai_ddfm.slabs import slabs
 from monai_ddfm.writers.dicom.context import Context
 from monai_ddfm.writers.dicom.sources import SourceSeries
 from monai_ddfm.writers.dicom.values import code, copy, decimal, decimals, item, line, update
@@ -83,8 +84,9 @@ def stored(
     slope: float | None = None,
     lowest: float | None = None,
     signed: bool = False,
+    divided_by: float = 1.0,
 ) -> Stored:
-    """Store values in 16 bits.
+    """Store values in 16 bits, a few rows at a time.
 
     Args:
         values: of any shape, finite.
@@ -93,13 +95,18 @@ def stored(
         lowest: the intercept, unless there are lower values; by default the lowest value if it is
             negative, else 0.
         signed: store negative values with the intercept 0 instead of an intercept.
+        divided_by: what the values are divided by first.
 
     Returns:
         The pixels; no value is off by more than half a step.
     """
-    values = values.astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    whole = bool((values == np.rint(values)).all()) if slope is None else False
+    parts = list(slabs(values.shape))
+
+    def exact(part: slice) -> NDArray[np.float64]:
+        return values[part].astype(np.float64) / divided_by
+
+    low, high = (float(end) / divided_by for end in (values.min(), values.max()))
+    whole = slope is None and all((v == np.rint(v)).all() for v in map(exact, parts))
     if signed and low < 0:
         least, most, intercept = -32768, 32767, 0.0
         needed = max(high / most, low / least)
@@ -113,8 +120,10 @@ def stored(
     if step != 1.0:
         # The largest value must still fit after the slope has been rounded to 16 characters.
         step = float(decimal(step * (1 + 1e-9)))
-    numbers = np.clip(np.rint((values - intercept) / step), least, most)
-    return Stored(numbers.astype(np.int16 if least < 0 else np.uint16), step, intercept)
+    pixels = np.empty(values.shape, np.int16 if least < 0 else np.uint16)
+    for part in parts:
+        pixels[part] = np.clip(np.rint((exact(part) - intercept) / step), least, most)
+    return Stored(pixels, step, intercept)
 
 
 def add_plane(dataset: Dataset, context: Context, index: int) -> None:

@@ -17,7 +17,7 @@ from monai_ddfm.reports import reports_of
 from monai_ddfm.writers.dicom.blending import Layer, presentation_object
 from monai_ddfm.writers.dicom.color import as_bytes, color_series
 from monai_ddfm.writers.dicom.context import Context
-from monai_ddfm.writers.dicom.grey import fixed_series, fused_series
+from monai_ddfm.writers.dicom.grey import as_steps, fixed_series, fused_series
 from monai_ddfm.writers.dicom.images import stored
 from monai_ddfm.writers.dicom.moving import MovingValues, moving_series, moving_values
 from monai_ddfm.writers.dicom.registration import registration_object
@@ -102,10 +102,11 @@ def _fusion(
     context: Context, volumes: Volumes, pairs: list[list[ImageReference | None]]
 ) -> Objects:
     """Make what comes out of the fusion."""
-    grey = list(fused_series(context, context.grid.slices(volumes.fused), pairs))
+    steps = context.grid.slices(volumes.fused, as_steps)
+    grey = list(fused_series(context, steps, pairs))
     yield from (("fused", image) for image in grey)
     if volumes.rgb is not None:
-        pixels = as_bytes(context.grid.slices(volumes.rgb))
+        pixels = context.grid.slices(volumes.rgb, as_bytes)
         yield from (("fused_rgb", i) for i in color_series(context, "fused_rgb", pixels, pairs))
     if volumes.weight is not None:
         share = context.grid.slices(volumes.weight)

@@ -45,7 +45,7 @@ def weight_object(
     unit = hd.sr.CodedConcept("1", "UCUM", "no units")
     made = hd.pm.ParametricMap(
         source_images=list(images),
-        pixel_array=weight.astype(np.float32),
+        pixel_array=weight.astype(np.float32, copy=False),
         series_instance_uid=context.series_uid("weight"),
         series_number=context.series_number("weight"),
         sop_instance_uid=context.uids("weight", 1),
