@@ -49,7 +49,7 @@ def main(folder: Path, modality: str, output_format: str, size: str) -> None:
         folder / "moving.nii",
         modality=modality,
         output_dir=folder / "out",
-        output_format=output_format,
+        format=output_format,
         prior=folder / "prior.pt",
         registration="none",
         steps=1,
