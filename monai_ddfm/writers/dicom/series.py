@@ -80,6 +80,8 @@ def all_series(context: Context, volumes: Volumes, case: Mapping[Any, Any]) -> O
     size = values.kept.pixels.shape[1:3]
     origins = sources_of_slices(context.grid, size, transform, context.moving)
     moved = yield from _emit("moving_registered", moving_series(context, values, origins))
+    above = _moving_layer(values, moved, size, table)
+    del values  # its pixels are not needed any more
     frames = moved
     if len(moved) == 1 < len(fixed):
         frames = [replace(moved[0], frame=k + 1) for k in range(len(fixed))]
@@ -94,7 +96,6 @@ def all_series(context: Context, volumes: Volumes, case: Mapping[Any, Any]) -> O
                 context, transform, method=method, fixed=fixed, moving=known, shape=size
             ),
         )
-    above = _moving_layer(values, moved, size, table)
     yield "presentation", presentation_object(context, below, above)
 
 
@@ -102,9 +103,11 @@ def _fusion(
     context: Context, volumes: Volumes, pairs: list[list[ImageReference | None]]
 ) -> Objects:
     """Make what comes out of the fusion."""
-    steps = context.grid.slices(volumes.fused, as_steps)
-    grey = list(fused_series(context, steps, pairs))
-    yield from (("fused", image) for image in grey)
+    grey = []
+    for image in fused_series(context, context.grid.slices(volumes.fused, as_steps), pairs):
+        yield "fused", image
+        del image.PixelData  # the weight map asks for the rest alone
+        grey.append(image)
     if volumes.rgb is not None:
         pixels = context.grid.slices(volumes.rgb, as_bytes)
         yield from (("fused_rgb", i) for i in color_series(context, "fused_rgb", pixels, pairs))
