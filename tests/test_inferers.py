@@ -8,7 +8,6 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +112,7 @@ def golden_inferer(golden: dict[str, Any], *, steps: int = 10) -> DDFMInferer:
     return inferer
 
 
+@pytest.mark.usefixtures("one_thread")  # as the inferer does
 def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> None:
     def off(ours: Tensor, name: str) -> Tensor:
         return (ours - torch.from_numpy(golden[name])).abs()
@@ -123,10 +123,8 @@ def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> Non
     run: list[SamplingStep] = []
     start = torch.from_numpy(golden["x_T"])
     sampler = inferer._sampler(prior)
-    torch.set_num_threads(1)  # as the inferer does
     network = inferer.acceleration.prepare(prior, sources.device)
     last = sampler(sources, network, slices=[0], start=start, on_step=run.append)
-    torch.set_num_threads(2)
     assert [step.index for step in run] == list(range(10))
     assert off(run[0].sample, "sample_first").max() < 1e-4
     # The first prediction amplifies the network's rounding 158 times; what it clips does not feel
@@ -346,6 +344,7 @@ def test_evaluators_may_pass_more(small: RecordingNet) -> None:
 # --- threads
 
 
+@pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_threads_change_no_bit(preset: str) -> None:
     network, volume = bundle_network(), head(2, 56, 40, 7)
@@ -355,11 +354,11 @@ def test_threads_change_no_bit(preset: str) -> None:
         inferer = DDFMInferer(preset=preset, steps=3, noise="independent")
         results.append(inferer(volume, network))
         assert torch.get_num_threads() == threads  # as it was
-    torch.set_num_threads(2)
     assert torch.equal(results[0], results[1])
     assert torch.equal(results[0], results[2])
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_an_error_in_a_thread_ends_the_run(small: RecordingNet) -> None:
     seen: list[SamplingProgress] = []
     volume = uniform(17, 1, 2, 8, 8, 4)
@@ -547,16 +546,7 @@ class Cramped:
         return self.inner.step(x0, sources, state, **where)
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """More than one would divide the batch among them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread")  # more would divide the batch among them
 @pytest.mark.parametrize("kind", ["device", "host"])
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_auto_halves_when_memory_runs_out(

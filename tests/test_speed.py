@@ -17,7 +17,7 @@ from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.schedulers import NoiseSchedule
-from monai_ddfm.speed import BenchOptions, bench, write_bench
+from monai_ddfm.speed import BenchOptions, bench, scan, write_bench
 from monai_ddfm.speed.costs import NetworkCost, network_cost, on_other_devices
 from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, matrix_peak
 from monai_ddfm.speed.plain import plain_loop
@@ -154,15 +154,32 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert all(math.isfinite(row["seconds"]) for row in rows)
 
 
-def test_sizes_types_and_batches(result: dict[str, Any], tmp_path: Path) -> None:
-    rows = scan_sizes(RecordingNet(), CPU, sizes=(32, 48), batches=(1, 2), bfloat16=True)
+class CountingNet(RecordingNet):
+    """A network by whose calls a clock goes."""
+
+    calls = 0
+
+    def forward(self, x, timesteps, context=None):  # type: ignore[no-untyped-def]
+        self.calls += 1
+        return super().forward(x, timesteps, context)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_sizes_types_and_batches(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = CountingNet()
+    monkeypatch.setattr(scan, "perf_counter", lambda: float(network.calls))
+    rows = scan_sizes(network, CPU, sizes=(32, 48), batches=(1, 2), bfloat16=True)
     found = [(row["size"], row["dtype"], row["batch"]) for row in rows]
     types = ("float32", "bfloat16")
     assert found == [
         (size, dtype, batch) for size in (32, 48) for dtype in types for batch in (1, 2)
     ]
     for row in rows:
-        assert row["slices per second"] > 0
+        # A CPU takes slices one by one.
+        assert row["slices per second"] == 1
+        assert row["seconds per slice-step"] == 1
         assert 0 < row["network share"] <= 1
     write_bench({**result, "sizes": rows}, tmp_path)
     assert "| 48 x 48 | bfloat16 | 2 |" in (tmp_path / "bench.md").read_text()

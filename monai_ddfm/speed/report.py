@@ -56,13 +56,15 @@ def sizes_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "One step of the default preset, whole synthetic slices; an evaluation is a slice.",
         "",
-        "| size | type | batch | slices/s | network | peak GB |",
-        "|---|---|---|---|---|---|",
+        "| size | type | batch | slices/s | a further step, s/slice | network | peak GB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         cells = [f"{row['size']} x {row['size']}", row["dtype"], str(row["batch"])]
-        keys = ("slices per second", "network share", "peak bytes")
-        lines.append("| " + " | ".join([*cells, *(_cell(key, row[key]) for key in keys)]) + " |")
+        cells += [_cell("slices per second", row["slices per second"])]
+        cells += [f"{row['seconds per slice-step']:.3f}"]
+        cells += [_cell(key, row[key]) for key in ("network share", "peak bytes")]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 

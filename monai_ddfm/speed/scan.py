@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.inferers import DDFMInferer, preset_named
 from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, has_fast_bfloat16, peak_memory, wait
 from monai_ddfm.speed.subjects import synthetic_volume
 from monai_ddfm.workflow import fuse
@@ -19,6 +20,9 @@ from monai_ddfm.workflow import fuse
 __all__ = ["scan_sizes", "time_stages"]
 
 _SIZES = {"cpu": (128, 256), "cuda": (256, 512)}
+_MORE = 3  # steps
+
+
 _BATCHES = {"cpu": (1, 4), "cuda": (1, 16, 64)}
 
 
@@ -30,7 +34,7 @@ def scan_sizes(
     batches: Sequence[int] | None = None,
     bfloat16: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Time one step of the default preset on synthetic slices.
+    """Time one step of the default preset on synthetic slices, and what each more would take.
 
     Args:
         network: the prior.
@@ -41,7 +45,8 @@ def scan_sizes(
 
     Returns:
         For each size, type and batch ``slices per second`` (of which each takes one evaluation of
-        the network), ``network share`` and ``peak bytes``.
+        the network), ``seconds per slice-step`` (of a further step), ``network share`` and
+        ``peak bytes``.
     """
     sizes = sizes or _SIZES.get(device.type, _SIZES["cpu"])
     batches = batches or _BATCHES.get(device.type, _BATCHES["cpu"])
@@ -51,31 +56,50 @@ def scan_sizes(
         volume = synthetic_volume(side, max(batches)).to(device)
         for dtype in ("float32", "bfloat16") if lower else ("float32",):
             for batch in batches:
-                timed = TimedNetwork(network, Stopwatch(device))
-                inferer = DDFMInferer(
-                    steps=1, batch_size=batch, autocast_dtype=dtype, crop_foreground=False
-                )
-                inferer(volume[None, ..., :batch], timed)  # warms up
-                peak_memory(device)
-                timed.watch = Stopwatch(device)
-                wait(device)
-                begin = time.perf_counter()
-                inferer(volume[None], timed)
-                wait(device)
-                seconds = time.perf_counter() - begin
-                # Threads add up, and no more of them are busy than there are slices.
-                workers = min(batch, torch.get_num_threads()) if device.type == "cpu" else 1
+                spent = [
+                    _seconds(network, volume, steps=n, batch=batch, dtype=dtype) for n in (1, _MORE)
+                ]
+                (seconds, share), (more, _) = spent
                 rows.append(
                     {
                         "size": side,
                         "dtype": dtype,
                         "batch": batch,
                         "slices per second": volume.shape[-1] / seconds,
-                        "network share": timed.watch.seconds()["network"] / workers / seconds,
+                        "seconds per slice-step": (more - seconds)
+                        / ((_MORE - 1) * volume.shape[-1]),
+                        "network share": share,
                         "peak bytes": peak_memory(device),
                     }
                 )
     return rows
+
+
+def _seconds(
+    network: nn.Module, volume: Tensor, *, steps: int, batch: int, dtype: str
+) -> tuple[float, float]:
+    """Time the sampling of a volume; return seconds and the network's share of them."""
+    device = volume.device
+    timed = TimedNetwork(network, Stopwatch(device))
+    inferer = DDFMInferer(
+        # In slices without noise the default begins so late that there is no room for more steps.
+        preset=replace(preset_named("default"), start="noise"),
+        steps=steps,
+        batch_size=batch,
+        autocast_dtype=dtype,
+        crop_foreground=False,
+    )
+    inferer(volume[None, ..., :batch], timed)  # warms up
+    peak_memory(device)  # begins anew
+    timed.watch = Stopwatch(device)
+    wait(device)
+    begin = perf_counter()
+    inferer(volume[None], timed)
+    wait(device)
+    seconds = perf_counter() - begin
+    # Threads add up, and no more of them are busy than there are slices.
+    workers = min(batch, torch.get_num_threads()) if device.type == "cpu" else 1
+    return seconds, timed.watch.seconds()["network"] / workers / seconds
 
 
 def time_stages(
