@@ -137,7 +137,7 @@ def random_render(view: Tensor, head: Tensor, bone: Tensor) -> Tensor:
 
     brain = head * (0.1 + 0.4 * _uniform(count, device=device)) * (0.7 + 0.3 * tissue)
     tomogram = torch.maximum(brain, bone * (0.7 + 0.3 * _uniform(count, device=device)))
-    rendering = torch.where(_chance(count, 0.2, device=device), tomogram, rendering)
+    rendering = torch.where(_chance(count, 0.3, device=device), tomogram, rendering)
 
     chosen = torch.rand(count, device=device) < 0.25
     if chosen.any():
