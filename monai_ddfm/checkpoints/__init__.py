@@ -7,6 +7,7 @@ reads and writes checkpoints, `priors` joins them: what the bundle and the comma
 from __future__ import annotations
 
 from monai_ddfm.checkpoints.architecture import Architecture
+from monai_ddfm.checkpoints.averaging import averaged_prior
 from monai_ddfm.checkpoints.files import KNOWN_SHA256, sidecar_path
 from monai_ddfm.checkpoints.growth import grown_prior
 from monai_ddfm.checkpoints.guided_diffusion import convert_guided_diffusion_state_dict
@@ -23,6 +24,7 @@ __all__ = [
     "KNOWN_SHA256",
     "Architecture",
     "PriorInfo",
+    "averaged_prior",
     "convert_checkpoint",
     "convert_guided_diffusion_state_dict",
     "grown_prior",

@@ -1,17 +1,20 @@
-"""Commands about priors: ``prior convert`` and ``prior info``."""
+"""Commands about priors: ``prior convert``, ``prior average`` and ``prior info``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from monai_ddfm.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 __all__ = ["prior_app"]
 
-prior_app = typer.Typer(help="Convert and describe priors.", no_args_is_help=True)
+prior_app = typer.Typer(help="Convert, average and describe priors.", no_args_is_help=True)
 
 
 @prior_app.command("convert")
@@ -26,14 +29,23 @@ def prior_convert(
     ] = None,
 ) -> None:
     """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
-    import torch  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415 - keeps --help fast
 
-    from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415
+    convert_checkpoint(checkpoint, out, num_head_channels=num_head_channels, dtype=_type(dtype))
+    prior_show(out)
 
-    known = {None: None, "float32": torch.float32, "float16": torch.float16}
-    if dtype not in known:
-        raise InputError(f"weights of type {dtype!r} are not supported; use float32 or float16.")
-    convert_checkpoint(checkpoint, out, num_head_channels=num_head_channels, dtype=known[dtype])
+
+@prior_app.command("average")
+def prior_average(
+    priors: Annotated[list[Path], typer.Argument(help="Priors that go on from one another.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The prior to write.")],
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
+) -> None:
+    """Average priors of one training; those with fewer blocks grow to the shape of the last."""
+    from monai_ddfm.checkpoints import averaged_prior, save_prior  # noqa: PLC0415
+
+    kind = _type(dtype)
+    save_prior(averaged_prior(priors), out, dtype=kind)
     prior_show(out)
 
 
@@ -51,3 +63,12 @@ def prior_show(
         for part, text in values:
             label = f"{name} {part}".strip().replace("_", " ")
             typer.echo(f"{label:34}{'not known' if text is None else text}")
+
+
+def _type(name: str | None) -> torch.dtype | None:
+    import torch  # noqa: PLC0415
+
+    known = {None: None, "float32": torch.float32, "float16": torch.float16}
+    if name not in known:
+        raise InputError(f"weights of type {name!r} are not supported; use float32 or float16.")
+    return known[name]

@@ -1,0 +1,50 @@
+r"""One prior from several that were trained from one another.
+
+Networks of one training, or of trainings that go on from one another, can be averaged weight by
+weight,
+
+.. math::
+
+    \theta = \frac1n \sum_{i=1}^n \theta_i ,
+
+without extra cost in use; the average is as a rule more robust on images unlike those of the
+training than any of them ("model soups", Wortsman et al. 2022, arXiv 2203.05482). Networks that
+were trained independently cannot be averaged: the result predicts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_ddfm.checkpoints.growth import grown_prior
+from monai_ddfm.checkpoints.priors import network_from_file
+from monai_ddfm.errors import InputError
+from monai_ddfm.networks import ADMUNet
+
+__all__ = ["averaged_prior"]
+
+
+def averaged_prior(paths: Sequence[str | Path]) -> ADMUNet:
+    """Average the weights of priors.
+
+    Args:
+        paths: priors; those with fewer residual blocks than the last are grown to its shape.
+
+    Returns:
+        A float32 network of the shape of the last prior, in evaluation mode.
+
+    Raises:
+        InputError: if there are fewer than two, one cannot be read, or they differ in more than
+            the number of blocks.
+    """
+    if len(paths) < 2:
+        raise InputError("one prior has no average; give two or more.")
+    average = network_from_file(paths[-1])
+    total = {name: value.double() for name, value in average.state_dict().items()}
+    for path in paths[:-1]:
+        grown = grown_prior(network_from_file(paths[-1]), path)
+        for name, value in grown.state_dict().items():
+            total[name] += value.double()
+    average.load_state_dict({name: value / len(paths) for name, value in total.items()})
+    return average
