@@ -31,7 +31,9 @@ def prior_convert(
     """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
     from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415 - keeps --help fast
 
-    convert_checkpoint(checkpoint, out, num_head_channels=num_head_channels, dtype=_type(dtype))
+    convert_checkpoint(
+        checkpoint, out, num_head_channels=num_head_channels, dtype=_weights_type(dtype)
+    )
     prior_show(out)
 
 
@@ -44,7 +46,7 @@ def prior_average(
     """Average priors of one training; those with fewer blocks grow to the shape of the last."""
     from monai_ddfm.checkpoints import averaged_prior, save_prior  # noqa: PLC0415
 
-    kind = _type(dtype)
+    kind = _weights_type(dtype)
     save_prior(averaged_prior(priors), out, dtype=kind)
     prior_show(out)
 
@@ -65,7 +67,7 @@ def prior_show(
             typer.echo(f"{label:34}{'not known' if text is None else text}")
 
 
-def _type(name: str | None) -> torch.dtype | None:
+def _weights_type(name: str | None) -> torch.dtype | None:
     import torch  # noqa: PLC0415
 
     known = {None: None, "float32": torch.float32, "float16": torch.float16}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_ddfm.inferers import DDFMInferer, preset_named
+from monai_ddfm.inferers import DDFMInferer, Preset, preset_named
 from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, has_fast_bfloat16, peak_memory, wait
 from monai_ddfm.speed.subjects import synthetic_volume
 from monai_ddfm.workflow import fuse
@@ -20,9 +21,7 @@ from monai_ddfm.workflow import fuse
 __all__ = ["scan_sizes", "time_stages"]
 
 _SIZES = {"cpu": (128, 256), "cuda": (256, 512)}
-_MORE = 3  # steps
-
-
+_SEVERAL_STEPS = 3
 _BATCHES = {"cpu": (1, 4), "cuda": (1, 16, 64)}
 
 
@@ -56,18 +55,19 @@ def scan_sizes(
         volume = synthetic_volume(side, max(batches)).to(device)
         for dtype in ("float32", "bfloat16") if lower else ("float32",):
             for batch in batches:
-                spent = [
-                    _seconds(network, volume, steps=n, batch=batch, dtype=dtype) for n in (1, _MORE)
-                ]
-                (seconds, share), (more, _) = spent
+                timing = partial(_seconds, network, volume, batch=batch, dtype=dtype)
+                seconds, share = timing(preset_named("default"), steps=1)
+                # In slices without noise the default begins so late that it has no room for more.
+                from_noise = replace(preset_named("default"), start="noise")
+                one, several = (timing(from_noise, steps=n)[0] for n in (1, _SEVERAL_STEPS))
+                further = (several - one) / (_SEVERAL_STEPS - 1)
                 rows.append(
                     {
                         "size": side,
                         "dtype": dtype,
                         "batch": batch,
                         "slices per second": volume.shape[-1] / seconds,
-                        "seconds per slice-step": (more - seconds)
-                        / ((_MORE - 1) * volume.shape[-1]),
+                        "seconds per slice-step": further / volume.shape[-1],
                         "network share": share,
                         "peak bytes": peak_memory(device),
                     }
@@ -76,14 +76,13 @@ def scan_sizes(
 
 
 def _seconds(
-    network: nn.Module, volume: Tensor, *, steps: int, batch: int, dtype: str
+    network: nn.Module, volume: Tensor, preset: Preset, *, steps: int, batch: int, dtype: str
 ) -> tuple[float, float]:
     """Time the sampling of a volume; return seconds and the network's share of them."""
     device = volume.device
     timed = TimedNetwork(network, Stopwatch(device))
     inferer = DDFMInferer(
-        # In slices without noise the default begins so late that there is no room for more steps.
-        preset=replace(preset_named("default"), start="noise"),
+        preset=preset,
         steps=steps,
         batch_size=batch,
         autocast_dtype=dtype,

@@ -34,7 +34,7 @@ from pydicom.uid import (
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.suv import acquired_at, pet_scaling
 from monai_ddfm.readers.tags import text
-from monai_ddfm.writers.dicom.color import color_series
+from monai_ddfm.writers.dicom.color import as_bytes, color_series
 from monai_ddfm.writers.dicom.context import Context
 from monai_ddfm.writers.dicom.images import (
     DERIVED,
@@ -96,7 +96,7 @@ def moving_values(
         window: values shown black and white.
     """
     if slices.ndim == 4:
-        colors = np.rint(np.clip(slices, 0, 255)).astype(np.uint8)
+        colors = np.stack([as_bytes(one / 255.0) for one in slices])
         return MovingValues(Stored(colors), "RGB", (0.0, 1.0))
     if context.modality is Modality.CT:
         return MovingValues(stored(slices, slope=1.0, lowest=_AIR_HU), "HU", window)
