@@ -21,7 +21,8 @@ from monai_ddfm.workflow import fuse
 __all__ = ["scan_sizes", "time_stages"]
 
 _SIZES = {"cpu": (128, 256), "cuda": (256, 512)}
-_SEVERAL_STEPS = 3
+_SEVERAL_STEPS = 5
+_REPEATS = 3
 _BATCHES = {"cpu": (1, 4), "cuda": (1, 16, 64)}
 
 
@@ -78,7 +79,7 @@ def scan_sizes(
 def _seconds(
     network: nn.Module, volume: Tensor, preset: Preset, *, steps: int, batch: int, dtype: str
 ) -> tuple[float, float]:
-    """Time the sampling of a volume; return seconds and the network's share of them."""
+    """Time the sampling of a volume; return the fastest run's seconds and the network's share."""
     device = volume.device
     timed = TimedNetwork(network, Stopwatch(device))
     inferer = DDFMInferer(
@@ -90,15 +91,18 @@ def _seconds(
     )
     inferer(volume[None, ..., :batch], timed)  # warms up
     peak_memory(device)  # begins anew
-    timed.watch = Stopwatch(device)
-    wait(device)
-    begin = perf_counter()
-    inferer(volume[None], timed)
-    wait(device)
-    seconds = perf_counter() - begin
     # Threads add up, and no more of them are busy than there are slices.
     workers = min(batch, torch.get_num_threads()) if device.type == "cpu" else 1
-    return seconds, timed.watch.seconds()["network"] / workers / seconds
+    found = []
+    for _ in range(_REPEATS):
+        timed.watch = Stopwatch(device)
+        wait(device)
+        begin = perf_counter()
+        inferer(volume[None], timed)
+        wait(device)
+        seconds = perf_counter() - begin
+        found.append((seconds, timed.watch.seconds()["network"] / workers / seconds))
+    return min(found)
 
 
 def time_stages(
