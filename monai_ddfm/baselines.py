@@ -176,7 +176,9 @@ def guided_filter_fusion(fixed: Tensor, moving: Tensor) -> Tensor:
     return fused.clamp(0, 1)
 
 
-def guided_filter(image: Tensor, guide: Tensor, *, radius: int, epsilon: float) -> Tensor:
+def guided_filter(
+    image: Tensor, guide: Tensor, *, radius: int, epsilon: float | Tensor
+) -> Tensor:
     r"""Smooth an image along the edges of a guide.
 
     In every window the image is fitted by :math:`\alpha\,\mathrm{guide} + \beta` with the penalty
@@ -186,7 +188,8 @@ def guided_filter(image: Tensor, guide: Tensor, *, radius: int, epsilon: float) 
         image: [B, 1, H, W].
         guide: same shape.
         radius: half the side of the square windows, which are cut off at the border.
-        epsilon: the penalty, in squared units of the guide.
+        epsilon: the penalty, in squared units of the guide; a number, or one for each image,
+            [B, 1, 1, 1].
 
     Returns:
         [B, 1, H, W].

@@ -180,10 +180,34 @@ def test_plain_batches_keep_their_contrast_in_half_of_the_pictures() -> None:
     assert 20 < sum(own) < 44
 
 
+def test_smoothed_pictures_have_less_noise_and_keep_their_outlines() -> None:
+    # Two halves of a slice with scanner's noise, in its own contrast or another one.
+    noise = torch.randn(32, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    step = torch.full((32, 1, 64, 64), 0.3)
+    step[..., 32:] = 0.8
+    slices, mm = (step + 0.02 * noise).clamp(0, 1), torch.full((32,), 2.0)
+
+    def roughness_and_edge(share: float) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(0)
+        augmenter = SliceAugmenter(sizes=(64,), plain_share=1.0, smooth_share=share)
+        pictures = augmenter(slices, mm, mm, plain=slices)
+        rows = pictures.diff(dim=2).abs().mean(dim=(1, 2, 3))
+        columns = pictures.diff(dim=3).abs().mean(dim=(1, 2, 3))
+        return torch.minimum(rows, columns), pictures.amax(dim=(1, 2, 3)) - pictures.amin((1, 2, 3))
+
+    rough, rough_range = roughness_and_edge(0.0)
+    smooth, smooth_range = roughness_and_edge(1.0)
+    changed = rough != smooth
+    assert 8 < int(changed.sum()) < 24  # the others are in their own contrast
+    assert float((smooth / rough)[changed].median()) < 0.7
+    assert float((smooth_range / rough_range)[changed].median()) > 0.8
+
+
+@pytest.mark.parametrize("name", ["plain_share", "smooth_share"])
 @pytest.mark.parametrize("share", [-0.1, 1.5])
-def test_shares_of_plain_batches_out_of_range_are_refused(share: float) -> None:
-    with pytest.raises(InputError, match="plain_share"):
-        SliceAugmenter(plain_share=share)
+def test_shares_out_of_range_are_refused(name: str, share: float) -> None:
+    with pytest.raises(InputError, match=name):
+        SliceAugmenter(**{name: share})
 
 
 def test_plain_slices_smaller_than_any_picture_are_refused() -> None:

@@ -9,6 +9,9 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
    piecewise-linear curve, or an inversion). Some renderings turn the dark ring between scalp and
    brain bright, as bone is in CT; some are blurred, given Poisson noise and blurred again, as
    reconstructed PET and SPECT are.
+   In half of the pictures the slice is first smoothed along its own edges (a guided filter of random
+   strength): a steep curve makes structure of the scanner's noise, and a prior that has learned
+   this keeps the noise of smooth modalities such as CT.
 3. *Composition*: two renderings of one slice are joined by maximum, by a constant share or by a
    smooth random field of shares. That is what fused pictures look like.
 4. A multiplicative bias field, slight blur, rarely slight noise.
@@ -29,12 +32,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from monai_ddfm.baselines import guided_filter
 from monai_ddfm.errors import InputError
 from monai_ddfm.training.views import head_and_bone, plain_view, random_view
 
 __all__ = ["SliceAugmenter", "gaussian_blur", "random_render"]
 
 _CURVE_KNOTS = 7
+_SMOOTHING_RADIUS = 2
+_SMOOTHING_DEVIATIONS = (0.02, 0.1)
 
 
 class SliceAugmenter:
@@ -46,10 +52,10 @@ class SliceAugmenter:
             exceed this, so that every batch costs about the same.
         pixel_mm: range of the pixel size of a picture.
         plain_share: share of the batches that are plain.
+        smooth_share: share of the pictures of random contrast that are smoothed before.
 
     Raises:
-        InputError: if a size is odd or not positive, or there is none, or `plain_share` is no
-            share.
+        InputError: if a size is odd or not positive, or there is none, or a share is none.
     """
 
     def __init__(
@@ -59,15 +65,18 @@ class SliceAugmenter:
         pixels_per_batch: int = 16 * 128 * 128,
         pixel_mm: tuple[float, float] = (0.8, 2.5),
         plain_share: float = 0.0,
+        smooth_share: float = 0.5,
     ) -> None:
-        if not 0 <= plain_share <= 1:
-            raise InputError(f"plain_share is {plain_share}; give a share from 0 to 1")
+        for name, share in (("plain_share", plain_share), ("smooth_share", smooth_share)):
+            if not 0 <= share <= 1:
+                raise InputError(f"{name} is {share}; give a share from 0 to 1")
         if not sizes or any(size < 2 or size % 2 for size in sizes):
             raise InputError(f"picture sizes {list(sizes)} are unusable; give even numbers")
         self.sizes = tuple(sizes)
         self.pixels_per_batch = pixels_per_batch
         self.pixel_mm = pixel_mm
         self.plain_share = plain_share
+        self.smooth_share = smooth_share
 
     def __call__(
         self, slices: Tensor, pixel_mm: Tensor, detail_mm: Tensor, *, plain: Tensor | None = None
@@ -112,8 +121,11 @@ class SliceAugmenter:
         return torch.where(own, view, self._contrasted(view)) * 2 - 1
 
     def _contrasted(self, view: Tensor) -> Tensor:
-        """Render twice, compose and shade, [N, 1, H, W] in [0, 1]."""
+        """Smooth or not, render twice, compose and shade, [N, 1, H, W] in [0, 1]."""
         masks = head_and_bone(view)
+        view = torch.where(
+            _chance(len(view), self.smooth_share, device=view.device), _smoothed(view), view
+        )
         picture = _compose(random_render(view, *masks), random_render(view, *masks))
         return (picture * _bias_field(picture)).clamp(0, 1)
 
@@ -136,7 +148,9 @@ def random_render(view: Tensor, head: Tensor, bone: Tensor) -> Tensor:
     rendering = head * tissue + (1 - head) * level
 
     brain = head * (0.1 + 0.4 * _uniform(count, device=device)) * (0.7 + 0.3 * tissue)
-    tomogram = torch.maximum(brain, bone * (0.7 + 0.3 * _uniform(count, device=device)))
+    # Over 1 is cut, as the window of a CT does with bone.
+    window = 0.7 + 0.6 * _uniform(count, device=device)
+    tomogram = torch.maximum(brain, (bone * window).clamp(max=1))
     rendering = torch.where(_chance(count, 0.3, device=device), tomogram, rendering)
 
     chosen = torch.rand(count, device=device) < 0.25
@@ -164,6 +178,14 @@ def gaussian_blur(images: Tensor, sigma: Tensor, *, radius: int = 8) -> Tensor:
     stacked = functional.conv2d(stacked, kernel[:, None, None, :], groups=count)
     stacked = functional.conv2d(stacked, kernel[:, None, :, None], groups=count)
     return stacked.transpose(0, 1)
+
+
+def _smoothed(view: Tensor) -> Tensor:
+    """Smooth each view along its own edges, with a strength of its own."""
+    low, high = (math.log(deviation) for deviation in _SMOOTHING_DEVIATIONS)
+    deviation = torch.exp(low + (high - low) * _uniform(len(view), device=view.device))
+    smooth = guided_filter(view, view, radius=_SMOOTHING_RADIUS, epsilon=deviation.square())
+    return smooth.clamp(0, 1)
 
 
 def _uniform(count: int, *, device: torch.device) -> Tensor:
