@@ -176,9 +176,7 @@ def guided_filter_fusion(fixed: Tensor, moving: Tensor) -> Tensor:
     return fused.clamp(0, 1)
 
 
-def guided_filter(
-    image: Tensor, guide: Tensor, *, radius: int, epsilon: float | Tensor
-) -> Tensor:
+def guided_filter(image: Tensor, guide: Tensor, *, radius: int, epsilon: float | Tensor) -> Tensor:
     r"""Smooth an image along the edges of a guide.
 
     In every window the image is fitted by :math:`\alpha\,\mathrm{guide} + \beta` with the penalty

@@ -1,10 +1,12 @@
 """Fuses a pair through the bundle's configuration and prints the peak of the memory.
 
-Run as a program: ``python large_volume.py FOLDER MODALITY FORMAT SIDExSLICES``.
+Run as a program: ``python large_volume.py FOLDER MODALITY FORMAT SIDExSLICES [OPTIONS]``, the
+options as JSON.
 """
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 from pathlib import Path
@@ -39,7 +41,7 @@ def write_pair(folder: Path, side: int, slices: int) -> None:
         nib.save(nib.Nifti1Image(volume, affine), folder / f"{name}.nii")
 
 
-def main(folder: Path, modality: str, output_format: str, size: str) -> None:
+def main(folder: Path, modality: str, output_format: str, size: str, options: str = "{}") -> None:
     """Fuse; one step, because memory does not grow with them, and a prior of large patches."""
     save_prior(QuietNet(patch_size=8), folder / "prior.pt")
     side, slices = map(int, size.split("x"))
@@ -54,6 +56,7 @@ def main(folder: Path, modality: str, output_format: str, size: str) -> None:
         registration="none",
         steps=1,
         device="cpu",
+        **json.loads(options),
     )
     print("peak bytes", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 

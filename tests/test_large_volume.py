@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 LIMIT = 6e9
 
 
-def peak(folder: Path, modality: str, output_format: str, *, side: int, slices: int) -> int:
+def peak(
+    folder: Path,
+    modality: str,
+    output_format: str,
+    options: dict[str, Any],
+    *,
+    side: int,
+    slices: int,
+) -> int:
     """Peak bytes of a fusion, in a process of its own."""
     program = Path(__file__).with_name("large_volume.py")
     command = [sys.executable, str(program), str(folder), modality, output_format]
     out = subprocess.run(
-        [*command, f"{side}x{slices}"], capture_output=True, text=True, check=True
+        [*command, f"{side}x{slices}", json.dumps(options)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     (line,) = [line for line in out.splitlines() if line.startswith("peak bytes")]
     return int(line.split()[-1])
@@ -24,9 +37,19 @@ def peak(folder: Path, modality: str, output_format: str, *, side: int, slices: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("modality", "output_format"), [("CT", "nifti"), ("PET", "nifti"), ("PET", "both")]
+    ("modality", "output_format", "options"),
+    [
+        ("CT", "nifti", {}),
+        ("PET", "nifti", {}),
+        ("PET", "both", {}),
+        ("PET", "nifti", {"samples": 2}),
+        ("PET", "nifti", {"smooth_across": 1.0}),
+        ("PET", "both", {"samples": 2, "smooth_across": 1.0}),
+    ],
 )
-def test_peak_of_the_memory(tmp_path: Path, modality: str, output_format: str) -> None:
-    found = peak(tmp_path, modality, output_format, side=512, slices=400)
-    print(f"{modality}, {output_format}: {found / 1e9:.2f} GB")
+def test_peak_of_the_memory(
+    tmp_path: Path, modality: str, output_format: str, options: dict[str, Any]
+) -> None:
+    found = peak(tmp_path, modality, output_format, options, side=512, slices=400)
+    print(f"{modality}, {output_format}, {options}: {found / 1e9:.2f} GB")
     assert 2e9 < found < LIMIT

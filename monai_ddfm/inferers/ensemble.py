@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.presets import Preset
+from monai_ddfm.slabs import slabs
 
 __all__ = ["EnsembleInferer"]
 
@@ -84,19 +85,21 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         if self.samples == 1:
             result: Tensor = self._seeded(0)(inputs, network, *args, **kwargs)
             return result
-        first = self._seeded(0)(inputs, network, *args, **kwargs)
-        mean = _exact(first)
-        squares = torch.zeros_like(mean)
+        first = self._seeded(0)(inputs, network, *args, **kwargs).as_subclass(Tensor)
+        merged = first.new_zeros((first.shape[0], 4, *first.shape[2:]), dtype=torch.float32)
+        mean, squares = merged[:, :2], merged[:, 2:]
+        mean.copy_(first)
+        del first
         for number in range(1, self.samples):
-            sample = _exact(self._seeded(number)(inputs, network, *args, **kwargs))
-            delta = sample - mean
-            mean = mean + delta / (number + 1)
-            squares = squares + delta * (sample - mean)
-        deviation = (squares[:, :1] / (self.samples - 1)).sqrt()
-        stability = (1 - 2 * (squares[:, 1:] / self.samples).sqrt()).clamp(0, 1)
-        merged = torch.cat([mean, deviation, stability], dim=1)
+            sample = self._seeded(number)(inputs, network, *args, **kwargs).as_subclass(Tensor)
+            for rows in slabs(merged.shape[2:]):
+                _include(
+                    sample[:, :, rows], mean[:, :, rows], squares[:, :, rows], count=number + 1
+                )
+        squares[:, :1].div_(self.samples - 1).sqrt_()
+        squares[:, 1:].div_(self.samples).sqrt_().mul_(-2).add_(1).clamp_(0, 1)
         # Metadata of the inputs goes on, as from a single sample.
-        spread: Tensor = convert_to_dst_type(merged, first, dtype=torch.float32)[0]
+        spread: Tensor = convert_to_dst_type(merged, inputs, dtype=torch.float32)[0]
         return spread
 
     def _seeded(self, number: int) -> DDFMInferer:
@@ -108,10 +111,15 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         return inferer
 
 
-def _exact(sample: Tensor) -> Tensor:
-    """Return a sample as plain float64, or float32 where the device has no more."""
-    dtype = torch.float32 if sample.device.type == "mps" else torch.float64
-    return sample.as_subclass(Tensor).to(dtype)
+def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> None:
+    """Update mean and squared differences in place by the sample of number `count`."""
+    # In between in float64, where the device has it: differences of samples are small.
+    exact = torch.float32 if sample.device.type == "mps" else torch.float64
+    value = sample.to(exact)
+    delta = value - mean
+    middle = mean + delta / count
+    squares += delta * (value - middle)
+    mean.copy_(middle)
 
 
 def _with_noise(preset: Preset, eta: float) -> Preset:

@@ -20,6 +20,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from monai_ddfm.slabs import slabs
+
 __all__ = ["smooth_across_slices"]
 
 _LEAST_DIFFERENCE: Final = 1e-3
@@ -37,17 +39,30 @@ def smooth_across_slices(result: Tensor, slices: Tensor, *, sigma: float) -> Ten
         [N, 2, H, W] like `result`.
     """
     reach = math.floor(3 * sigma + 0.5)
-    fixed, moving = slices[:, 0].float(), slices[:, 1].float()
-    difference = (moving - fixed).abs() + _LEAST_DIFFERENCE
-    weighted, total = torch.zeros_like(difference), torch.zeros_like(difference)
-    count = len(result)
-    for offset in range(-min(reach, count - 1), min(reach, count - 1) + 1):
-        tap = math.exp(-0.5 * (offset / sigma) ** 2)
-        here = slice(max(0, -offset), min(count, count - offset))
-        there = slice(max(0, offset), min(count, count + offset))
-        weighted[here] += tap * difference[there] * result[there, 1]
-        total[here] += tap * difference[there]
-    weight = (weighted / total).clamp(0, 1)
-    fused = torch.lerp(fixed, moving, weight)
-    fused = fused.clamp(torch.minimum(fixed, moving), torch.maximum(fixed, moving))
-    return torch.stack([fused, weight], dim=1)
+    smooth = torch.empty_like(result)
+    for part in slabs((len(result), *result.shape[2:])):
+        weight = _smooth_weight(result, slices, part, sigma=sigma, reach=reach)
+        fixed, moving = slices[part, 0].float(), slices[part, 1].float()
+        fused = torch.lerp(fixed, moving, weight)
+        smooth[part, 0] = fused.clamp(torch.minimum(fixed, moving), torch.maximum(fixed, moving))
+        smooth[part, 1] = weight
+    return smooth
+
+
+def _smooth_weight(
+    result: Tensor, slices: Tensor, part: slice, *, sigma: float, reach: int
+) -> Tensor:
+    """Smoothed weight of the slices of `part`, [n, H, W]."""
+    weighted = torch.zeros_like(result[part, 1])
+    total = torch.zeros_like(weighted)
+    for offset in range(-reach, reach + 1):
+        first, last = max(part.start, -offset), min(part.stop, len(result) - offset)
+        if first >= last:
+            continue
+        near = slice(first + offset, last + offset)
+        difference = (slices[near, 1].float() - slices[near, 0].float()).abs()
+        counts = math.exp(-0.5 * (offset / sigma) ** 2) * (difference + _LEAST_DIFFERENCE)
+        here = slice(first - part.start, last - part.start)
+        weighted[here] += counts * result[near, 1]
+        total[here] += counts
+    return (weighted / total).clamp(0, 1)

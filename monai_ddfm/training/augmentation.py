@@ -9,9 +9,9 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
    piecewise-linear curve, or an inversion). Some renderings turn the dark ring between scalp and
    brain bright, as bone is in CT; some are blurred, given Poisson noise and blurred again, as
    reconstructed PET and SPECT are.
-   In half of the pictures the slice is first smoothed along its own edges (a guided filter of random
-   strength): a steep curve makes structure of the scanner's noise, and a prior that has learned
-   this keeps the noise of smooth modalities such as CT.
+   In half of the pictures the slice is first smoothed along its own edges (a guided filter of
+   random strength): a steep curve makes structure of the scanner's noise, and a prior that has
+   learned this keeps the noise of smooth modalities such as CT.
 3. *Composition*: two renderings of one slice are joined by maximum, by a constant share or by a
    smooth random field of shares. That is what fused pictures look like.
 4. A multiplicative bias field, slight blur, rarely slight noise.
