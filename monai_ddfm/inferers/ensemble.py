@@ -96,6 +96,7 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
                 _include(
                     sample[:, :, rows], mean[:, :, rows], squares[:, :, rows], count=number + 1
                 )
+            del sample  # before the next one is made
         squares[:, :1].div_(self.samples - 1).sqrt_()
         squares[:, 1:].div_(self.samples).sqrt_().mul_(-2).add_(1).clamp_(0, 1)
         # Metadata of the inputs goes on, as from a single sample.

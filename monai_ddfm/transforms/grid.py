@@ -229,7 +229,7 @@ def _restored(
     if moved is None:
         placed = MetaTensor(plain, affine=torch.from_numpy(working))
         moved = _resampled(placed, target, tuple(shape)).as_tensor().to(plain.dtype)
-    return MetaTensor(moved.contiguous(), affine=torch.from_numpy(target), meta=meta)
+    return MetaTensor(moved, affine=torch.from_numpy(target), meta=meta)
 
 
 ToCanonicalD = ToCanonicalDict = ToCanonicald

@@ -121,14 +121,19 @@ def reordered(
         shape: voxels of the target grid.
 
     Returns:
-        [C, *shape], a view of `values`; None if the grids differ in another way.
+        [C, *shape], contiguous; None if the grids differ in another way.
     """
     way = reordering(values.shape[1:], working, target, shape)
     if way is None:
         return None
     flipped, order = way
-    turned = values.flip([1 + axis for axis in flipped]) if flipped else values
-    return turned.permute(0, *(1 + axis for axis in order))
+    if not flipped:
+        return values.permute(0, *(1 + axis for axis in order)).contiguous()
+    moved = values.new_empty((len(values), *shape))
+    # One by one: a flip is a copy, and volumes are large.
+    for channel, into in zip(values, moved, strict=True):
+        into.copy_(channel.flip(flipped).permute(order))
+    return moved
 
 
 def reordering(

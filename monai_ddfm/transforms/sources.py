@@ -95,9 +95,7 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
             ).as_tensor()
         meta = {key: value for key, value in registered.meta.items() if key != "affine"}
         case[self.fixed_key] = fixed
-        case[self.moving_key] = MetaTensor(
-            values.contiguous(), affine=torch.from_numpy(target), meta=meta
-        )
+        case[self.moving_key] = MetaTensor(values, affine=torch.from_numpy(target), meta=meta)
         return case
 
 

@@ -51,12 +51,13 @@ class SplitSpreadd(Transform):  # type: ignore[misc]
             return dict(data)
         if len(pred) != _CHANNELS:
             raise ValueError(f"expected 2 or 4 channels, got {tuple(pred.shape)}")
+        # Copies, so that no part keeps the memory of all of them.
         return {
             **data,
-            self.pred_key: pred[:2],
+            self.pred_key: pred[:2].clone(),
             # The luminance comes in [-1, 1] and is written in [0, 1].
             self.std_key: pred[2:3] / 2,
-            self.stability_key: pred[3:],
+            self.stability_key: pred[3:].clone(),
         }
 
 
