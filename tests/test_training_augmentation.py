@@ -187,7 +187,7 @@ def test_smoothed_pictures_have_less_noise_and_keep_their_outlines() -> None:
     step[..., 32:] = 0.8
     slices, mm = (step + 0.02 * noise).clamp(0, 1), torch.full((32,), 2.0)
 
-    def roughness_and_edge(share: float) -> tuple[Tensor, Tensor]:
+    def roughness_and_range(share: float) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
         augmenter = SliceAugmenter(sizes=(64,), plain_share=1.0, smooth_share=share)
         pictures = augmenter(slices, mm, mm, plain=slices)
@@ -195,8 +195,8 @@ def test_smoothed_pictures_have_less_noise_and_keep_their_outlines() -> None:
         columns = pictures.diff(dim=3).abs().mean(dim=(1, 2, 3))
         return torch.minimum(rows, columns), pictures.amax(dim=(1, 2, 3)) - pictures.amin((1, 2, 3))
 
-    rough, rough_range = roughness_and_edge(0.0)
-    smooth, smooth_range = roughness_and_edge(1.0)
+    rough, rough_range = roughness_and_range(0.0)
+    smooth, smooth_range = roughness_and_range(1.0)
     changed = rough != smooth
     assert 8 < int(changed.sum()) < 24  # the others are in their own contrast
     assert float((smooth / rough)[changed].median()) < 0.7

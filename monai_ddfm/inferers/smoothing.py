@@ -38,10 +38,9 @@ def smooth_across_slices(result: Tensor, slices: Tensor, *, sigma: float) -> Ten
     Returns:
         [N, 2, H, W] like `result`.
     """
-    reach = math.floor(3 * sigma + 0.5)
     smooth = torch.empty_like(result)
     for part in slabs((len(result), *result.shape[2:])):
-        weight = _smooth_weight(result, slices, part, sigma=sigma, reach=reach)
+        weight = _smooth_weight(result, slices, part, sigma=sigma)
         fixed, moving = slices[part, 0].float(), slices[part, 1].float()
         fused = torch.lerp(fixed, moving, weight)
         smooth[part, 0] = fused.clamp(torch.minimum(fixed, moving), torch.maximum(fixed, moving))
@@ -49,10 +48,9 @@ def smooth_across_slices(result: Tensor, slices: Tensor, *, sigma: float) -> Ten
     return smooth
 
 
-def _smooth_weight(
-    result: Tensor, slices: Tensor, part: slice, *, sigma: float, reach: int
-) -> Tensor:
+def _smooth_weight(result: Tensor, slices: Tensor, part: slice, *, sigma: float) -> Tensor:
     """Smoothed weight of the slices of `part`, [n, H, W]."""
+    reach = math.floor(3 * sigma + 0.5)
     weighted = torch.zeros_like(result[part, 1])
     total = torch.zeros_like(weighted)
     for offset in range(-reach, reach + 1):

@@ -9,9 +9,9 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
    piecewise-linear curve, or an inversion). Some renderings turn the dark ring between scalp and
    brain bright, as bone is in CT; some are blurred, given Poisson noise and blurred again, as
    reconstructed PET and SPECT are.
-   In half of the pictures the slice is first smoothed along its own edges (a guided filter of
-   random strength): a steep curve makes structure of the scanner's noise, and a prior that has
-   learned this keeps the noise of smooth modalities such as CT.
+   A share of the slices is first smoothed along its own edges, by a guided filter (He et al. 2013,
+   see `monai_ddfm.baselines`) of random strength: a steep curve would make structure of the
+   scanner's noise.
 3. *Composition*: two renderings of one slice are joined by maximum, by a constant share or by a
    smooth random field of shares. That is what fused pictures look like.
 4. A multiplicative bias field, slight blur, rarely slight noise.
@@ -39,6 +39,7 @@ from monai_ddfm.training.views import head_and_bone, plain_view, random_view
 __all__ = ["SliceAugmenter", "gaussian_blur", "random_render"]
 
 _CURVE_KNOTS = 7
+# What varies less than such a deviation within such a window, of values in [0, 1], is smoothed.
 _SMOOTHING_RADIUS = 2
 _SMOOTHING_DEVIATIONS = (0.02, 0.1)
 
@@ -55,7 +56,8 @@ class SliceAugmenter:
         smooth_share: share of the pictures of random contrast that are smoothed before.
 
     Raises:
-        InputError: if a size is odd or not positive, or there is none, or a share is none.
+        InputError: if a size is odd or not positive, or there is none, or a share is not
+            from 0 to 1.
     """
 
     def __init__(
@@ -181,7 +183,7 @@ def gaussian_blur(images: Tensor, sigma: Tensor, *, radius: int = 8) -> Tensor:
 
 
 def _smoothed(view: Tensor) -> Tensor:
-    """Smooth each view along its own edges, with a strength of its own."""
+    """Smooth each view [N, 1, H, W] in [0, 1] along its own edges, with a strength of its own."""
     low, high = (math.log(deviation) for deviation in _SMOOTHING_DEVIATIONS)
     deviation = torch.exp(low + (high - low) * _uniform(len(view), device=view.device))
     smooth = guided_filter(view, view, radius=_SMOOTHING_RADIUS, epsilon=deviation.square())

@@ -228,7 +228,8 @@ def _restored(
     moved = reordered(plain, working, target, shape)
     if moved is None:
         placed = MetaTensor(plain, affine=torch.from_numpy(working))
-        moved = _resampled(placed, target, tuple(shape)).as_tensor().to(plain.dtype)
+        resampled = _resampled(placed, target, tuple(shape)).as_tensor()
+        moved = resampled.to(plain.dtype).contiguous()
     return MetaTensor(moved, affine=torch.from_numpy(target), meta=meta)
 
 

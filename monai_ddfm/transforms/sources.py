@@ -86,13 +86,17 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
         values = reordered(registered.as_tensor(), working, target, fixed.shape[1:])
         if values is None:
             done = reports_of(registered)["registration"]
-            values = resample(
-                moving,
-                fixed,
-                transform_of(registered),
-                interpolation=done["interpolation"],
-                outside=done["outside"],
-            ).as_tensor()
+            values = (
+                resample(
+                    moving,
+                    fixed,
+                    transform_of(registered),
+                    interpolation=done["interpolation"],
+                    outside=done["outside"],
+                )
+                .as_tensor()
+                .contiguous()
+            )
         meta = {key: value for key, value in registered.meta.items() if key != "affine"}
         case[self.fixed_key] = fixed
         case[self.moving_key] = MetaTensor(values, affine=torch.from_numpy(target), meta=meta)
