@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.training.augmentation import SliceAugmenter
+from monai_ddfm.training.augmentation import SliceAugmenter, check_share
 
 __all__ = [
     "AugmentedVelocityBatch",
@@ -61,14 +61,13 @@ class AugmentedVelocityBatch(VPredictionPrepareBatch):  # type: ignore[misc]
         focus: share of the timesteps drawn so; 0 draws all uniformly.
 
     Raises:
-        InputError: if `focus` is no share.
+        InputError: if `focus` is not a number from 0 to 1.
     """
 
     def __init__(
         self, scheduler: Scheduler, augmenter: SliceAugmenter, *, focus: float = 0.0
     ) -> None:
-        if not 0 <= focus <= 1:
-            raise InputError(f"timestep_focus is {focus}; give a share from 0 to 1")
+        check_share("timestep_focus", focus)
         super().__init__(scheduler=scheduler, num_train_timesteps=scheduler.num_train_timesteps)
         self.augmenter = augmenter
         self.focus = focus
