@@ -14,6 +14,8 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from scipy.spatial.transform import Rotation
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.slabs import slabs
+from monai_ddfm.transforms import grid_geometry
 from monai_ddfm.transforms.grid import (
     ChooseGridd,
     RestoreGridd,
@@ -171,3 +173,25 @@ def test_results_from_elsewhere_are_not_restored():
     case = ToCanonicald("fixed")({"fixed": volume})
     with pytest.raises(ValueError, match="not on the grid"):
         RestoreGridd("weight")({**case, "weight": torch.zeros(1, 2, 3, 4)})
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("signs", list(product((1, -1), repeat=3)))
+def test_reordering_moves_every_voxel_to_its_place(
+    order: tuple[int, ...], signs: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grid_geometry, "slabs", lambda shape: slabs(shape, most_voxels=40))
+    values = torch.arange(2 * 4 * 5 * 6.0).reshape(2, 4, 5, 6)
+    shape = [values.shape[1 + axis] for axis in order]
+    lookup = np.zeros((4, 4))
+    lookup[3, 3] = 1
+    for target, axis in enumerate(order):
+        lookup[axis, target] = signs[axis]
+        lookup[axis, 3] = 0 if signs[axis] > 0 else values.shape[1 + axis] - 1
+    working = np.diag([2.0, 3.0, 4.0, 1.0])
+    moved = grid_geometry.reordered(values, working, working @ lookup, shape)
+    assert moved is not None
+    assert moved.is_contiguous()
+    for voxel in np.ndindex(*shape):
+        source = (lookup @ [*voxel, 1])[:3].round().astype(int)
+        assert torch.equal(moved[(slice(None), *voxel)], values[(slice(None), *source)])

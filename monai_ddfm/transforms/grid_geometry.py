@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.slabs import slabs
 
 __all__ = [
     "SliceAlong",
@@ -127,12 +128,15 @@ def reordered(
     if way is None:
         return None
     flipped, order = way
-    if not flipped:
-        return values.permute(0, *(1 + axis for axis in order)).contiguous()
+    turned = values.permute(0, *(1 + axis for axis in order))
+    axes = [at for at, axis in enumerate(order) if axis in flipped]
+    if not axes:
+        return turned.contiguous()
     moved = values.new_empty((len(values), *shape))
-    # One by one: a flip is a copy, and volumes are large.
-    for channel, into in zip(values, moved, strict=True):
-        into.copy_(channel.flip(flipped).permute(order))
+    # A flip is a copy, so a few rows at a time.
+    for rows in slabs(shape):
+        source = slice(shape[0] - rows.stop, shape[0] - rows.start) if 0 in axes else rows
+        moved[:, rows] = turned[:, source].flip([1 + axis for axis in axes])
     return moved
 
 
