@@ -21,6 +21,7 @@ from run_cases import RecordingNet, bundle_network
 from torch import Tensor
 
 from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
+from monai_ddfm.checkpoints.priors import network_from_file
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import (
     CHOICES,
@@ -31,15 +32,18 @@ from monai_ddfm.inferers import (
     Preset,
     SamplingProgress,
     TqdmProgress,
+    sampling,
     tailored,
 )
 from monai_ddfm.inferers.noise import NoiseSource
 from monai_ddfm.inferers.presets import preset_named
-from monai_ddfm.inferers.sampling import SamplingStep
+from monai_ddfm.inferers.sampling import SamplingStep, with_noise_of
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.noise_model import noise_model
 from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, Rectified, SaliencyRectifier
 from monai_ddfm.schedulers import NoiseSchedule
+
+BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
 
 
 def uniform(seed: int, *shape: int) -> Tensor:
@@ -755,9 +759,63 @@ def test_a_prior_that_removes_nothing_leaves_the_mode() -> None:
     )
     expected = noise.unclip(state.mode).clamp(state.lower, state.upper)
     result = DDFMInferer(steps=1, rectifier=rectifier)(sources, Nothing(prediction_type="sample"))
-    torch.testing.assert_close(result[:, :1], expected, atol=1e-5, rtol=0)
+    result = result[:, :1]
+    tissue = state.mode > -0.99
+    torch.testing.assert_close(result[tissue], expected[tissue], atol=1e-5, rtol=0)
+    assert bool(((result >= state.lower) & (result <= state.upper)).all())
     inner = state.mode.abs() < 0.5
-    torch.testing.assert_close(result[:, :1][inner], state.mode[inner], atol=2e-3, rtol=0)
+    torch.testing.assert_close(result[inner], state.mode[inner], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("excess", [1.0, 1.5])
+def test_the_prior_sees_noise_where_the_sources_end(excess: float) -> None:
+    sources = noisy_head(0.1)
+    sources[:, :, 28:36, 28:36] = 1.0
+    sources[:, 1][sources[:, 0] == -1] = -1.0
+    net = RecordingNet()
+    preset = dataclasses.replace(PRESETS["default"], excess=excess)
+    result = DDFMInferer(preset=preset, steps=1)(sources, net)
+    ((seen, timestep),) = net.seen
+    power = NoiseSchedule.spaced(1000).train_alphas_cumprod[int(timestep)]
+    seen = seen / math.sqrt(power)
+    level = math.sqrt((1 - power) / power)
+    black, white = seen[sources[:, :1] == -1] + 1, seen[:, :, 28:36, 28:36] - 1
+    assert float(black.mean()) == pytest.approx(0, abs=0.1 * level)
+    assert float(black.std()) == pytest.approx(level, rel=0.15)
+    assert bool((white >= 0).all())
+    assert float(white.square().mean().sqrt()) == pytest.approx(level, rel=0.3)
+    assert bool((result[:, :1][sources[:, :1] == -1] == -1).all())
+
+
+@given(seed=st.integers(0, 1000), excess=st.floats(1, 4), level=st.floats(0, 0.5))
+def test_noise_is_drawn_anew_at_the_ends_only(seed: int, excess: float, level: float) -> None:
+    mode = (2 * uniform(seed, 2, 1, 12, 12)).clamp(-1, 1).double()
+    noise = torch.randn(mode.shape, generator=torch.Generator().manual_seed(seed)).double()
+    added = with_noise_of(mode, noise, level=level, excess=excess) - mode
+    inner = mode.abs() < 0.99
+    rest = level * math.sqrt(excess**2 - 1)
+    torch.testing.assert_close(added[inner], rest * noise[inner])
+    torch.testing.assert_close(added[mode == -1], level * excess * noise[mode == -1])
+    torch.testing.assert_close(added[mode == 1], level * excess * noise[mode == 1].abs())
+
+
+def test_counts_are_removed_better_where_the_empty_background_gets_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clean = (noisy_head(0.0)[:, :1].repeat(1, 1, 2, 2) + 1) / 2
+    generator = torch.Generator().manual_seed(4)
+    counts = [torch.poisson(clean * 60, generator=generator) / 60 for _ in range(2)]
+    pair = (2 * torch.cat(counts, dim=1) - 1).clamp(-1, 1)
+    prior = network_from_file(BUNDLE / "models" / "model.pt")
+    preset = tailored("default", modality="CT", fidelity=0.0)
+
+    def error() -> float:
+        fused = (DDFMInferer(preset=preset)(pair, prior)[:, :1] + 1) / 2
+        return float((fused - clean)[clean > 0].std())
+
+    with_noise = error()
+    monkeypatch.setattr(sampling, "with_noise_of", lambda mode, *_, **__: mode)
+    assert with_noise < 0.97 * error()
 
 
 def test_every_second_step_is_shown_mirrored() -> None:

@@ -169,16 +169,22 @@ def test_plain_views_are_the_slices_own_pixels() -> None:
     assert torch.allclose(whole.sum(dim=(1, 2, 3)), content.sum(dim=(1, 2, 3)), rtol=1e-5)
 
 
-def test_plain_batches_keep_their_contrast_in_half_of_the_pictures() -> None:
+@pytest.mark.parametrize(("share", "fewest", "most"), [(None, 20, 44), (0.0, 0, 0), (1.0, 64, 64)])
+def test_plain_batches_keep_their_contrast_in_a_share_of_the_pictures(
+    share: float | None, fewest: int, most: int
+) -> None:
     slices, sizes = heads(64), torch.full((64,), 2.0)
     torch.manual_seed(0)
-    augmenter = SliceAugmenter(sizes=(64, 128), plain_share=1.0, pixels_per_batch=64 * 64**2)
+    own_share = {} if share is None else {"own_share": share}
+    augmenter = SliceAugmenter(
+        sizes=(64, 128), plain_share=1.0, pixels_per_batch=64 * 64**2, **own_share
+    )
     pictures = augmenter(slices, sizes, sizes, plain=slices)
     # 128 pixels are more than the slices have.
     assert pictures.shape == (64, 1, 64, 64)
     forms = {round(float(one.sum()), 2) for one in slices}
     own = [round(float((one + 1).sum() / 2), 2) in forms for one in pictures]
-    assert 20 < sum(own) < 44
+    assert fewest <= sum(own) <= most
 
 
 def test_smoothed_pictures_have_less_noise_and_keep_their_outlines() -> None:
@@ -204,7 +210,7 @@ def test_smoothed_pictures_have_less_noise_and_keep_their_outlines() -> None:
     assert float((smooth_range / rough_range)[changed].median()) > 0.8
 
 
-@pytest.mark.parametrize("name", ["plain_share", "smooth_share"])
+@pytest.mark.parametrize("name", ["plain_share", "own_share", "smooth_share"])
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan"), "much", None])
 def test_shares_out_of_range_are_refused(name: str, share: object) -> None:
     with pytest.raises(InputError, match=name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -273,7 +272,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
-            added_noise=None if noise is None else noise.level * math.sqrt(excess**2 - 1),
+            mode_noise=None if noise is None else noise.level,
+            excess=excess,
             mirror=self.preset.mirror,
             autocast_dtype=self.acceleration.autocast_dtype,
             tolerance=self.early_stop,

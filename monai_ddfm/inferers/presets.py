@@ -13,8 +13,10 @@ gain       information gain of the steps  DPM++ (2M)   comparing with Dig2DIG
 likelihood is the fused image plus the sources' noise, of standard deviation s, and that is what the
 diffusion process holds at the timestep where its noise is s. Above that timestep the prior sees
 less than the sources show, so nothing is lost by leaving those steps out (the idea of Chung et al.
-2022, arXiv 2112.05146, who start from a diffused estimate). With an excess e > 1 sampling starts at
-:math:`e s` with noise of :math:`\sqrt{e^2 - 1}\, s` added, so that seeds differ.
+2022, arXiv 2112.05146, who start from a diffused estimate). Where m is black or white, its noise is
+missing or cut off, and is drawn anew (`monai_ddfm.inferers.sampling.with_noise_of`). With an excess
+e > 1 sampling starts at :math:`e s` with noise of :math:`\sqrt{e^2 - 1}\, s` added, so that seeds
+differ.
 """
 
 from __future__ import annotations

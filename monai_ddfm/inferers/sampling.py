@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,10 @@ from monai_ddfm.inferers.noise import Noise
 from monai_ddfm.rectifiers import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.schedulers import Solver, SolverState
 
-__all__ = ["SamplingStep", "SliceSampler"]
+__all__ = ["SamplingStep", "SliceSampler", "with_noise_of"]
+
+# A gray level of 255 from black or white, that is an end.
+_END_OF_RANGE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,10 @@ class SliceSampler:
         channels: channels of the prior's images, 1 or 3.
         start_index: position to start from.
         from_average: start from the noised average of the sources instead of from pure noise.
-        added_noise: start from the rectifier's mode with noise of this standard deviation added,
-            on the scale from -1 to 1; None starts as above. The first visited timestep is to be
-            that of the noise which the mode then has.
+        mode_noise: start from the rectifier's mode, whose own noise has this standard deviation
+            on the scale from -1 to 1; None starts as above.
+        excess: noise to start with over that of the mode, at least 1; the difference is added. The
+            first visited timestep is to be that of the noise there is then.
         mirror: show every second step's image to the network as its mirror image, so that what it
             gets wrong in one orientation does not add up. It has to know both from its training.
         autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
@@ -75,7 +79,8 @@ class SliceSampler:
     channels: int = 1
     start_index: int = 0
     from_average: bool = False
-    added_noise: float | None = None
+    mode_noise: float | None = None
+    excess: float = 1.0
     mirror: bool = False
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
@@ -111,10 +116,11 @@ class SliceSampler:
         shape = (self.channels, *sources.shape[-2:])
         sample = self.noise.start(slices, shape, sources.device) if start is None else start
         state = self.rectifier.initial_state(sources)
-        if self.added_noise is not None and isinstance(self.rectifier, SourceRectifier):
+        if self.mode_noise is not None and isinstance(self.rectifier, SourceRectifier):
             mode = self.rectifier.mode(state).expand(-1, self.channels, -1, -1)
             signal = math.sqrt(self.solver.schedule.alphas_cumprod[self.start_index])
-            sample = signal * (mode + self.added_noise * sample)
+            noisy = with_noise_of(mode, sample, level=self.mode_noise, excess=self.excess)
+            sample = signal * noisy
         elif self.from_average:
             average = sources.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
             sample = self.solver.add_noise(average, self.start_index, sample)
@@ -159,6 +165,30 @@ class SliceSampler:
         with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
             output = torch.cat([network(part, timestep).float() for part in parts])
         return output.flip(-1) if turned else output
+
+
+def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 1.0) -> Tensor:
+    r"""Give a likelihood's mode the noise that the diffusion process expects everywhere.
+
+    A prior tells noise from texture by the whole image: where the background shows no noise, it
+    takes that of the tissue for texture. But images end at black and at white. A background without
+    counts is free of noise, and whatever noise went over an end was cut off. So there the noise is
+    drawn anew: at black on both sides, for it may be missing altogether, and at white upwards only,
+    for saturated values were at least as high. Elsewhere :math:`\sqrt{e^2 - 1}\,s\,n` is added.
+
+    Args:
+        mode: [B, C, H, W] in [-1, 1].
+        noise: standard normal n, same shape.
+        level: standard deviation s of the mode's own noise.
+        excess: e, how many times that noise there is to be.
+
+    Returns:
+        The mode with noise of the standard deviation e s, not cut to [-1, 1].
+    """
+    added = mode + level * math.sqrt(excess**2 - 1) * noise
+    drawn = level * excess * noise
+    added = torch.where(mode <= -_END_OF_RANGE, mode + drawn, added)
+    return torch.where(mode >= _END_OF_RANGE, mode + drawn.abs(), added)
 
 
 class _Settling:

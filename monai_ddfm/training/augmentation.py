@@ -18,7 +18,7 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
 
 Resampling takes the finest texture away, so that a prior trained on views alone would not know
 slices as they come from a scanner. Some batches are therefore *plain*: crops of the slices as they
-were acquired, turned by quarters and mirrored only, and half of them in their own contrast.
+were acquired, turned by quarters and mirrored only, and a share of them in their own contrast.
 
 All steps are tensor operations on the batch's own device and draw from torch's global generator.
 """
@@ -53,6 +53,7 @@ class SliceAugmenter:
             exceed this, so that every batch costs about the same.
         pixel_mm: range of the pixel size of a picture.
         plain_share: share of the batches that are plain.
+        own_share: share of the pictures of plain batches that keep their own contrast.
         smooth_share: share of the pictures of random contrast that are smoothed before.
 
     Raises:
@@ -67,9 +68,11 @@ class SliceAugmenter:
         pixels_per_batch: int = 16 * 128 * 128,
         pixel_mm: tuple[float, float] = (0.8, 2.5),
         plain_share: float = 0.0,
+        own_share: float = 0.5,
         smooth_share: float = 0.5,
     ) -> None:
         check_share("plain_share", plain_share)
+        check_share("own_share", own_share)
         check_share("smooth_share", smooth_share)
         if not sizes or any(not isinstance(n, int) or n < 2 or n % 2 for n in sizes):
             raise InputError(f"picture sizes {list(sizes)} are unusable; give even numbers")
@@ -77,6 +80,7 @@ class SliceAugmenter:
         self.pixels_per_batch = pixels_per_batch
         self.pixel_mm = pixel_mm
         self.plain_share = plain_share
+        self.own_share = own_share
         self.smooth_share = smooth_share
 
     def __call__(
@@ -118,7 +122,7 @@ class SliceAugmenter:
             )
         count = max(1, min(len(plain), self.pixels_per_batch // size**2))
         view = plain_view(plain[:count], sides[:count], size=size)
-        own = _chance(len(view), 0.5, device=view.device)
+        own = _chance(len(view), self.own_share, device=view.device)
         return torch.where(own, view, self._contrasted(view)) * 2 - 1
 
     def _contrasted(self, view: Tensor) -> Tensor:
