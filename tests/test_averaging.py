@@ -61,6 +61,10 @@ def test_what_has_no_average(priors: list[Path], tmp_path: Path) -> None:
     save_prior(network(prediction_type="sample"), other)
     with pytest.raises(InputError, match="other"):
         averaged_prior([other, priors[0]])
+    save_prior(network(channels=(64, 64)), other)
+    for pair in ([priors[0], other], [other, priors[0]]):
+        with pytest.raises(InputError, match=r"has channels .*average priors of the same channels"):
+            averaged_prior(pair)
 
 
 def test_the_command(priors: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai_ddfm.checkpoints.architecture import Architecture
 from monai_ddfm.checkpoints.growth import grown_prior
 from monai_ddfm.checkpoints.priors import network_from_file
 from monai_ddfm.errors import InputError
@@ -42,9 +43,22 @@ def averaged_prior(paths: Sequence[str | Path]) -> ADMUNet:
         raise InputError("one prior has no average; give two or more.")
     average = network_from_file(paths[-1])
     total = {name: value.double() for name, value in average.state_dict().items()}
+    shape = Architecture.of(average)
     for path in paths[:-1]:
+        _check_shape(path, Architecture.of(network_from_file(path)), shape)
         grown = grown_prior(network_from_file(paths[-1]), path)
         for name, value in grown.state_dict().items():
             total[name] += value.double()
     average.load_state_dict({name: value / len(paths) for name, value in total.items()})
     return average
+
+
+def _check_shape(path: str | Path, found: Architecture, wanted: Architecture) -> None:
+    """Refuse a prior that would have to be changed, and not only grown, to be averaged."""
+    pairs = zip(found.num_res_blocks, wanted.num_res_blocks, strict=False)
+    if found.channels != wanted.channels or any(old > new for old, new in pairs):
+        raise InputError(
+            f"{path} has channels {found.channels} and num_res_blocks {found.num_res_blocks}, the "
+            f"last prior {wanted.channels} and {wanted.num_res_blocks}; average priors of the same "
+            "channels, and name the one with the most blocks last"
+        )
