@@ -136,7 +136,7 @@ class PriorEvaluation:
         count: int = 63,
         samples: int = 16,
         sample_size: int = 128,
-        sample_steps: int = 32,
+        sample_steps: int = 100,
         seed: int = 0,
         prior: str = "",
     ) -> None:
