@@ -19,7 +19,7 @@ from pathlib import Path
 
 from monai_ddfm.checkpoints.architecture import Architecture
 from monai_ddfm.checkpoints.growth import grown_prior
-from monai_ddfm.checkpoints.priors import network_from_file
+from monai_ddfm.checkpoints.priors import network_from_file, prior_info
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 
@@ -36,8 +36,8 @@ def averaged_prior(paths: Sequence[str | Path]) -> ADMUNet:
         A float32 network of the shape of the last prior, in evaluation mode.
 
     Raises:
-        InputError: if there are fewer than two, one cannot be read, or they differ in more than
-            the number of blocks.
+        InputError: if there are fewer than two, one cannot be read, they differ in more than the
+            number of blocks, or one has more blocks than the last.
     """
     if len(paths) < 2:
         raise InputError("one prior has no average; give two or more.")
@@ -45,7 +45,7 @@ def averaged_prior(paths: Sequence[str | Path]) -> ADMUNet:
     total = {name: value.double() for name, value in average.state_dict().items()}
     shape = Architecture.of(average)
     for path in paths[:-1]:
-        _check_shape(path, Architecture.of(network_from_file(path)), shape)
+        _check_shape(path, prior_info(path).architecture, shape)
         grown = grown_prior(network_from_file(paths[-1]), path)
         for name, value in grown.state_dict().items():
             total[name] += value.double()
@@ -53,8 +53,10 @@ def averaged_prior(paths: Sequence[str | Path]) -> ADMUNet:
     return average
 
 
-def _check_shape(path: str | Path, found: Architecture, wanted: Architecture) -> None:
-    """Refuse a prior that would have to be changed, and not only grown, to be averaged."""
+def _check_shape(path: str | Path, found: Architecture | None, wanted: Architecture) -> None:
+    """Refuse a prior that would have to be changed, and not only deepened, to be averaged."""
+    if found is None:
+        return  # Without a description it must fit as it is, which loading it finds out.
     pairs = zip(found.num_res_blocks, wanted.num_res_blocks, strict=False)
     if found.channels != wanted.channels or any(old > new for old, new in pairs):
         raise InputError(

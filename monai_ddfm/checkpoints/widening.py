@@ -44,7 +44,7 @@ def widened_state(
 
     Args:
         state: weights of the narrow network; some may be missing.
-        narrow: its architecture.
+        narrow: its architecture, an `ADMUNet`'s.
         wide: the same but for its `channels`, each a whole multiple, and the same where there is
             attention.
 
@@ -58,17 +58,19 @@ def widened_state(
     }
     grown = {}
     for key, value in state.items():
-        if key not in shapes:
+        if key not in shapes:  # a projection between levels that have become equally wide
             continue
-        if key == _EMBEDDING:
-            factor = shapes[key][1] // value.shape[1]
-            spread = value.new_zeros(value.shape[0], shapes[key][1])
-            spread[:, ::factor] = value
-            value = spread  # noqa: PLW2901
         name = next((key.removesuffix(f".{end}") for end in _READS_BOTH if key.endswith(end)), key)
-        reads = joined.get(name)
-        grown[key] = _widened(value, shapes[key], reads=reads)
+        given = _spread(value, shapes[key][1]) if key == _EMBEDDING else value
+        grown[key] = _widened(given, shapes[key], reads=joined.get(name))
     return grown
+
+
+def _spread(weight: Tensor, frequencies: int) -> Tensor:
+    """Weights [E, F] of a timestep's embedding among whole multiples of its F numbers, else 0."""
+    spread = weight.new_zeros(weight.shape[0], frequencies)
+    spread[:, :: frequencies // weight.shape[1]] = weight
+    return spread
 
 
 def _widened(weight: Tensor, shape: torch.Size, *, reads: Tensor | None) -> Tensor:
@@ -76,8 +78,8 @@ def _widened(weight: Tensor, shape: torch.Size, *, reads: Tensor | None) -> Tens
     for dim, (old, new) in enumerate(zip(weight.shape, shape, strict=True)):
         if old == new:
             continue
-        joins = reads is not None and (dim == 1 or weight.dim() == 1)
-        copied = reads if joins and reads is not None else _copied([old], [new])
+        is_input = dim == 1 or weight.dim() == 1
+        copied = reads if reads is not None and is_input else _copied([old], [new])
         weight = weight.index_select(dim, copied)
         if dim == 1:
             weight = weight * _shares(weight, copied, count=old)

@@ -31,7 +31,7 @@ from monai_ddfm.schedulers import Solver, SolverState
 
 __all__ = ["SamplingStep", "SliceSampler", "with_noise_of"]
 
-# A gray level of 255 from black or white, that is an end.
+# Within about one gray level of 255 a value is black or white.
 _END_OF_RANGE: Final = 0.99
 
 
@@ -179,8 +179,8 @@ def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 
     Args:
         mode: [B, C, H, W] in [-1, 1].
         noise: standard normal n, same shape.
-        level: standard deviation s of the mode's own noise.
-        excess: e, how many times that noise there is to be.
+        level: standard deviation s of the mode's own noise, on the same scale, not below 0.
+        excess: e, how many times that noise there is to be, at least 1.
 
     Returns:
         The mode with noise of the standard deviation e s, not cut to [-1, 1].
