@@ -34,9 +34,10 @@ from torch.nn import functional
 
 from monai_ddfm.baselines import guided_filter
 from monai_ddfm.errors import InputError
+from monai_ddfm.training.options import check_share
 from monai_ddfm.training.views import head_and_bone, plain_view, random_view
 
-__all__ = ["SliceAugmenter", "check_share", "gaussian_blur", "random_render"]
+__all__ = ["SliceAugmenter", "gaussian_blur", "random_render"]
 
 _CURVE_KNOTS = 7
 # What varies less than such a deviation within such a window, of values in [0, 1], is smoothed.
@@ -133,20 +134,6 @@ class SliceAugmenter:
         )
         picture = _compose(random_render(view, *masks), random_render(view, *masks))
         return (picture * _bias_field(picture)).clamp(0, 1)
-
-
-def check_share(name: str, share: object) -> None:
-    """Refuse what is not a number from 0 to 1.
-
-    Args:
-        name: of the option, for the message.
-        share: its value.
-
-    Raises:
-        InputError: if it is out of range or no number.
-    """
-    if not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise InputError(f"{name} is {share}; give a share from 0 to 1")
 
 
 def random_render(view: Tensor, head: Tensor, bone: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class RandomBatches(Sampler[list[int]]):
     def __init__(
         self, dataset: Dataset, *, batch_size: int, counter: _Counter, seed: int = 0
     ) -> None:
-        if batch_size < 1:
+        if not isinstance(batch_size, int) or batch_size < 1:
             raise InputError(f"batch size {batch_size!r} is unusable; give 1 or more")
         self.length = len(dataset)
         self.batch_size = batch_size

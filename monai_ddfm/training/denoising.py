@@ -32,7 +32,8 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.training.augmentation import SliceAugmenter, check_share
+from monai_ddfm.training.augmentation import SliceAugmenter
+from monai_ddfm.training.options import check_share
 
 __all__ = [
     "AugmentedVelocityBatch",

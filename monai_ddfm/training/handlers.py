@@ -22,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel
 from monai_ddfm.errors import InputError
 from monai_ddfm.training import ranks
 from monai_ddfm.training.datasets import seed_for_step
+from monai_ddfm.training.options import check_count
 
 __all__ = [
     "AverageWeights",
@@ -155,7 +156,7 @@ class TrainingBudget:
         warmup_iterations: steps of linear warm-up.
 
     Raises:
-        InputError: if there is no budget.
+        InputError: if there is no budget, or a part of it is no number.
     """
 
     def __init__(
@@ -166,9 +167,11 @@ class TrainingBudget:
         max_minutes: float | None = None,
         warmup_iterations: int = 200,
     ) -> None:
-        if max_iterations < 1:
-            raise InputError(f"max_iterations is {max_iterations}; give 1 or more")
-        if max_minutes is not None and not max_minutes > 0:
+        check_count("max_iterations", max_iterations)
+        check_count("warmup_iterations", warmup_iterations, least=0)
+        if max_minutes is not None and not (
+            isinstance(max_minutes, int | float) and max_minutes > 0
+        ):
             raise InputError(
                 f"max_minutes is {max_minutes}; give more than 0, or null for no limit"
             )

@@ -23,6 +23,7 @@ from monai_ddfm.schedulers import (
 )
 from monai_ddfm.training.files import replace_file
 from monai_ddfm.training.logs import TrainingLog
+from monai_ddfm.training.options import check_count
 
 __all__ = ["SampleGrid", "draw_samples", "picture_grid", "write_png"]
 
@@ -117,6 +118,9 @@ class SampleGrid:
         count: number of samples.
         size: side of a sample in pixels.
         steps: evaluations of the network per sample.
+
+    Raises:
+        InputError: if `every` is no whole number, or `count` none over 0.
     """
 
     def __init__(
@@ -131,6 +135,8 @@ class SampleGrid:
         size: int = 128,
         steps: int = 50,
     ) -> None:
+        check_count("sample_interval", every, least=0)
+        check_count("sample_count", count)
         self.network = network
         self.betas = [float(beta) for beta in betas]
         self.folder = Path(folder)

@@ -13,6 +13,7 @@ from monai_ddfm.training.datasets import SliceDataset
 from monai_ddfm.training.denoising import velocity_to_x0
 from monai_ddfm.training.handlers import TrainingBudget, loss_of
 from monai_ddfm.training.logs import TrainingLog
+from monai_ddfm.training.options import check_count
 
 __all__ = ["HeldOutDenoising", "denoising_psnr", "evenly_spread"]
 
@@ -78,6 +79,9 @@ class HeldOutDenoising:
         timesteps: noise levels.
         every: steps between rows; a last row is written at the end.
         count: number of slices.
+
+    Raises:
+        InputError: if `every` or `count` is no whole number over 0.
     """
 
     def __init__(
@@ -92,6 +96,8 @@ class HeldOutDenoising:
         every: int = 500,
         count: int = 12,
     ) -> None:
+        check_count("val_interval", every)
+        check_count("val_slices", count)
         self.network = network
         self.scheduler = scheduler
         self.log = log
