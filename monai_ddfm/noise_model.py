@@ -1,7 +1,7 @@
 r"""Noise whose strength depends on the signal, and the scale on which it does not.
 
 Counts (PET, SPECT) are the noisier the brighter a place is; magnitude images are a little. To first
-order the variance is linear in the signal u, on values in [0, 1] [1]:
+order the variance is linear in the signal u, on values from 0 to 1 [1]:
 
 .. math::
 

@@ -59,7 +59,7 @@ def fuse_pictures(
         InputError: if something given cannot be used. Nothing is written if that shows before the
             first picture is fused.
 
-    Example:
+    Examples:
         >>> from monai_ddfm.pictures import fuse_pictures
         >>> fuse_pictures("visible.png", "infrared.png", modality="IR",
         ...               output="fused.png")  # doctest: +SKIP

@@ -20,7 +20,7 @@ def slabs(shape: Sequence[int], *, most_voxels: int = _MOST_VOXELS) -> Iterator[
     Yields:
         Ranges of the first axis, in order; together they are the whole of it.
 
-    Example:
+    Examples:
         >>> [(part.start, part.stop) for part in slabs((5, 10, 10), most_voxels=200)]
         [(0, 2), (2, 4), (4, 5)]
     """

@@ -4,20 +4,16 @@ No fusion logic lives here: `fuse` turns its arguments into overrides of
 ``bundles/ddfm_medical_fusion/configs/inference.json``, has MONAI's `ConfigWorkflow` run it, and
 hands back what the run wrote. ``python -m monai.bundle run`` runs the same file.
 
-MONAI evaluates configuration values that begin with ``$`` as Python, resolves those that begin with
-``@`` or ``%`` as references, instantiates dictionaries with a ``_target_`` and reads ``#`` anywhere
-as a separator. Values that come from a user are never meant so. The first three are refused, in
-`fuse` and, through `check_command_line`, in MONAI's own command; `fuse` hands paths over as `Path`,
-which MONAI leaves alone.
+What MONAI would evaluate is refused (see `monai_ddfm.option_checks`). It also reads ``#`` anywhere
+as a separator; so `fuse` hands paths over as `Path`, which MONAI leaves alone.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,34 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fire.parser import DefaultParseValue
-from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow, update_kwargs
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
 
 from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
+from monai_ddfm.option_checks import check_command_line, check_options
 
 __all__ = [
     "FusionResult",
     "bundle_root",
     "check_command_line",
     "check_device",
+    "check_inference",
     "fuse",
     "run_configuration",
     "run_inference",
 ]
-
-_EVALUATED = ("$", "@", "%")
-_MONAI_OPTIONS = {
-    "config_file",
-    "final_id",
-    "init_id",
-    "logging_file",
-    "meta_file",
-    "run_id",
-    "tracking",
-    "workflow_name",
-    "workflow_type",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +80,7 @@ def fuse(
     Raises:
         InputError: if something given cannot be used; nothing is written then.
 
-    Example:
+    Examples:
         >>> from monai_ddfm import fuse
         >>> result = fuse("t1.nii.gz", "pet.nii.gz", modality="PET",
         ...               output_dir="out")  # doctest: +SKIP
@@ -144,55 +128,31 @@ def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]
     Raises:
         InputError: if an option is unknown or something given cannot be used.
     """
-    root = bundle_root()
-    files = [str(root / "configs" / name) for name in names]
-    chosen = {name: value for name, value in options.items() if value is not None}
-    _check_options(chosen, config=ConfigParser.load_config_files(files))
-    try:
-        with _undisturbed():
-            workflow = ConfigWorkflow(
-                config_file=files,
-                workflow_type="infer",
-                logging_file=False,
-                bundle_root=str(root),
-                **chosen,
-            )
-            workflow.parser.locator = _components()
-            workflow.initialize()
-            workflow.run()
-            workflow.finalize()
-        outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
-    except Exception as error:
-        if cause := find_input_error(error):
-            raise InputError(str(cause)) from error
-        raise
+    with _plain_errors(), _undisturbed():
+        workflow = _configured(*names, options=options)
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
+    outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
     return outputs
 
 
-def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """Check the options of ``python -m monai.bundle run``, which MONAI takes as they come.
+def check_inference(options: Mapping[str, Any]) -> None:
+    """Refuse options that inference would refuse before it reads a volume; nothing is written.
 
-    The configuration calls this before anything else. It also has an `InputError` that nobody
-    catches end the program with its one sentence instead of a traceback.
+    Whether there is a prior, and the device that is asked for, is not looked at: the fusion may be
+    meant for another machine.
 
     Args:
-        arguments: the command line without the program; None is this process's, if MONAI's bundle
-            command was called, and nothing otherwise.
+        options: values by name of the configuration's top-level entries; None is passed over.
 
     Raises:
-        InputError: if an option is unknown to the configuration, or its value would be evaluated.
+        InputError: if an option is unknown or its value cannot be used.
     """
-    if arguments is None:
-        called = Path(sys.argv[0]).parts[-3:]
-        if called != ("monai", "bundle", "__main__.py"):
-            return
-        arguments = sys.argv[1:]
-        sys.excepthook = _one_sentence
-    given = _parse_options(arguments)
-    given = update_kwargs(given.pop("args_file", None), **given)
-    own = {name: value for name, value in given.items() if name not in _MONAI_OPTIONS}
-    files = given.get("config_file")
-    _check_options(own, config=ConfigParser.load_config_files(files) if files else None)
+    with _plain_errors(), _undisturbed():
+        parser = _configured("inference.json", options={**options, "device": "cpu"}).parser
+        for name in ("ensemble", "preprocessing", "postprocessing"):
+            parser.get_parsed_content(name)
 
 
 def check_device(name: str) -> None:
@@ -216,10 +176,38 @@ def _path(name: str, given: str | Path) -> Path:
     return Path(given)
 
 
+def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:
+    """Return configurations of the bundle with `options` in place of their own, not begun."""
+    root = bundle_root()
+    files = [str(root / "configs" / name) for name in names]
+    chosen = {name: value for name, value in options.items() if value is not None}
+    check_options(chosen, config=ConfigParser.load_config_files(files))
+    workflow = ConfigWorkflow(
+        config_file=files,
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(root),
+        **chosen,
+    )
+    workflow.parser.locator = _components()
+    return workflow
+
+
 @lru_cache(maxsize=1)
 def _components() -> ComponentLocator:
     """Return MONAI's table of its components: every run would look through all of MONAI again."""
     return ComponentLocator()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise what a user can mend as the error that it began as, not as MONAI passes it on."""
+    try:
+        yield
+    except Exception as error:
+        if cause := find_input_error(error):
+            raise InputError(str(cause)) from error
+        raise
 
 
 @contextmanager
@@ -233,58 +221,3 @@ def _undisturbed() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         sys.path[:] = path
-
-
-def _parse_options(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read ``--name value`` and ``--name=value`` as python-fire does, which also takes one dash."""
-    given: dict[str, Any] = {}
-    for position, argument in enumerate(arguments):
-        if not re.match("--|-[a-zA-Z]", argument):
-            continue
-        name, equals, value = argument.lstrip("-").partition("=")
-        if not equals and position + 1 < len(arguments):
-            value = arguments[position + 1]
-        given[name.replace("-", "_")] = DefaultParseValue(value)
-    return given
-
-
-def _check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | None) -> None:
-    """Refuse options that `config` does not have, and values that MONAI would evaluate."""
-    for name, value in options.items():
-        entry = re.split("#|::", name)[0]
-        if config is not None and entry not in config:
-            raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
-        for text in _texts_in(value):
-            if text.startswith(_EVALUATED):
-                raise InputError(
-                    f"the value {text!r} of option {name!r} begins with {text[0]!r}, which MONAI "
-                    "would evaluate; write a path in full."
-                )
-        if _makes_object(value) and not isinstance((config or {}).get(entry), Mapping | list):
-            raise InputError(f"option {name!r} takes a plain value, no object; write it as text.")
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts and paths of a value, at any depth."""
-    if isinstance(value, str | Path):
-        yield str(value)
-    elif isinstance(value, Mapping | list | tuple | set):
-        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
-        yield from (text for part in parts for text in _texts_in(part))
-
-
-def _makes_object(value: Any) -> bool:
-    """Whether MONAI would call something named in `value`, at any depth."""
-    if isinstance(value, Mapping):
-        return "_target_" in value or any(map(_makes_object, value.values()))
-    return isinstance(value, list | tuple) and any(map(_makes_object, value))
-
-
-def _one_sentence(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-    """Exception hook: one sentence for what a user can mend, a traceback for everything else."""
-    cause = find_input_error(error)
-    if cause is None:
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        logging.getLogger(__name__).debug("refused", exc_info=error)
-        print(f"error: {cause}", file=sys.stderr)

@@ -217,6 +217,10 @@ def test_group_level_puts_together_what_is_there(
         (["--profile", "a.yaml", "--scheduler", "tcp://a"], "exclude each other"),
         (["--scheduler", "tcp://127.0.0.1:9", "--progress", "loud"], "progress 'loud'"),
         (["-w", "OUT"], "work folder"),
+        (["--preset", "sharp"], "preset 'sharp' is unknown"),
+        (["--preset", "default", "--speed", "turbo"], "speed 'turbo' is unknown"),
+        (["--window", "brain"], "window 'brain' is unknown for PET"),
+        (["--prior-share", "2", "--dry-run"], "prior share 2.0 must lie between 0 and 1"),
     ],
 )
 def test_wishes_that_cannot_be_met(
@@ -233,6 +237,27 @@ def test_wishes_that_cannot_be_met(
     assert status == 2
     assert said in one_sentence(err)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--prior-share", 0.5],
+        ["--fidelity", 0.9],
+        ["--favor-moving", 8],
+        ["--smooth-across", 1],
+        ["--compile", "default"],
+        ["--batch-size", 3],
+    ],
+)
+def test_options_of_the_command_count(
+    finished: Any, source: Path, prior: Path, capfd: pytest.CaptureFixture[str], more: list[object]
+) -> None:
+    out, _ = finished
+    _, plan, _ = command(capfd, *arguments(source, out, prior, "--dry-run", *more))
+    changes_nothing = not more or more[0] == "--batch-size"
+    assert plan.count("options or version changed") == (0 if changes_nothing else 3)
 
 
 def test_output_must_not_hold_the_input(

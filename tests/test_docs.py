@@ -341,3 +341,9 @@ def test_docstrings_become_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\\begin{align*}" in as_markdown(".. math:: \n    x &= 1 \\\\\n    y &= 2\n")
     table_text = "===  ===\na    b\n===  ===\n1    2\n===  ===\n"
     assert as_markdown(f"{table_text}\nend") == f"```text\n{table_text}```\n\nend"
+
+
+def test_examples_of_docstrings_become_code() -> None:
+    # Under "Example:" the reference would quote them: griffe reads code below "Examples:" only.
+    for path in sorted((ROOT / "monai_ddfm").rglob("*.py")):
+        assert not re.search(r"^ *Example:$", path.read_text(encoding="utf-8"), re.M), path

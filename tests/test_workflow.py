@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from monai.transforms import Compose, Lambda
 from PIL import Image
 from run_cases import SMALL, demo_subject, randomize
 
@@ -28,11 +27,9 @@ from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import (
     FusionResult,
     bundle_root,
-    check_command_line,
     check_device,
     fuse,
     prior_overrides,
-    run_inference,
 )
 
 NOTICE = "research use only - not for diagnosis"
@@ -316,40 +313,6 @@ def test_a_sidecar_is_not_run_as_code(pet: DemoSubject, tmp_path: Path) -> None:
 # --- options
 
 
-@pytest.mark.parametrize(
-    "hide",
-    [
-        lambda text: text,
-        lambda text: [text],
-        lambda text: {"a": [1, text]},
-        lambda text: {text: 1},
-        lambda text: ("x", (text,)),
-        Path,
-    ],
-)
-@pytest.mark.parametrize("sign", ["$", "@", "%"])
-def test_no_value_is_evaluated(hide: Callable[[str], Any], sign: str, tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    with pytest.raises(InputError, match=r"begins with .* evaluate"):
-        run_inference({"window": hide(f"{sign}open({str(trap)!r}, 'w')")})
-    assert not trap.exists()
-
-
-def test_no_plain_option_becomes_an_object(tmp_path: Path) -> None:
-    trap = tmp_path / "trap"
-    value = {"_target_": "pathlib.Path.touch", "self": {"_target_": "pathlib.Path", "_": str(trap)}}
-    for hidden in (value, [value], {"a": value}):
-        with pytest.raises(InputError, match="plain value"):
-            run_inference({"window": hidden})
-    assert not trap.exists()
-
-
-@pytest.mark.parametrize("name", ["nonsense", "Preset", "nonsense#x", "nonsense::x", ""])
-def test_unknown_options_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="unknown"):
-        run_inference({name: 1})
-
-
 def test_nested_options_reach_the_configuration(pet: DemoSubject, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="axis 7"):
         run(pet, tmp_path / "out", **{"inferer#axis": 7})
@@ -361,81 +324,3 @@ def test_devices_that_are_not_there(name: Any) -> None:
     with pytest.raises(InputError, match="not on this machine; use --device cpu"):
         check_device(name)
     check_device("cpu")
-
-
-# --- MONAI's own command
-
-CONFIG = str(bundle_root() / "configs" / "inference.json")
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--fixed", "$1"],
-        ["--fixed=$1"],
-        ["-fixed", "$1"],
-        ["-fixed=@output_dir"],
-        ["--fixed", "'$1'"],
-        ["--fixed", '"$1"'],
-        ["--fixed", "['$1']"],
-        ["--fixed", "{'a': '%x'}"],
-        ["--fixed", "[($1)]", "--moving", "%b.json::x"],
-        ["--seed", "1", "--output-dir", "@bundle_root"],
-        ["--inferer#preset", "$1"],
-        ["--preset", "{_target_: 'os.system', command: ls}"],
-        ["--preset", "[{'_target_': 'os.system'}]"],
-    ],
-)
-def test_the_command_of_monai_evaluates_nothing_either(arguments: list[str]) -> None:
-    for rest in (["--config_file", CONFIG], ["--config_file", f"['{CONFIG}']"], []):
-        with pytest.raises(InputError, match=r"would evaluate|plain value"):
-            check_command_line(["run", *arguments, *rest])
-
-
-def test_what_fire_leaves_a_text_is_one() -> None:
-    check_command_line(["run", "--config_file", CONFIG, "--preset", "{_target_: os.system}"])
-
-
-@pytest.mark.parametrize("name", ["nonsense", "fixd", "no-such#x"])
-def test_the_command_of_monai_knows_its_options(name: str) -> None:
-    with pytest.raises(InputError, match="unknown"):
-        check_command_line(["run", "--config_file", CONFIG, f"--{name}", "1"])
-
-
-def test_the_command_of_monai_takes_what_is_right() -> None:
-    arguments = ["run", "--config_file", CONFIG, "--fixed", "a.nii.gz", "--modality=CT", "--amp"]
-    arguments += ["--inferer#progress", "{_target_: monai_ddfm.inferers.TqdmProgress}"]
-    arguments += ["--meta_file", "x.json", "--seed", "-3", "--device", "cuda:0"]
-    check_command_line(arguments)
-    check_command_line(["run", "--anything", "goes"])
-
-
-def test_only_the_command_of_monai_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/other.py", "--nonsense", "$1"])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    check_command_line()
-    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run", "--fixed", "$1"])
-    with pytest.raises(InputError):
-        check_command_line()
-
-
-def photograph(_: int) -> None:
-    raise InputError("t1.nii.gz is a photograph; give a volume.")
-
-
-def test_an_uncaught_mistake_is_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["/x/monai/bundle/__main__.py", "run"])
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-    check_command_line()
-    try:
-        Compose([Lambda(photograph)])(1)
-    except RuntimeError as error:
-        sys.excepthook(RuntimeError, error, error.__traceback__)
-    assert capsys.readouterr().err == "error: t1.nii.gz is a photograph; give a volume.\n"
-    try:
-        int("a bug")
-    except ValueError as error:
-        sys.excepthook(ValueError, error, error.__traceback__)
-    assert "Traceback" in capsys.readouterr().err

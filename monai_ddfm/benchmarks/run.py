@@ -81,7 +81,7 @@ def benchmark(
     Raises:
         InputError: if something given cannot be used.
 
-    Example:
+    Examples:
         >>> from monai_ddfm.benchmarks import benchmark
         >>> print(benchmark("pairs", methods="average,max,default").text)  # doctest: +SKIP
     """

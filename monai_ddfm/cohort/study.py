@@ -25,7 +25,7 @@ from monai_ddfm.cohort.progress import Display
 from monai_ddfm.cohort.records import Record, read_records, write_record
 from monai_ddfm.cohort.worker import Job
 from monai_ddfm.errors import InputError
-from monai_ddfm.workflow import bundle_root
+from monai_ddfm.workflow import bundle_root, check_inference
 from monai_ddfm.writers.files import prepare_output_dir
 
 __all__ = ["Outcome", "Prepared", "Wishes", "fuse_participants", "gather_group", "prepare"]
@@ -124,6 +124,9 @@ def prepare(wishes: Wishes) -> Prepared:
         device=wishes.device,
     )
     finding = find_cases(wishes.source, wishes.selection, labels=kept_labels(wishes.work_folder))
+    out = wishes.out.expanduser().absolute()
+    for modality in sorted({str(case.modality) for case in finding.cases}):
+        check_inference({**options, "modality": modality, "output_dir": out})
     site = choose_site(
         workers=wishes.workers,
         profile=wishes.profile,
@@ -132,7 +135,7 @@ def prepare(wishes: Wishes) -> Prepared:
         voxels=max((case.voxels for case in finding.cases), default=0),
     )
     settings = Settings(options, prior, wishes.device, digest)
-    return Prepared(finding, settings, site, wishes.out.expanduser().absolute())
+    return Prepared(finding, settings, site, out)
 
 
 def fuse_participants(wishes: Wishes, display: Display) -> Outcome:

@@ -44,7 +44,7 @@ class LoadVolume(Transform):  # type: ignore[misc]
             default for PET and SPECT, whereas MR and CT have to choose.
         allow_unknown_geometry: read DICOM frames that have no position in space as voxels of 1 mm.
 
-    Example:
+    Examples:
         >>> volume = LoadVolume(modality="PET")("pet.nii.gz")  # doctest: +SKIP
         >>> volume.shape  # doctest: +SKIP
         torch.Size([1, 96, 104, 76])
@@ -165,7 +165,7 @@ def parse_frames(frames: int | str | Sequence[int] | None) -> list[int] | None:
     Raises:
         InputError: it is no such selection.
 
-    Example:
+    Examples:
         >>> parse_frames("2-4,7")
         [2, 3, 4, 7]
     """

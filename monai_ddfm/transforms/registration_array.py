@@ -66,7 +66,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
     Raises:
         InputError: an option is not one of those above, or the transform file cannot be used.
 
-    Example:
+    Examples:
         >>> register = RegisterVolumes("rigid")
         >>> registered = register(moving, fixed)  # doctest: +SKIP
     """
