@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, Preset, preset_named
+from monai_ddfm.inferers import CHOICES, PRESETS, Preset, preset_named, tailored
 from monai_ddfm.inferers.presets import SolverName, build_solver
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
+from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, SaliencyRectifier
 from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, Solver
 
 
@@ -102,3 +102,14 @@ def test_presets_cannot_be_changed() -> None:
         PRESETS["mine"] = PRESETS["default"]  # type: ignore[index]
     with pytest.raises(dataclasses.FrozenInstanceError):
         PRESETS["default"].steps = 3  # type: ignore[misc]
+
+
+def test_presets_are_tailored() -> None:
+    ct = tailored("default", modality="ct", fidelity=0.5, favor_moving=2.0)
+    assert ct.rectifier == SaliencyRectifier(
+        choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5
+    )
+    assert tailored("default", modality="IR").rectifier == SaliencyRectifier()
+    assert tailored("reference", modality="PET") is PRESETS["reference"]
+    with pytest.raises(InputError, match="fidelity belongs to the preset default"):
+        tailored("paper", fidelity=0.5)
