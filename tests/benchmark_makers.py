@@ -9,10 +9,7 @@ import torch
 from PIL import Image
 from run_cases import SMALL, randomize
 
-from monai_ddfm.benchmarks import (
-    Case,
-    Prior,
-)
+from monai_ddfm.benchmarks import Case, Prior
 from monai_ddfm.networks import ADMUNet
 
 NOTICE = "research use only - not for diagnosis"

@@ -9,14 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_ddfm.checkpoints import (
-    convert_checkpoint,
-)
+from monai_ddfm.checkpoints import convert_checkpoint
 from monai_ddfm.networks import ADMUNet
 
 SMALL = {"channels": (32, 64), "attention": (False, True), "res_blocks": 1}
-
-
 IMAGENET = {
     "in_channels": 3,
     "channels": (256, 256, 512, 512, 1024, 1024),

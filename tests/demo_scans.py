@@ -12,8 +12,6 @@ from monai_ddfm.demo import Anatomy
 from monai_ddfm.demo.modalities import Volume, make_moving, make_mri, rigid_truth
 
 MODALITIES = ("PET", "CT", "SPECT")
-
-
 LPS = np.diag([-1.0, -1.0, 1.0])
 
 

@@ -7,11 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_ddfm.inferers import (
-    SPEEDS,
-    DDFMInferer,
-    Preset,
-)
+from monai_ddfm.inferers import SPEEDS, DDFMInferer, Preset
 from monai_ddfm.rectifiers import SaliencyRectifier
 
 

@@ -9,8 +9,6 @@ import numpy as np
 import SimpleITK as sitk
 
 SHAPE = (6, 7, 5)
-
-
 RNG = np.random.default_rng(7)
 
 

@@ -8,9 +8,7 @@ import pytest
 from benchmark_makers import make_prior, save_pictures
 from run_cases import command, one_sentence
 
-from monai_ddfm.benchmarks import (
-    Prior,
-)
+from monai_ddfm.benchmarks import Prior
 from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.networks import ADMUNet
 

@@ -9,11 +9,7 @@ import pytest
 from benchmark_makers import NOTICE, heads, make_prior
 from PIL import Image
 
-from monai_ddfm.benchmarks import (
-    Prior,
-    benchmark,
-    parse_methods,
-)
+from monai_ddfm.benchmarks import Prior, benchmark, parse_methods
 from monai_ddfm.benchmarks.curves import ways
 from monai_ddfm.benchmarks.plots import families
 

@@ -13,13 +13,7 @@ from benchmark_makers import NOTICE, make_prior, save_pictures
 from PIL import Image
 from run_cases import demo_subject
 
-from monai_ddfm.benchmarks import (
-    BenchmarkResult,
-    MethodRow,
-    Pair,
-    Prior,
-    benchmark,
-)
+from monai_ddfm.benchmarks import BenchmarkResult, MethodRow, Pair, Prior, benchmark
 
 
 @pytest.fixture

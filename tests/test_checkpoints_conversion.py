@@ -8,12 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_makers import (
-    IMAGENET,
-    guided_shapes,
-    random_state,
-    small_state,
-)
+from checkpoint_makers import IMAGENET, guided_shapes, random_state, small_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor

@@ -118,8 +118,6 @@ BROKEN = {
     "nothing in it": "holds no state dict",
     "classifier": "conv_in.conv.weight is missing",
 }
-
-
 WRONG = {
     "missing key": "down_blocks.0.resnets.0.norm1.weight is missing",
     "shape": r"down_blocks.0.resnets.0.norm1.weight has the shape \(31,\) where \(32,\)",

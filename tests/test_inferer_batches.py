@@ -12,11 +12,7 @@ from inferer_makers import from_noise, head, uniform
 from run_cases import RecordingNet, bundle_network
 from torch import Tensor
 
-from monai_ddfm.inferers import (
-    PRESETS,
-    DDFMInferer,
-    SamplingProgress,
-)
+from monai_ddfm.inferers import PRESETS, DDFMInferer, SamplingProgress
 from monai_ddfm.rectifiers import EMRectifier, Rectified
 
 

@@ -12,9 +12,7 @@ from run_cases import RecordingNet
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import (
-    SamplingProgress,
-)
+from monai_ddfm.inferers import SamplingProgress
 from monai_ddfm.rectifiers import EMRectifier, Rectified
 
 

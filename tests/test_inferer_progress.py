@@ -10,11 +10,7 @@ import torch
 from inferer_makers import from_noise, uniform
 from run_cases import RecordingNet
 
-from monai_ddfm.inferers import (
-    LogProgress,
-    SamplingProgress,
-    TqdmProgress,
-)
+from monai_ddfm.inferers import LogProgress, SamplingProgress, TqdmProgress
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from inferer_makers import FROM_NOISE, from_noise, uniform
 from run_cases import RecordingNet
 
-from monai_ddfm.inferers import (
-    PRESETS,
-    DDFMInferer,
-    Preset,
-)
+from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset
 from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
 
 

@@ -14,10 +14,7 @@ from inferer_makers import from_noise, head, uniform
 from run_cases import RecordingNet
 from torch import Tensor
 
-from monai_ddfm.inferers import (
-    DDFMInferer,
-    SamplingProgress,
-)
+from monai_ddfm.inferers import DDFMInferer, SamplingProgress
 from monai_ddfm.networks import ADMUNet
 
 # --- early stop

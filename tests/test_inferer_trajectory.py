@@ -14,9 +14,7 @@ from inferer_makers import uniform
 from torch import Tensor
 
 from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
-from monai_ddfm.inferers import (
-    DDFMInferer,
-)
+from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.inferers.noise import NoiseSource
 from monai_ddfm.inferers.sampling import SamplingStep
 from monai_ddfm.networks import ADMUNet

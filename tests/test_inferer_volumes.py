@@ -8,10 +8,7 @@ from inferer_makers import from_noise, head, uniform
 from monai.data import MetaTensor
 from run_cases import RecordingNet
 
-from monai_ddfm.inferers import (
-    PRESETS,
-    DDFMInferer,
-)
+from monai_ddfm.inferers import PRESETS, DDFMInferer
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,6 @@ fuzzed = given(
     ending=st.sampled_from([0, 0, 1, 100, 800]),
     form=st.sampled_from([".nii", ".nii", ".mha", ".nrrd"]),
 )
-
-
 quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
