@@ -12,8 +12,6 @@ from run_cases import SMALL, randomize
 from monai_ddfm.benchmarks import Case, Prior
 from monai_ddfm.networks import ADMUNet
 
-NOTICE = "research use only - not for diagnosis"
-
 
 def make_prior() -> Prior:
     return Prior(randomize(ADMUNet(**SMALL)), "small")

@@ -8,7 +8,6 @@ from typing import Any
 
 from monai_ddfm.workflow import bundle_root
 
-NOTICE = "research use only - not for diagnosis"
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = bundle_root()
 CONFIGS = BUNDLE / "configs"

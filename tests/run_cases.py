@@ -19,6 +19,7 @@ from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import bundle_root
 
+NOTICE = "research use only - not for diagnosis"
 SMALL: dict[str, Any] = {
     "in_channels": 1,
     "out_channels": 1,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_makers import NOTICE, heads, make_prior
+from benchmark_makers import heads, make_prior
 from PIL import Image
+from run_cases import NOTICE
 
 from monai_ddfm.benchmarks import Prior, benchmark, parse_methods
 from monai_ddfm.benchmarks.curves import ways

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_makers import NOTICE, make_prior, save_pictures
+from benchmark_makers import make_prior, save_pictures
 from PIL import Image
-from run_cases import demo_subject
+from run_cases import NOTICE, demo_subject
 
 from monai_ddfm.benchmarks import BenchmarkResult, MethodRow, Pair, Prior, benchmark
 

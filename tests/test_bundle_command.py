@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_parts import BUNDLE, INFERENCE, NOTICE
-from run_cases import demo_subject
+from bundle_parts import BUNDLE, INFERENCE
+from run_cases import NOTICE, demo_subject
 
 from monai_ddfm.demo import DemoSubject
 from monai_ddfm.errors import InputError

@@ -12,7 +12,8 @@ from typing import Any
 import monai.bundle
 import pytest
 import typer
-from bundle_parts import BUNDLE, NOTICE, REPOSITORY, read
+from bundle_parts import BUNDLE, REPOSITORY, read
+from run_cases import NOTICE
 
 from monai_ddfm.cli import app
 from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES

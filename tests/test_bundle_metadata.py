@@ -9,10 +9,11 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bundle_parts import BUNDLE, CONFIGS, INFERENCE, NOTICE, REPOSITORY, WHOLE, read
+from bundle_parts import BUNDLE, CONFIGS, INFERENCE, REPOSITORY, WHOLE, read
 from monai.bundle import ConfigParser, verify_net_in_out
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from run_cases import NOTICE
 
 import monai_ddfm
 from monai_ddfm.checkpoints import KNOWN_SHA256, network_from_file, prior_info

@@ -1,4 +1,4 @@
-"""The command: help that teaches, results that are named, statuses that tell."""
+"""The command as a user calls it: results that are named, options that arrive, priors described."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import pytest
 import SimpleITK as sitk
 import torch
 import typer
-from run_cases import SMALL, command, demo_subject, heeding_ctrl_c, one_sentence, randomize
+from run_cases import NOTICE, SMALL, command, demo_subject, heeding_ctrl_c, one_sentence, randomize
 from typer.testing import CliRunner
 
-from monai_ddfm import __version__, demo, workflow
+from monai_ddfm import demo, workflow
 from monai_ddfm.checkpoints import network_from_file, save_prior
 from monai_ddfm.cli import app
 from monai_ddfm.demo import DemoSubject, make_demo
@@ -30,29 +30,10 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.workflow import fuse
 
-COMMANDS = [
-    ["fuse"],
-    ["demo"],
-    ["fuse-2d"],
-    ["evaluate"],
-    ["benchmark"],
-    ["prior", "convert"],
-    ["prior", "info"],
-]
-NOTICE = "research use only - not for diagnosis"
-
 
 @pytest.fixture(scope="module")
 def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
     return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-def helped(*arguments: str) -> str:
-    """What ``--help`` shows on a wide terminal, on one line."""
-    wide = {"COLUMNS": "300", "TERMINAL_WIDTH": "300", "NO_COLOR": "1"}
-    result = CliRunner().invoke(app, [*arguments, "--help"], env=wide)
-    assert result.exit_code == 0
-    return " ".join(result.output.split())
 
 
 def program(*arguments: object, folder: Path) -> subprocess.Popen[str]:
@@ -66,91 +47,6 @@ def program(*arguments: object, folder: Path) -> subprocess.Popen[str]:
             stderr=subprocess.PIPE,
             text=True,
         )
-
-
-# --- help
-
-
-@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
-def test_help_explains_every_option(path: list[str]) -> None:
-    shown = helped(*path)
-    found = typer.main.get_command(app)
-    for name in path:
-        found = found.commands[name]  # type: ignore[attr-defined]
-    assert found.params
-    for parameter in found.params:
-        about = getattr(parameter, "help", None)
-        assert about, f"{parameter.name} is not explained"
-        assert " ".join(about.split()) in shown
-        shown_as = [parameter.metavar] if parameter.param_type_name == "argument" else []
-        for option in shown_as if any(shown_as) else parameter.opts:
-            assert option in shown
-    assert found.help
-    assert found.help.split("\n")[0].replace("`", "").rstrip(".") in shown
-
-
-def test_help_teaches() -> None:
-    shown = helped()
-    assert NOTICE in shown.lower()
-    for name in ("fuse", "demo", "prior", "--version", "--verbose"):
-        assert name in shown
-    fuse = helped("fuse")
-    assert "monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET" in fuse
-    for word in ("CT, PET or SPECT", "reference", "paper", "default", "auto", "rigid", "cuda"):
-        assert word in fuse
-    assert "convert" in helped("prior")
-
-
-def test_help_and_version_are_quick_and_load_no_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys; from monai_ddfm.cli import main\n"
-        "try: main()\n"
-        "except SystemExit as ended: print(ended.code, 'torch' in sys.modules)"
-    )
-    for arguments, first in ((["--version"], __version__), (["--help"], "")):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip().startswith(first)
-        assert done.stdout.strip().endswith("0 False")
-        assert done.stderr == ""
-
-
-@pytest.mark.parametrize("arguments", [[], ["prior"]])
-def test_without_arguments_it_helps(
-    arguments: list[str], capfd: pytest.CaptureFixture[str]
-) -> None:
-    status, out, err = command(capfd, *arguments)
-    assert status == 2
-    assert "Usage: monai-ddfm" in out
-    assert err == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["melt"], "no such command 'melt'; see `monai-ddfm --help`"),
-        (["fuse"], "missing option '--fixed'; see `monai-ddfm fuse --help`"),
-        (["fuse", "--stepz", "3"], "--stepz"),
-        (["fuse", "--steps", "abc"], "'--steps'"),
-        (["fuse", "--steps"], "--steps"),
-        (["fuse", "stray"], ""),
-        (["prior", "convert", "a.pt"], "'out'"),
-        (["--nonsense"], "--nonsense"),
-    ],
-)
-def test_usage_errors_are_one_sentence(
-    arguments: list[str], words: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    status, out, err = command(capfd, *arguments)
-    assert status == 2
-    assert out == ""
-    assert words.lower() in one_sentence(err).lower()
-    assert "--help`" in err
 
 
 # --- fuse and demo
