@@ -1,4 +1,4 @@
-"""The bundle run from Python: what it leaves, what repeats, which options it refuses."""
+"""The bundle run from Python: what it leaves, what repeats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -17,22 +16,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 from PIL import Image
-from run_cases import SMALL, demo_subject, randomize
+from run_cases import NOTICE, SMALL, demo_subject, randomize
+from workflow_runs import run
 
 import monai_ddfm
-from monai_ddfm.checkpoints import convert_checkpoint, prior_info, save_prior
+from monai_ddfm.checkpoints import prior_info, save_prior
 from monai_ddfm.demo import DemoSubject
-from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.workflow import (
-    FusionResult,
-    bundle_root,
-    check_device,
-    fuse,
-    prior_overrides,
-)
-
-NOTICE = "research use only - not for diagnosis"
+from monai_ddfm.workflow import FusionResult, bundle_root, fuse
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +35,6 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubj
 @pytest.fixture(scope="module")
 def pet(subjects: Callable[..., DemoSubject]) -> DemoSubject:
     return subjects("PET", dicom=True)
-
-
-def run(subject: DemoSubject, folder: Path, **options: Any) -> FusionResult:
-    settings: dict[str, Any] = {"steps": 2, "registration": "none", "device": "cpu"} | options
-    return fuse(
-        subject.fixed, subject.moving, modality=subject.modality, output_dir=folder, **settings
-    )
 
 
 def voxels(result: FusionResult, name: str) -> bytes:
@@ -272,55 +256,3 @@ def test_spect_and_a_prior_from_paths_with_characters_that_monai_reads(
     assert result.provenance["options"]["modality"] == "SPECT"
     assert result.provenance["options"]["seed"] == 3
     assert "fused_rgb.nii.gz" in result.files
-
-
-# --- other priors
-
-
-def test_a_prior_of_three_channels(shared: Path, pet: DemoSubject, tmp_path: Path) -> None:
-    source, file = shared / "golden" / "adm_tiny.pt", tmp_path / "prior.pt"
-    with pytest.raises(InputError, match=r"convert it first with `monai-ddfm prior convert"):
-        run(pet, tmp_path / "out", prior=source)
-    convert_checkpoint(source, file, num_head_channels=16)
-    result = run(pet, tmp_path / "out", prior=file, steps=1)
-    assert result.provenance["bound"]["voxels_outside"] == 0
-    assert not (tmp_path / "out" / "prior.pt").exists()
-
-
-def test_prior_overrides(tmp_path: Path) -> None:
-    file = tmp_path / "prior.pt"
-    save_prior(randomize(ADMUNet(**SMALL)), file)
-    overrides = prior_overrides(file)
-    assert overrides["network_def"]["channels"] == (8, 16)
-    assert overrides["prior_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    (tmp_path / "prior.json").unlink()
-    with pytest.raises(InputError, match="sidecar"):
-        prior_overrides(file)
-
-
-def test_a_sidecar_is_not_run_as_code(pet: DemoSubject, tmp_path: Path) -> None:
-    file, trap = tmp_path / "prior.pt", tmp_path / "trap"
-    save_prior(randomize(ADMUNet(**SMALL)), file)
-    sidecar = json.loads((tmp_path / "prior.json").read_text())
-    sidecar["architecture"]["prediction_type"] = f"$open({str(trap)!r}, 'w')"
-    (tmp_path / "prior.json").write_text(json.dumps(sidecar))
-    with pytest.raises(InputError):
-        run(pet, tmp_path / "out", prior=file)
-    assert not trap.exists()
-    assert not (tmp_path / "out").exists()
-
-
-# --- options
-
-
-def test_nested_options_reach_the_configuration(pet: DemoSubject, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="axis 7"):
-        run(pet, tmp_path / "out", **{"inferer#axis": 7})
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", ["meta", "cuda:9", "abacus", "", 1.5])
-def test_devices_that_are_not_there(name: Any) -> None:
-    with pytest.raises(InputError, match="not on this machine; use --device cpu"):
-        check_device(name)
-    check_device("cpu")
