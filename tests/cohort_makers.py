@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from monai_ddfm.demo.modalities import Volume, make_moving, make_mri, rigid_trut
 
 SCALE = 5.6  # 32 x 39 x 12 voxels
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")
+OPTIONS: dict[str, Any] = {"steps": 2, "registration": "none"}
 
 
 @cache
@@ -67,4 +69,14 @@ def bids_cohort(root: Path, count: int, *, modality: str = "PET") -> Path:
         mri, moving = volumes(number, modality)
         save(bids_path(root, f"{number:02d}", "T1w"), mri)
         save(bids_path(root, f"{number:02d}", modality.lower()), moving)
+    return root
+
+
+def cohort_with_faults(root: Path) -> Path:
+    """Two subjects that can be fused, one whose file is cut off, and one without an MRI."""
+    bids_cohort(root, 3)
+    broken = bids_path(root, "03", "pet")
+    plain = gzip.decompress(broken.read_bytes())
+    broken.write_bytes(gzip.compress(plain[: len(plain) // 2]))
+    tiny(bids_path(root, "04", "pet"))
     return root

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from monai_ddfm.checkpoints import save_prior
 from monai_ddfm.cli import main
 from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.networks import ADMUNet
@@ -54,6 +55,13 @@ def randomize(network: ADMUNet, *, seed: int = 0) -> ADMUNet:
         torch.nn.init.normal_(parameter, std=spread, generator=generator)
     network.eval()
     return network
+
+
+def saved_prior(folder: Path) -> Path:
+    """The file of a small prior with random weights, in a folder."""
+    path = folder / "prior.pt"
+    save_prior(randomize(ADMUNet(**SMALL)), path)
+    return path
 
 
 def bundle_network() -> ADMUNet:

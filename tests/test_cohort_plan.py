@@ -16,12 +16,10 @@ import pytest
 from cohort_makers import bids_path, bids_root, tiny, volumes
 
 from monai_ddfm.cohort.cases import Case, Finding, Selection
-from monai_ddfm.cohort.clusters import choose_site
 from monai_ddfm.cohort.confidential import LABELS_FILE, keep_labels, kept_labels
 from monai_ddfm.cohort.finding import find_cases
 from monai_ddfm.cohort.fingerprints import Settings
 from monai_ddfm.cohort.planning import lines_of, make_plan
-from monai_ddfm.cohort.profiles import read_profile
 from monai_ddfm.demo.dicom import write_series
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
@@ -229,41 +227,6 @@ def test_folder_that_may_not_be_read(as_somebody: Path) -> None:
     if os.getuid() == 0:
         os.seteuid(0)
     closed.chmod(0o755)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("scheduler: slurm\nworkers: 2\nqueue: long\n", "unknown entry 'queue'"),
-        ("scheduler: cron\n", "names the scheduler 'cron'"),
-        ("scheduler: slurm\nworkers: many\n", "no usable number"),
-        ("- slurm\n", "is no profile"),
-        ("scheduler: [\n", "cannot be read as YAML"),
-        ("scheduler: lsf\n", "bsub is not installed"),
-        ("scheduler: pbs\noptions: [1]\n", "no list of names"),
-    ],
-)
-def test_profile_that_cannot_be_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
-) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    path = tmp_path / "profile.yaml"
-    path.write_text(text)
-    with pytest.raises(InputError, match=said):
-        read_profile(path)
-
-
-def test_place_is_chosen_by_cores_and_memory() -> None:
-    def choose(workers: int | None, voxels: int) -> int:
-        return choose_site(
-            workers=workers, profile=None, address="", device="cpu", voxels=voxels
-        ).workers
-
-    assert choose(3, 0) == 3
-    assert choose(None, 10**12) == 1
-    assert choose(None, 0) >= 1
-    with pytest.raises(InputError, match="--nprocs 0"):
-        choose(0, 0)
 
 
 def test_times_are_estimated_from_sizes(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import os
 import subprocess
@@ -11,15 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pydicom
 import pytest
-from cohort_makers import bids_cohort, bids_path, save, tiny, volumes
-from run_cases import SMALL, command, one_sentence, randomize
-
-from monai_ddfm.checkpoints import save_prior
-from monai_ddfm.demo.dicom import write_series
-from monai_ddfm.networks import ADMUNet
+from cohort_makers import OPTIONS, bids_path, cohort_with_faults, save, volumes
+from run_cases import command, one_sentence, saved_prior
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -27,30 +20,19 @@ from monai_ddfm.cohort.cases import Selection
 from monai_ddfm.cohort.finding import find_cases
 from monai_ddfm.cohort.fingerprints import Settings
 from monai_ddfm.cohort.locking import only_run
-from monai_ddfm.cohort.planning import make_plan
 from monai_ddfm.cohort.records import read_records, record_path
 from monai_ddfm.cohort.study import Wishes, prepare
 from monai_ddfm.cohort.worker import Job, fuse_case
 
-OPTIONS: dict[str, Any] = {"steps": 2, "registration": "none"}
-
 
 @pytest.fixture(scope="module")
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prior") / "prior.pt"
-    save_prior(randomize(ADMUNet(**SMALL)), path)
-    return path
+    return saved_prior(tmp_path_factory.mktemp("prior"))
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two subjects that can be fused, one whose file is cut off, and one without an MRI."""
-    root = bids_cohort(tmp_path_factory.mktemp("cohort") / "bids", 3)
-    broken = bids_path(root, "03", "pet")
-    plain = gzip.decompress(broken.read_bytes())
-    broken.write_bytes(gzip.compress(plain[: len(plain) // 2]))
-    tiny(bids_path(root, "04", "pet"))
-    return root
+    return cohort_with_faults(tmp_path_factory.mktemp("cohort") / "bids")
 
 
 def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[object]:
@@ -266,63 +248,3 @@ def test_output_must_not_hold_the_input(
     status, _, err = command(capfd, *arguments(source, source, prior))
     assert status == 2
     assert "holds the input" in one_sentence(err)
-
-
-@pytest.mark.parametrize("deidentify", [True, False])
-def test_no_patient_is_named(prior: Path, tmp_path: Path, deidentify: bool) -> None:
-    """Only DICOM output that is not de-identified has the patient, in its headers."""
-    root = tmp_path / "tree" / "Doe^Jane"
-    for modality, volume in zip(("MR", "PET"), volumes(1), strict=True):
-        write_series(volume, _made(root) / modality, modality=modality, seed=1, scale=4)
-    for file in sorted(root.rglob("*.dcm")):
-        dataset = pydicom.dcmread(file)
-        dataset.PatientID, dataset.PatientName = "SECRET-ID-1", "Doe^Jane"
-        dataset.save_as(file)
-    found = find_cases(tmp_path / "tree", Selection(), labels={})
-    options = OPTIONS | {"deidentify": deidentify, "format": "both", "deterministic_uids": True}
-    out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
-    settings = Settings(options, prior, "cpu", "x")
-    job = Job(found.cases[0], settings, out, work, None, None, 1)
-    record = fuse_case(job)
-    assert record.status == "done", record.reason
-    files = [path for path in out.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".dcm" for path in files)
-    for path in files:
-        if path.suffix == ".dcm" and not deidentify:
-            continue
-        content = path.read_bytes()
-        content = gzip.decompress(content) if path.suffix == ".gz" else content
-        for word in (b"SECRET-ID", b"Doe^Jane", b"DOE^JANE"):
-            assert word not in content, path
-        assert "Doe" not in str(path.relative_to(out))
-    plan = make_plan(found, settings, out)
-    assert [entry.state for entry in plan.entries] == ["done"]
-    # A damaged slice: the sentence names the role, not the path.
-    bad = Path(found.cases[0].moving[0])
-    bad.write_bytes(bad.read_bytes()[:-200])
-    failed = fuse_case(job)
-    assert failed.status == "failed"
-    assert "Doe" not in failed.reason + "".join(
-        path.read_text(encoding="utf-8") for path in (out / "logs").glob("*")
-    )
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def test_a_full_disk_leaves_nothing_half_written(source: Path, prior: Path, tmp_path: Path) -> None:
-    out, work = _made(tmp_path / "out"), _made(tmp_path / "work")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(out)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("only root may mount a small disk")
-    try:
-        case = find_cases(source, Selection(), labels={}).cases[0]
-        record = fuse_case(Job(case, Settings(OPTIONS, prior, "cpu", "x"), out, work, source))
-        assert record.status == "failed"
-        assert "the disk is full" in record.reason
-        assert not read_records(out)
-        assert np.all([path.suffix != ".html" for path in out.rglob("*")])
-    finally:
-        subprocess.run(["umount", str(out)], check=True)
