@@ -60,6 +60,17 @@ def write_volume(path: Path, values: np.ndarray) -> Path:
     return path
 
 
+def write_subjects(folder: Path) -> Path:
+    """Subjects of one, two and three volumes in a folder."""
+    write_volume(folder / "a_t1.nii.gz", mri(1))
+    write_volume(folder / "a_pet.nii.gz", pet(1))
+    write_volume(folder / "lonely_t1.nii.gz", mri(2))
+    write_volume(folder / "two_t1.nii.gz", mri(3))
+    write_volume(folder / "two_pet.nii.gz", pet(3))
+    write_volume(folder / "two_spect.nii.gz", pet(4))
+    return folder
+
+
 class Server:
     """A running server and how to ask it."""
 
