@@ -94,6 +94,33 @@ def test_a_prior_as_much_wider_everywhere_predicts_the_same(
         assert float(expected.std()) > 0.01
 
 
+@pytest.mark.parametrize("before", [(32, 32, 64), (32, 64, 64), (32, 32, 32)])
+@pytest.mark.parametrize("after", [(64, 64, 64), (128, 64, 64), (64, 128, 64)])
+def test_a_widened_prior_leaves_no_weight_to_chance(
+    before: tuple[int, ...], after: tuple[int, ...]
+) -> None:
+    """Levels of one width have no projection between them, levels of two widths have one."""
+    changes: dict[str, Any] = {"attention_levels": (False, False, False)}
+    narrow = network((1, 1, 1), channels=before, **changes)
+    shape = Architecture.of(narrow)
+    wide = replace(shape, channels=after)
+    widened = widened_state(narrow.state_dict(), narrow=shape, wide=wide)
+    assert {key: value.shape for key, value in widened.items()} == {
+        key: value.shape for key, value in wide.build().state_dict().items()
+    }
+
+
+def test_a_new_projection_passes_on_what_it_reads() -> None:
+    narrow = network((1, 1), channels=(32, 32), attention_levels=(False, False))
+    shape = Architecture.of(narrow)
+    wide = replace(shape, channels=(96, 32))
+    widened = widened_state(narrow.state_dict(), narrow=shape, wide=wide)
+    projection = widened["down_blocks.1.resnets.0.skip_connection.conv.weight"][..., 0, 0]
+    features = torch.randn(32, 5)
+    copies = features.repeat_interleave(3, dim=0)
+    torch.testing.assert_close(projection @ copies, features)
+
+
 def test_copies_of_a_feature_learn_different_things(tmp_path: Path) -> None:
     save_prior(network((1, 1)), tmp_path / "narrow.pt")
     grown = grown_prior(network((1, 1), channels=(64, 64)), tmp_path / "narrow.pt").train()

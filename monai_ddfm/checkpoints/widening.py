@@ -18,7 +18,8 @@ A group norm finds the same mean and variance in its groups, because copies are 
 all levels grow by one factor, the wide network predicts what the narrow one did. Where they grow by
 different factors it does so only nearly, and training has to mend that: the groups of features that
 are joined from two levels end elsewhere, and between two levels that have become equally wide there
-is no projection any more.
+is no projection any more. Between two that were equally wide and are so no longer, the projection
+begins as the identity, widened.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = ["widened_state"]
 # Inputs of an upward block, after its name; they read the features of two levels.
 _READS_BOTH = ("norm1.weight", "norm1.bias", "conv1.conv.weight", "skip_connection.conv.weight")
 _EMBEDDING = "time_embed.0.weight"
+_PROJECTION = "skip_connection.conv.weight"
 
 
 def widened_state(
@@ -57,13 +59,27 @@ def widened_state(
         for (name, old), (_, new) in zip(_upward_inputs(narrow), _upward_inputs(wide), strict=True)
     }
     grown = {}
-    for key, value in state.items():
+    for key, value in {**state, **_identities(state, shapes)}.items():
         if key not in shapes:  # a projection between levels that have become equally wide
             continue
         name = next((key.removesuffix(f".{end}") for end in _READS_BOTH if key.endswith(end)), key)
         given = _spread(value, shapes[key][1]) if key == _EMBEDDING else value
         grown[key] = _widened(given, shapes[key], reads=joined.get(name))
     return grown
+
+
+def _identities(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Projections that pass on what they read, for blocks of the narrow network that had none."""
+    made = {}
+    for key, shape in shapes.items():
+        block = key.removesuffix(_PROJECTION)
+        if block == key or key in state or f"{block}conv1.conv.weight" not in state:
+            continue
+        features = state[f"{block}conv1.conv.weight"].shape[1]
+        identity = torch.eye(features)
+        made[key] = identity.reshape(features, features, *[1] * (len(shape) - 2))
+        made[f"{block}skip_connection.conv.bias"] = torch.zeros(features)
+    return made
 
 
 def _spread(weight: Tensor, frequencies: int) -> Tensor:
