@@ -19,7 +19,7 @@ from monai_ddfm.networks import ADMUNet
 from monai_ddfm.schedulers import NoiseSchedule
 from monai_ddfm.speed import BenchOptions, bench, scan, write_bench
 from monai_ddfm.speed.costs import NetworkCost, network_cost, on_other_devices
-from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, matrix_peak
+from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, arithmetic_peak
 from monai_ddfm.speed.plain import plain_loop
 from monai_ddfm.speed.scan import scan_sizes, time_stages
 from monai_ddfm.speed.subjects import RANDOM_PRIORS, network_named, synthetic_volume
@@ -72,7 +72,7 @@ def test_rows(result: dict[str, Any]) -> None:
         assert row["times plain"] == pytest.approx(plain["seconds"] / row["seconds"])
         assert 0 < row["network share"] < 1
         assert 0 <= row["rectifier share"] < 1
-        assert row["share of matrix peak in network"] > 0
+        assert row["share of peak in network"] > 0
         assert row["peak bytes"] > 1e7
 
 
@@ -130,8 +130,8 @@ def test_a_stopwatch_adds_up() -> None:
     assert network.images == [(2, (1, 8, 8))]
 
 
-def test_the_matrix_peak_is_plausible() -> None:
-    assert 1e9 < matrix_peak(CPU, torch.float32, repeats=1) < 1e14
+def test_the_arithmetic_peak_is_plausible() -> None:
+    assert 1e9 < arithmetic_peak(CPU, torch.float32, repeats=1) < 1e14
 
 
 def test_the_published_architecture_has_its_size() -> None:

@@ -24,9 +24,9 @@ from monai_ddfm.speed.machine import (
     Stopwatch,
     TimedNetwork,
     TimedRectifier,
+    arithmetic_peak,
     describe_machine,
     has_fast_bfloat16,
-    matrix_peak,
     peak_memory,
     wait,
 )
@@ -89,10 +89,10 @@ def bench(volume: Tensor, network: nn.Module, options: BenchOptions) -> dict[str
         second by type) and ``rows``.
     """
     run = _Bench(volume, network, options)
-    run.peaks["float32"] = matrix_peak(run.device, torch.float32)
+    run.peaks["float32"] = arithmetic_peak(run.device, torch.float32)
     lower = has_fast_bfloat16(run.device) if options.bfloat16 is None else options.bfloat16
     if lower:
-        run.peaks["bfloat16"] = matrix_peak(run.device, torch.bfloat16)
+        run.peaks["bfloat16"] = arithmetic_peak(run.device, torch.bfloat16)
     plain = _plain(run)
     for name, choices in _variants(run, lower=lower):
         _ours(run, name, plain=plain, **choices)
@@ -242,7 +242,7 @@ def _add_row(
         "operations": operations,
         "network share": network / seconds,
         "rectifier share": spent.get("rectifier", 0.0) / seconds,
-        "share of matrix peak in network": operations / network / run.peaks[dtype],
+        "share of peak in network": operations / network / run.peaks[dtype],
         "peak bytes": peak_memory(run.device),
     }
     first = run.rows[0] if run.rows else row

@@ -6,11 +6,11 @@ volume takes
 .. math::
     t = \frac{F N S}{u P} + r
 
-where P is the peak of the device (a large matrix product), u the share of it that the network
-reaches, and r the rest: rectifier, solver, reading, registration and writing. Each evaluation moves
-the weights W once per batch of B and the features A of a patch about once for every layer, so its
-bytes are :math:`W / B + A`; a device whose memory moves M bytes per second is bound by arithmetic
-where :math:`F / P > (W / B + A) / M`.
+where P is the peak of the device (a large matrix product or convolution), u the share of it that
+the network reaches, and r the rest: rectifier, solver, reading, registration and writing. Each
+evaluation moves the weights W once per batch of B and the features A of a patch about once for
+every layer, so its bytes are :math:`W / B + A`; a device whose memory moves M bytes per second is
+bound by arithmetic where :math:`F / P > (W / B + A) / M`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The machine: what it is, what a large matrix product reaches on it, and a stopwatch for it."""
+"""The machine: what it is, how fast its libraries compute at their best, and a stopwatch for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,15 @@ __all__ = [
     "Stopwatch",
     "TimedNetwork",
     "TimedRectifier",
+    "arithmetic_peak",
     "describe_machine",
     "has_fast_bfloat16",
-    "matrix_peak",
     "peak_memory",
     "wait",
 ]
 
 _SIDES = {"cpu": 2048, "cuda": 8192}
+_BATCHES = {"cpu": 4, "cuda": 64}
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
@@ -53,19 +54,37 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return "avx512_bf16" in text or "amx_bf16" in text
 
 
-def matrix_peak(device: torch.device, dtype: torch.dtype, *, repeats: int = 5) -> float:
-    """Return the operations per second of a large matrix product, the best of some repeats."""
+def arithmetic_peak(device: torch.device, dtype: torch.dtype, *, repeats: int = 5) -> float:
+    """Return the operations per second of a large matrix product or convolution.
+
+    Their libraries differ: on some CPUs the convolutions of oneDNN use wider instructions than the
+    matrix product of MKL. The better one counts, the best of some repeats.
+    """
     side = _SIDES.get(device.type, 2048)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    one @ other
+    product = _shortest(lambda: one @ other, device, repeats)
+    channels, width, batch = 256, 64, _BATCHES.get(device.type, 4)
+    images = torch.randn(batch, channels, width, width, device=device).to(dtype)
+    weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype)
+    images, weight = (x.contiguous(memory_format=torch.channels_last) for x in (images, weight))
+    convolution = _shortest(
+        lambda: nn.functional.conv2d(images, weight, padding=1), device, repeats
+    )
+    return max(2 * side**3 / product, 2 * 9 * channels**2 * width**2 * batch / convolution)
+
+
+@torch.no_grad()
+def _shortest(compute: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Seconds of the fastest of some repeats, after one to warm up."""
+    compute()
     best = float("inf")
     for _ in range(repeats):
         wait(device)
         begin = time.perf_counter()
-        one @ other
+        compute()
         wait(device)
         best = min(best, time.perf_counter() - begin)
-    return 2 * side**3 / best
+    return best
 
 
 def peak_memory(device: torch.device) -> int:

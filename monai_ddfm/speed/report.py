@@ -20,7 +20,7 @@ _COLUMNS = (
     ("times plain", "x plain"),
     ("network share", "network"),
     ("rectifier share", "rectifier"),
-    ("share of matrix peak in network", "of peak"),
+    ("share of peak in network", "of peak"),
     ("peak bytes", "peak GB"),
     ("largest difference from plain", "off plain"),
 )
@@ -88,7 +88,7 @@ def bench_table(result: dict[str, Any]) -> str:
         f"{machine['processor']}, {machine['threads']} threads, device {machine['device']}, "
         f"PyTorch {machine['torch']}, monai_ddfm {result['version']}, {result['when'][:10]}; "
         f"volume {' x '.join(map(str, result['volume'][1:]))}, {result['steps']} steps, prior of "
-        f"{result['network']['parameters'] / 1e6:.2f} M parameters; matrix product "
+        f"{result['network']['parameters'] / 1e6:.2f} M parameters; peak "
         + ", ".join(f"{p / 1e9:,.0f} Gop/s {name}" for name, p in result["peaks"].items())
     )
     lines = [about, "", "| " + " | ".join(head for _, head in _COLUMNS) + " |"]
@@ -103,7 +103,7 @@ def cost_table(result: dict[str, Any]) -> str:
     peaks = result["peaks"]
     shares = {
         kind: max(
-            (r["share of matrix peak in network"] for r in result["rows"][1:] if kind in r["way"]),
+            (r["share of peak in network"] for r in result["rows"][1:] if kind in r["way"]),
             default=0.0,
         )
         for kind in peaks
