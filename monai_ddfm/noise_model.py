@@ -97,29 +97,29 @@ class NoiseModel:
     @property
     def level(self) -> float:
         """Deviation of the noise after `stabilize`, on the scale from -1 to 1."""
-        if self.slope == 0:
-            return 2 * math.sqrt(self.constant)
-        return self.slope / self._width
+        # b / (sqrt(a + b) - sqrt(a)), which a small b would cancel.
+        return math.sqrt(self.constant + self.slope) + math.sqrt(self.constant)
 
-    @property
-    def _width(self) -> float:
-        return math.sqrt(self.constant + self.slope) - math.sqrt(self.constant)
+    def deviation(self, images: Tensor) -> Tensor:
+        """Return the noise's standard deviation at signals in [-1, 1], on the same scale."""
+        return 2 * (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
 
     def stabilize(self, images: Tensor) -> Tensor:
         """Return g of images in [-1, 1], where the noise is the same everywhere."""
         if self.slope == 0:
             return images
-        values = (images + 1) / 2
-        root = (self.constant + self.slope * values).clamp_min(0).sqrt()
-        scaled: Tensor = (root - math.sqrt(self.constant)) * (2 / self._width) - 1
+        root = (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
+        # Not the difference of the roots, which a small slope would cancel; 0 / 0 is black.
+        roots = (root + math.sqrt(self.constant)).clamp_min(torch.finfo(root.dtype).tiny)
+        scaled: Tensor = (images + 1) * self.level / roots - 1
         return scaled
 
     def restore(self, images: Tensor) -> Tensor:
         """Return the inverse of `stabilize`."""
         if self.slope == 0:
             return images
-        root = (images + 1) * (self._width / 2) + math.sqrt(self.constant)
-        return (root.square() - self.constant) * (2 / self.slope) - 1
+        risen = (images + 1) * (self.slope / (2 * self.level))
+        return (images + 1) * (risen + 2 * math.sqrt(self.constant)) / self.level - 1
 
     def unclip(self, means: Tensor) -> Tensor:
         """Return the signal whose clipped noisy values have the given means, both in [-1, 1]."""
