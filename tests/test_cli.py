@@ -83,6 +83,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
         "steps": 1,
         "prior_share": 0.4,
         "fidelity": 0.9,
+        "noise_margin": 1.5,
         "favor_moving": 1.0,
         "smooth_across": 0.5,
         "seed": 7,

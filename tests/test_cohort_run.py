@@ -227,6 +227,7 @@ def test_wishes_that_cannot_be_met(
         [],
         ["--prior-share", 0.5],
         ["--fidelity", 0.9],
+        ["--noise-margin", 2],
         ["--favor-moving", 8],
         ["--smooth-across", 1],
         ["--compile", "default"],

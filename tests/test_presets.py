@@ -105,11 +105,13 @@ def test_presets_cannot_be_changed() -> None:
 
 
 def test_presets_are_tailored() -> None:
-    ct = tailored("default", modality="ct", fidelity=0.5, favor_moving=2.0)
+    ct = tailored("default", modality="ct", fidelity=0.5, noise_margin=2.0, favor_moving=2.0)
     assert ct.rectifier == SaliencyRectifier(
-        choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5
+        choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5, noise_margin=2.0
     )
     assert tailored("default", modality="IR").rectifier == SaliencyRectifier()
     assert tailored("reference", modality="PET") is PRESETS["reference"]
     with pytest.raises(InputError, match="fidelity belongs to the preset default"):
         tailored("paper", fidelity=0.5)
+    with pytest.raises(InputError, match="noise margin belongs to the preset default"):
+        tailored("reference", noise_margin=2.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -236,7 +238,8 @@ def test_a_color_image_keeps_its_chroma() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"prior_share": 1.1}, {"prior_share": -0.1}, {"fidelity": 2.0}, {"prior_error": 0.0}],
+    [{"prior_share": 1.1}, {"prior_share": -0.1}, {"fidelity": 2.0}, {"prior_error": 0.0}]
+    + [{"noise_margin": value} for value in (-1.0, math.inf, math.nan)],
 )
 def test_parameters_of_the_rectifier_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError):

@@ -22,6 +22,7 @@ from monai_ddfm.inferers.sampling import with_noise_of
 from monai_ddfm.noise_model import noise_model
 from monai_ddfm.rectifiers import EMRectifier, SaliencyRectifier
 from monai_ddfm.schedulers import NoiseSchedule
+from monai_ddfm.writers import excess_over_sources
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
 
@@ -107,13 +108,18 @@ def test_noise_is_drawn_anew_at_the_ends_only(seed: int, excess: float, level: f
     torch.testing.assert_close(added[mode == 1], level * excess * noise[mode == 1].abs())
 
 
-def test_counts_are_removed_better_where_the_empty_background_gets_noise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def counts_and_truth() -> tuple[Tensor, Tensor]:
+    """Two noisy counts of one head, [1, 2, H, W] in [-1, 1], and the head itself in [0, 1]."""
     clean = (noisy_head(0.0)[:, :1].repeat(1, 1, 2, 2) + 1) / 2
     generator = torch.Generator().manual_seed(4)
     counts = [torch.poisson(clean * 60, generator=generator) / 60 for _ in range(2)]
-    pair = (2 * torch.cat(counts, dim=1) - 1).clamp(-1, 1)
+    return (2 * torch.cat(counts, dim=1) - 1).clamp(-1, 1), clean
+
+
+def test_counts_are_removed_better_where_the_empty_background_gets_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair, clean = counts_and_truth()
     prior = network_from_file(BUNDLE / "models" / "model.pt")
     preset = tailored("default", modality="CT", fidelity=0.0)
 
@@ -124,6 +130,20 @@ def test_counts_are_removed_better_where_the_empty_background_gets_noise(
     with_noise = error()
     monkeypatch.setattr(sampling, "with_noise_of", lambda mode, *_, **__: mode)
     assert with_noise < 0.97 * error()
+
+
+def test_a_margin_for_noise_lets_the_prior_remove_it() -> None:
+    pair, clean = counts_and_truth()
+    prior = network_from_file(BUNDLE / "models" / "model.pt")
+    errors, excesses = [], []
+    for margin in (0.0, 2.0):
+        preset = tailored("default", modality="CT", noise_margin=margin)
+        fused = DDFMInferer(preset=preset)(pair, prior)[:, :1]
+        errors.append(float(((fused + 1) / 2 - clean)[clean > 0].std()))
+        excesses.append(excess_over_sources(fused[0], pair[0])["largest"])
+        assert bool((fused[clean == 0] == -1).all())
+    assert errors[1] < 0.7 * errors[0]
+    assert excesses[0] < 1e-6 < excesses[1]
 
 
 def test_every_second_step_is_shown_mirrored() -> None:

@@ -33,6 +33,7 @@ def fuse(
     prior: cli.Prior = None,
     prior_share: cli.PriorShare = None,
     fidelity: cli.Fidelity = None,
+    noise_margin: cli.NoiseMargin = None,
     favor_moving: cli.FavorMoving = None,
     smooth_across: cli.SmoothAcross = None,
     fixed_series: cli.FixedSeries = None,

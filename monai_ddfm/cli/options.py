@@ -82,6 +82,10 @@ Fidelity = Annotated[
     float | None,
     _option("1: between the sources; less: denoise on purpose; 0: the prior.", panel=_CHOICE),
 ]
+NoiseMargin = Annotated[
+    float | None,
+    _option("Leave that range by so many deviations of the sources' noise: 2.", panel=_CHOICE),
+]
 FavorMoving = Annotated[
     float | None,
     _option("Favor bright parts of --moving (bone, lesions): 0 to about 30.", panel=_CHOICE),

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.rectifiers import SourceRectifier
+from monai_ddfm.rectifiers import SaliencyRectifier, SourceRectifier
 
 __all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
 
@@ -18,12 +18,21 @@ def startable(preset: Preset, steps: int | None) -> Preset:
     """Start from noise where the rectifier has nothing else to start from.
 
     Raises:
-        InputError: if nobody has said with how many steps.
+        InputError: if nobody has said with how many steps, or a margin for noise is asked for
+            where the noise is not measured.
     """
-    if preset.start != "sources" or isinstance(preset.rectifier, SourceRectifier):
+    rectifier = preset.rectifier
+    if preset.start != "sources":
+        if isinstance(rectifier, SaliencyRectifier) and rectifier.noise_margin > 0:
+            raise InputError(
+                f"noise margin {rectifier.noise_margin:g} is of noise that is measured only where "
+                "sampling starts from the sources; leave it out, or the timesteps."
+            )
+        return preset
+    if isinstance(rectifier, SourceRectifier):
         return preset
     if steps is None:
-        name = type(preset.rectifier).__name__
+        name = type(rectifier).__name__
         raise InputError(f"{name} cannot start from the sources; say how many steps from noise.")
     return replace(preset, start="noise")
 

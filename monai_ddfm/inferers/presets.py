@@ -178,6 +178,7 @@ def tailored(
     modality: str | None = None,
     prior_share: float | None = None,
     fidelity: float | None = None,
+    noise_margin: float | None = None,
     favor_moving: float | None = None,
 ) -> Preset:
     """Return a preset with a likelihood that fits the sources, and other wishes.
@@ -187,6 +188,7 @@ def tailored(
         modality: of `moving`, a key of `CHOICES`; others, and None, leave the likelihood as it is.
         prior_share: see `SaliencyRectifier`; None is the preset's, as below.
         fidelity: see `SaliencyRectifier`.
+        noise_margin: see `SaliencyRectifier`.
         favor_moving: see `Choice`.
 
     Raises:
@@ -194,21 +196,20 @@ def tailored(
     """
     preset = preset_named(preset) if isinstance(preset, str) else preset
     rectifier = preset.rectifier
+    asked: dict[str, Any] = {
+        "prior_share": prior_share,
+        "fidelity": fidelity,
+        "noise_margin": noise_margin,
+    }
+    wishes = {name: value for name, value in asked.items() if value is not None}
+    weights: dict[str, Any] = {} if favor_moving is None else {"favor_moving": favor_moving}
     if not isinstance(rectifier, SaliencyRectifier):
-        wishes = {"prior share": prior_share, "fidelity": fidelity, "favor moving": favor_moving}
-        for name, value in wishes.items():
-            if value is not None:
-                raise InputError(f"{name} belongs to the preset default; leave it out or use that.")
+        for name in (*wishes, *weights):
+            text = name.replace("_", " ")
+            raise InputError(f"{text} belongs to the preset default; leave it out or use that.")
         return preset
-    choice = CHOICES.get(str(modality).upper(), rectifier.choice)
-    if favor_moving is not None:
-        choice = replace(choice, favor_moving=favor_moving)
-    own = replace(rectifier, choice=choice)
-    if prior_share is not None:
-        own = replace(own, prior_share=prior_share)
-    if fidelity is not None:
-        own = replace(own, fidelity=fidelity)
-    return replace(preset, rectifier=own)
+    choice = replace(CHOICES.get(str(modality).upper(), rectifier.choice), **weights)
+    return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))
 
 
 def at_speed(preset: Preset, name: str) -> Preset:

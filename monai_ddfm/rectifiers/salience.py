@@ -9,13 +9,25 @@ estimates with errors of these sizes the best mixture is
 
     f = (1 - k)\,m + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2},
 
-cut to the box :math:`[\min(i, v), \max(i, v)]`: nothing is invented, and an empty background stays
-empty. Without the box the prior would fill the background. What is shown is cut at every step; the
-sampling goes on from the mixture as it is, because the ends of the box are noisy too.
+cut to the box :math:`[l, u] = [\min(i, v), \max(i, v)]`: nothing is invented, and an empty
+background stays empty. Without the box the prior would fill the background. What is shown is cut at
+every step; the sampling goes on from the mixture as it is, because the ends of the box are noisy
+too.
 
 :math:`\sigma` is measured (`monai_ddfm.noise_level`). The texture of slices that show no noise
 passes for noise of about :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 -
 \tau^2, 0)`.
+
+Two noisy sources can lie on the same side of what they show, and then the box shuts it out: most of
+the noise that is left in a result is the box's. On demand it is as wide as the measured noise makes
+it, by a margin of c deviations,
+
+.. math::
+
+    [\,l - c\,r\,\sigma(l),\; u + c\,r\,\sigma(u)\,], \qquad r = \sigma / \hat\sigma,
+
+with the deviation :math:`\sigma(\cdot)` of the noise model at that signal. So in sources without
+noise it is the box itself. Where both sources are black it is so always.
 
 Noise that grows with the signal, and noise at the ends of the range, are no noise of one deviation.
 So sampling runs on the scale g of a measured noise model (`monai_ddfm.noise_model`), on which they
@@ -25,7 +37,9 @@ clipping before it is mixed in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -46,6 +60,9 @@ from monai_ddfm.saliency import Choice, likelihood_mode
 
 __all__ = ["SaliencyRectifier", "SaliencyState"]
 
+# Within about one gray level of 255 a place without signal is empty.
+_BLACK: Final = -0.99
+
 
 @dataclass(frozen=True, slots=True)
 class SaliencyState:
@@ -53,8 +70,8 @@ class SaliencyState:
 
     Attributes:
         mode: of the likelihood, [B, 1, H, W].
-        lower: smaller of the two sources, same shape.
-        upper: larger of the two sources, same shape.
+        lower: least value of the result, same shape.
+        upper: largest value of the result, same shape.
     """
 
     mode: Tensor
@@ -78,6 +95,8 @@ class SaliencyRectifier:
         fidelity: 1 keeps every value between the sources; below 1, the prior's own estimate is
             mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
             estimate alone.
+        noise_margin: c above: how far values may leave the range between the sources, in standard
+            deviations of the sources' own noise; 0 keeps them in it.
         luminance: how luminance is taken from RGB; no matter for one channel.
         noise: of the sources; x0 is given and returned on its scale. None is the images' own scale.
 
@@ -91,6 +110,7 @@ class SaliencyRectifier:
     prior_error: float = 0.025
     texture_level: float = 0.032
     fidelity: float = 1.0
+    noise_margin: float = 0.0
     luminance: Luminance = "full"
     noise: NoiseModel | None = None
 
@@ -102,6 +122,11 @@ class SaliencyRectifier:
                 raise InputError(f"{text} {value!r} must lie between 0 and 1.")
         if not self.prior_error > 0 or not self.texture_level >= 0:
             raise InputError("prior error must be more than 0, and texture level not below 0.")
+        if not 0 <= self.noise_margin < math.inf:
+            raise InputError(
+                f"noise margin {self.noise_margin!r} is unusable; give standard deviations of the "
+                "sources' noise, 2 for example, or 0."
+            )
         check_luminance(self.luminance)
 
     def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
@@ -113,7 +138,7 @@ class SaliencyRectifier:
         own = replace(self, noise=noise)
         if self.prior_share is not None:
             return own
-        power = max(noise.level**2 - self.texture_level**2, 0.0)
+        power = self._power_beside_texture(noise)
         share = power / (power + self.prior_error**2)
         return replace(own, prior_share=max(share, self.least_share))
 
@@ -124,7 +149,7 @@ class SaliencyRectifier:
             # One by one: convolutions round otherwise for one image than for several.
             pairs = zip(torch.split(moving, 1), torch.split(fixed, 1), strict=True)
             mode = torch.cat([likelihood_mode(*pair, self.choice) for pair in pairs])
-        return SaliencyState(mode, torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+        return SaliencyState(mode, *self._box(moving, fixed))
 
     def mode(self, state: SaliencyState) -> Tensor:
         """Return the likelihood's mode, which sampling can start from, [B, 1, H, W]."""
@@ -155,3 +180,17 @@ class SaliencyRectifier:
                 mixed = self.noise.stabilize(mixed)
             rectified = with_luminance(x0, mixed, self.luminance)
         return Rectified(rectified, state, weight, fused)
+
+    def _power_beside_texture(self, noise: NoiseModel) -> float:
+        return max(noise.level**2 - self.texture_level**2, 0.0)
+
+    def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+        """The range of the result: between the sources, give or take the margin."""
+        lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
+        power = 0.0 if self.noise is None else self._power_beside_texture(self.noise)
+        if self.noise is None or power * self.noise_margin == 0:
+            return lower, upper
+        margin = self.noise_margin * math.sqrt(power) / self.noise.level
+        raised = (upper + margin * self.noise.deviation(upper)).clamp_max(1)
+        lowered = (lower - margin * self.noise.deviation(lower)).clamp_min(-1)
+        return lowered, torch.where(upper > _BLACK, raised, upper)

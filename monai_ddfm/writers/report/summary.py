@@ -9,6 +9,18 @@ __all__ = ["figures", "warnings"]
 
 Record = Mapping[str, Any]
 
+_FUSION_OPTIONS = (
+    "preset",
+    "speed",
+    "steps",
+    "prior_share",
+    "fidelity",
+    "noise_margin",
+    "favor_moving",
+    "seed",
+    "batch_size",
+    "amp",
+)
 _PROGRAMS = ("monai-ddfm", "monai", "torch")
 
 
@@ -97,7 +109,7 @@ def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
 
 def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
     options = provenance.get("options", {})
-    for name in ("preset", "steps", "seed", "batch_size", "amp"):
+    for name in _FUSION_OPTIONS:
         if options.get(name) is not None:
             yield name.replace("_", " "), str(options[name])
     bound = provenance.get("bound") or {}
