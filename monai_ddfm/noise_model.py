@@ -104,6 +104,15 @@ class NoiseModel:
         """Return the noise's standard deviation at signals in [-1, 1], on the same scale."""
         return 2 * (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
 
+    def described(self) -> dict[str, float | str]:
+        """Return deviations for a record: on the stabilized scale, at black, and at white."""
+        return {
+            "level": self.level,
+            "at_black": 2 * math.sqrt(self.constant),
+            "at_white": 2 * math.sqrt(self.constant + self.slope),
+            "scale": "luminance from -1 to 1",
+        }
+
     def stabilize(self, images: Tensor) -> Tensor:
         """Return g of images in [-1, 1], where the noise is the same everywhere."""
         if self.slope == 0:

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from monai.data import MetaTensor
+from torch import Tensor
 
-__all__ = ["add_report", "reports_of"]
+__all__ = ["add_report", "copy_report", "reports_of"]
 
 _PREFIX = "ddfm_report_"
 
@@ -26,6 +27,19 @@ def add_report(tensor: MetaTensor, name: str, report: Mapping[str, Any]) -> None
         report: values that `json.dumps` can write.
     """
     tensor.meta[_PREFIX + name] = json.dumps(dict(report))
+
+
+def copy_report(source: Tensor, target: Tensor, name: str) -> None:
+    """Attach the report called `name` of one tensor to another; a batch may be given.
+
+    Args:
+        source: where it is; without metadata, or without that report, nothing is done.
+        target: where it goes, if it has metadata.
+        name: of the report.
+    """
+    key = _PREFIX + name
+    if isinstance(source, MetaTensor) and isinstance(target, MetaTensor) and key in source.meta:
+        target.meta[key] = source.meta[key]
 
 
 def reports_of(tensor: MetaTensor) -> dict[str, Any]:

@@ -9,12 +9,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from monai.data import MetaTensor
+from run_cases import RecordingNet
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, tailored
 from monai_ddfm.noise_model import NoiseModel
 from monai_ddfm.rectifiers import SaliencyRectifier
+from monai_ddfm.reports import reports_of
 
 
 def some_sources(seed: int = 0) -> Tensor:
@@ -67,3 +70,18 @@ def test_a_margin_for_noise_that_nobody_measures_is_refused(options: dict[str, A
     preset = tailored("default", noise_margin=2.0)
     with pytest.raises(InputError, match=r"noise margin 2 .* leave it out, or the timesteps"):
         DDFMInferer(preset=preset, **options)
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_measured_noise_is_noted(samples: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    volume = torch.full((1, 2, 64, 64, 2), -0.2)
+    volume[:, 0] += 0.1 * torch.randn(1, 64, 64, 2, generator=generator)
+    inferer = EnsembleInferer(DDFMInferer(steps=1), samples=samples)
+    result = inferer(MetaTensor(volume), RecordingNet())
+    noise = reports_of(result)["noise"]
+    assert noise["level"] == pytest.approx(0.1, rel=0.25)
+    assert noise["at_black"] <= noise["at_white"]
+    from_noise = EnsembleInferer(DDFMInferer(preset="reference", steps=1), samples=samples)
+    assert "noise" not in reports_of(from_noise(MetaTensor(volume), RecordingNet()))
+    assert type(inferer(volume, RecordingNet())) is Tensor

@@ -28,8 +28,8 @@ def figures_of(provenance: Mapping[str, Any]) -> dict[str, float | str | None]:
         provenance: the record of the run.
 
     Returns:
-        Value by name: registration, gray scales, bound and range of the fusion. Lists of numbers
-        have no place in a table.
+        Value by name: registration, gray scales, noise, bound and range of the fusion. Lists of
+        numbers have no place in a table.
     """
     reports = provenance.get("reports", {})
     found: dict[str, float | str | None] = {}
@@ -37,6 +37,8 @@ def figures_of(provenance: Mapping[str, Any]) -> dict[str, float | str | None]:
         found |= _plain(report, "registration")
     for key, report in reports.get("intensity", {}).items():
         found |= _plain(report, f"intensity_{str(key).removesuffix('_scaled')}")
+    for report in reports.get("noise", {}).values():
+        found |= _plain(report, "noise")
     found |= _plain(provenance.get("bound") or {}, "bound")
     return found | _plain(provenance.get("fused") or {}, "fused")
 

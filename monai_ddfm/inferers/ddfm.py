@@ -15,6 +15,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.acceleration import Acceleration
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout
+from monai_ddfm.inferers.measuring import noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
 from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
@@ -23,14 +24,11 @@ from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
-from monai_ddfm.noise_model import NoiseModel, noise_model
+from monai_ddfm.noise_model import NoiseModel
 from monai_ddfm.rectifiers import Rectifier, SourceRectifier
 from monai_ddfm.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
-
-# Enough slices for a quantile of their smooth places; more cost time and change little.
-_SLICES_FOR_NOISE = 16
 
 
 class DDFMInferer(Inferer):  # type: ignore[misc]
@@ -150,7 +148,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
         Returns:
             Float32 of the shape of `inputs`: channel 0 is the fused luminance on the sources'
-            scale, channel 1 the share of `moving` in it, 0 to 1.
+            scale, channel 1 the share of `moving` in it, 0 to 1. The metadata of a single volume
+            get the report "noise", where the sources' noise was measured.
 
         Raises:
             InputError: if `inputs` has another shape, no values or values that are not finite, or
@@ -163,27 +162,33 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             )
         if not bool(images.isfinite().all()):
             raise InputError("the sources hold NaN or infinite values; replace them first.")
+        noises: list[NoiseModel | None] = []
         if images.ndim == 4 and self.preset.start == "sources":
             # Unrelated images have each their own noise, and so their own first timestep.
             parts = [self._fuse_slices(one, network, volume=False) for one in images.split(1)]
-            fused = torch.cat(parts)
+            fused = torch.cat([part for part, _ in parts])
         elif images.ndim == 4:
-            fused = self._fuse_slices(images, network, volume=False)
+            fused, _ = self._fuse_slices(images, network, volume=False)
         else:
-            volumes = [self._fuse_volume(volume, network) for volume in images]
+            outcomes = [self._fuse_volume(volume, network) for volume in images]
+            volumes = [volume for volume, _ in outcomes]
+            noises = [noise for _, noise in outcomes]
             # A stack of one would be a copy, and a volume may be large.
             fused = volumes[0][None] if len(volumes) == 1 else torch.stack(volumes)
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
+        note_noise(result, noises)
         return result
 
-    def _fuse_volume(self, volume: Tensor, network: nn.Module) -> Tensor:
-        """Fuse one volume [2, H, W, D] slice by slice."""
+    def _fuse_volume(self, volume: Tensor, network: nn.Module) -> tuple[Tensor, NoiseModel | None]:
+        """Fuse one volume [2, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
-        fused = self._fuse_slices(slices, network, volume=True)
-        return fused.movedim(0, 1 + self.axis)
+        fused, noise = self._fuse_slices(slices, network, volume=True)
+        return fused.movedim(0, 1 + self.axis), noise
 
-    def _fuse_slices(self, slices: Tensor, network: nn.Module, *, volume: bool) -> Tensor:
+    def _fuse_slices(
+        self, slices: Tensor, network: nn.Module, *, volume: bool
+    ) -> tuple[Tensor, NoiseModel | None]:
         """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
         layout = SliceLayout.of(
             slices,
@@ -195,11 +200,15 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1] = 0.5
+        noise = None
         if layout.patches:
-            self._fill(result, slices, network, layout, store=self.store if volume else None)
+            noise = noise_of_slices(slices, layout) if self.preset.start == "sources" else None
+            sampler = self._sampler(network, noise)
+            store = self.store if volume else None
+            self._fill(result, slices, network, layout, sampler=sampler, store=store)
         if volume and self.smooth_across > 0:
             result = smooth_across_slices(result, slices, sigma=self.smooth_across)
-        return result
+        return result, noise
 
     def _fill(
         self,
@@ -208,6 +217,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         network: nn.Module,
         layout: SliceLayout,
         *,
+        sampler: SliceSampler,
         store: SliceStore | None,
     ) -> None:
         """Put what is sampled, or was before the run was stopped, in its place in `result`."""
@@ -228,7 +238,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
         runner = SliceRunner(
-            sampler=self._sampler(network, self._noise_of(slices, layout)),
+            sampler=sampler,
             network=self.acceleration.prepare(network, slices.device),
             layout=layout,
             batch_size=self.batch_size,
@@ -238,17 +248,6 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         runner(slices, left, on_batch=keep)
         if self.distributed:
             gather(result, layout)
-
-    def _noise_of(self, slices: Tensor, layout: SliceLayout) -> NoiseModel | None:
-        """Noise of the sources, where sampling is to start from them."""
-        if self.preset.start != "sources":
-            return None
-        numbers = torch.tensor([patch.number for patch in layout.patches])
-        spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES_FOR_NOISE))
-        some = slices[numbers[spread.round().long()].to(slices.device)].float()
-        models = [noise_model(source) for source in torch.split(some, 1, dim=1)]
-        # The noisier source's: by choosing, the mode hides some of it.
-        return max(models, key=lambda model: model.level)
 
     def _sampler(self, network: nn.Module | None, noise: NoiseModel | None = None) -> SliceSampler:
         own: PredictionType = getattr(network, "prediction_type", "epsilon")

@@ -29,6 +29,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ from torch import Tensor, nn
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.presets import Preset
+from monai_ddfm.reports import copy_report
 from monai_ddfm.slabs import slabs
 
 __all__ = ["EnsembleInferer"]
@@ -85,7 +87,10 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         if self.samples == 1:
             result: Tensor = self._seeded(0)(inputs, network, *args, **kwargs)
             return result
-        first = self._seeded(0)(inputs, network, *args, **kwargs).as_subclass(Tensor)
+        first = self._seeded(0)(inputs, network, *args, **kwargs)
+        notes = MetaTensor(torch.zeros(0))  # without the sample's voxels
+        copy_report(first, notes, "noise")
+        first = first.as_subclass(Tensor)
         merged = first.new_zeros((first.shape[0], 4, *first.shape[2:]), dtype=torch.float32)
         mean, squares = merged[:, :2], merged[:, 2:]
         mean.copy_(first)
@@ -101,6 +106,7 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         squares[:, 1:].div_(self.samples).sqrt_().mul_(-2).add_(1).clamp_(0, 1)
         # Metadata of the inputs goes on, as from a single sample.
         spread: Tensor = convert_to_dst_type(merged, inputs, dtype=torch.float32)[0]
+        copy_report(notes, spread, "noise")
         return spread
 
     def _seeded(self, number: int) -> DDFMInferer:

@@ -35,6 +35,7 @@ _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "patient": (),
     "registration": ("file",),
     "intensity": (),
+    "noise": (),
     "color": (),
     "reference_mask": ("path",),
     "dicom": (),

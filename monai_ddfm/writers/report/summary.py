@@ -112,6 +112,10 @@ def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
     for name in _FUSION_OPTIONS:
         if options.get(name) is not None:
             yield name.replace("_", " "), str(options[name])
+    for report in _reports(provenance, "noise"):
+        # The scale from -1 to 1 is 255 gray levels long.
+        dark, bright = (report[key] * 255 / 2 for key in ("at_black", "at_white"))
+        yield "noise of the sources", f"{dark:.1f} at black, {bright:.1f} at white, of 255"
     bound = provenance.get("bound") or {}
     if bound.get("largest") is not None:
         yield "largest excess over the sources", f"{bound['largest']:.2g}"
