@@ -55,7 +55,10 @@ from torch import Tensor
 from monai_ddfm.errors import InputError
 from monai_ddfm.noise_level import Windows, smooth_windows
 
-__all__ = ["NoiseModel", "noise_model"]
+__all__ = ["END_OF_RANGE", "NoiseModel", "noise_model"]
+
+END_OF_RANGE: Final = 0.99
+"""Beyond it, within about one gray level of 255, values in [-1, 1] count as black or white."""
 
 _GROUPS: Final = 6
 _FEWEST_IN_GROUP: Final = 20

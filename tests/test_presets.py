@@ -115,3 +115,11 @@ def test_presets_are_tailored() -> None:
         tailored("paper", fidelity=0.5)
     with pytest.raises(InputError, match="noise margin belongs to the preset default"):
         tailored("reference", noise_margin=2.0)
+
+
+@pytest.mark.parametrize("name", ["prior_share", "fidelity", "noise_margin", "favor_moving"])
+@pytest.mark.parametrize("value", ["two", "nan", True, [1.0]])
+def test_a_wish_that_is_no_number_is_refused(name: str, value: object) -> None:
+    text = name.replace("_", " ")
+    with pytest.raises(InputError, match=f"{text} .* is not a number; give one"):
+        tailored("default", **{name: value})  # type: ignore[arg-type]

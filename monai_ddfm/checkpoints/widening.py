@@ -35,8 +35,8 @@ __all__ = ["widened_state"]
 
 # Inputs of an upward block, after its name; they read the features of two levels.
 _READS_BOTH = ("norm1.weight", "norm1.bias", "conv1.conv.weight", "skip_connection.conv.weight")
+_PROJECTION = _READS_BOTH[-1]
 _EMBEDDING = "time_embed.0.weight"
-_PROJECTION = "skip_connection.conv.weight"
 
 
 def widened_state(

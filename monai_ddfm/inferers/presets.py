@@ -192,7 +192,7 @@ def tailored(
         favor_moving: see `Choice`.
 
     Raises:
-        InputError: if the preset has no such parameter, or a value is out of range.
+        InputError: if the preset has no such parameter, or a value is no number or out of range.
     """
     preset = preset_named(preset) if isinstance(preset, str) else preset
     rectifier = preset.rectifier
@@ -203,10 +203,14 @@ def tailored(
     }
     wishes = {name: value for name, value in asked.items() if value is not None}
     weights: dict[str, Any] = {} if favor_moving is None else {"favor_moving": favor_moving}
-    if not isinstance(rectifier, SaliencyRectifier):
-        for name in (*wishes, *weights):
-            text = name.replace("_", " ")
+    for name, value in {**wishes, **weights}.items():
+        text = name.replace("_", " ")
+        if not isinstance(rectifier, SaliencyRectifier):
             raise InputError(f"{text} belongs to the preset default; leave it out or use that.")
+        # MONAI's command line hands on as text what it cannot read as a number.
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{text} {value!r} is not a number; give one.")
+    if not isinstance(rectifier, SaliencyRectifier):
         return preset
     choice = replace(CHOICES.get(str(modality).upper(), rectifier.choice), **weights)
     return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))

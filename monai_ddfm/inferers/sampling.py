@@ -20,19 +20,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from monai_ddfm.inferers.noise import Noise
+from monai_ddfm.noise_model import END_OF_RANGE
 from monai_ddfm.rectifiers import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.schedulers import Solver, SolverState
 
 __all__ = ["SamplingStep", "SliceSampler", "with_noise_of"]
-
-# Within about one gray level of 255 a value is black or white.
-_END_OF_RANGE: Final = 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +185,8 @@ def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 
     """
     added = mode + level * math.sqrt(excess**2 - 1) * noise
     drawn = level * excess * noise
-    added = torch.where(mode <= -_END_OF_RANGE, mode + drawn, added)
-    return torch.where(mode >= _END_OF_RANGE, mode + drawn.abs(), added)
+    added = torch.where(mode <= -END_OF_RANGE, mode + drawn, added)
+    return torch.where(mode >= END_OF_RANGE, mode + drawn.abs(), added)
 
 
 class _Settling:

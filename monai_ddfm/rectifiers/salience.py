@@ -39,14 +39,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from monai_ddfm.em import moving_share
 from monai_ddfm.errors import InputError
-from monai_ddfm.noise_model import NoiseModel
+from monai_ddfm.noise_model import END_OF_RANGE, NoiseModel
 from monai_ddfm.rectifiers.luminance import (
     Luminance,
     at_least_float32,
@@ -59,9 +58,6 @@ from monai_ddfm.rectifiers.protocol import Rectified
 from monai_ddfm.saliency import Choice, likelihood_mode
 
 __all__ = ["SaliencyRectifier", "SaliencyState"]
-
-# Within about one gray level of 255 a place without signal is empty.
-_BLACK: Final = -0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ class SaliencyRectifier:
             mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
             estimate alone.
         noise_margin: c above: how far values may leave the range between the sources, in standard
-            deviations of the sources' own noise; 0 keeps them in it.
+            deviations of the sources' own noise; 0 keeps them in it, as does `noise` None.
         luminance: how luminance is taken from RGB; no matter for one channel.
         noise: of the sources; x0 is given and returned on its scale. None is the images' own scale.
 
@@ -182,6 +178,7 @@ class SaliencyRectifier:
         return Rectified(rectified, state, weight, fused)
 
     def _power_beside_texture(self, noise: NoiseModel) -> float:
+        """Variance of the noise less what passes for it in clean slices, sigma squared above."""
         return max(noise.level**2 - self.texture_level**2, 0.0)
 
     def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,4 +190,4 @@ class SaliencyRectifier:
         margin = self.noise_margin * math.sqrt(power) / self.noise.level
         raised = (upper + margin * self.noise.deviation(upper)).clamp_max(1)
         lowered = (lower - margin * self.noise.deviation(lower)).clamp_min(-1)
-        return lowered, torch.where(upper > _BLACK, raised, upper)
+        return lowered, torch.where(upper > -END_OF_RANGE, raised, upper)

@@ -59,6 +59,11 @@ def arithmetic_peak(device: torch.device, dtype: torch.dtype, *, repeats: int = 
 
     Their libraries differ: on some CPUs the convolutions of oneDNN use wider instructions than the
     matrix product of MKL. The better one counts, the best of some repeats.
+
+    Args:
+        device: where to compute.
+        dtype: of the values.
+        repeats: of each; one more comes before them.
     """
     side = _SIDES.get(device.type, 2048)
     one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
