@@ -4,11 +4,11 @@ A method is a name, and after a colon options as ``name=value``, separated by co
 
 * ``average``, ``max``, ``pyramid``, ``guided``: the plain rules of `monai_ddfm.baselines`;
   ``pyramid`` takes ``levels``.
-* ``default``, ``gain``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`, the default one
-  with the likelihood of the pair's modality. Options are fields of the preset (``steps``,
-  ``solver``, ``eta``), of its rectifier (``prior_share``, ``tv`` and so on) and of the rectifier's
-  choice (``scale_share``, ``levels``), ``rectifier`` (name of a class of
-  `monai_ddfm.rectifiers`; one without a mode needs ``steps``, from noise), options of
+* ``default``, ``contrast``, ``gain``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`.
+  Options are fields of the preset (``steps``, ``solver``, ``eta``), of its rectifier
+  (``prior_share``, ``tv`` and so on) and of the rectifier's likelihood (``fine_lean``,
+  ``scale_share``), ``rectifier`` (name of a class of `monai_ddfm.rectifiers`; one without a mode
+  needs ``steps``, from noise), options of
   `DDFMInferer` (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``,
   ``autocast_dtype``), and ``prior``: a file, or ``identity`` for a network that removes nothing.
 
@@ -32,8 +32,7 @@ from monai_ddfm.benchmarks.bundle import Prior
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tailored
 from monai_ddfm.modality import PictureModality
-from monai_ddfm.rectifiers import SaliencyRectifier, SourceRectifier
-from monai_ddfm.saliency import Choice
+from monai_ddfm.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
 
 __all__ = ["Method", "Prepared", "identity_prior", "parse_methods"]
 
@@ -46,6 +45,11 @@ _INFERER_OPTIONS: Final = (
     "autocast_dtype",
 )
 _TEXTS: Final = ("as", "prior")
+_LIKELIHOODS: Final[Mapping[type, str]] = {
+    BalanceRectifier: "balance",
+    SaliencyRectifier: "choice",
+}
+"""Rectifiers whose likelihood has parameters of its own, and the field that holds them."""
 _PROTOCOLS: Final = ("Rectifier", "SourceRectifier")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
@@ -249,17 +253,18 @@ def _prepare_preset(
     own = {f.name for f in fields(preset)} & options.keys()
     preset = replace(preset, **{name: options.pop(name) for name in own})
     rectifier: Any = preset.rectifier
-    of_choice: dict[str, Any] = {}
-    if isinstance(rectifier, SaliencyRectifier):
-        wanted = {f.name for f in fields(Choice)} & options.keys()
-        of_choice = {name: options.pop(name) for name in wanted}
+    weights = _LIKELIHOODS.get(type(rectifier))
+    of_likelihood: dict[str, Any] = {}
+    if weights is not None:
+        wanted = {f.name for f in fields(getattr(rectifier, weights))} & options.keys()
+        of_likelihood = {name: options.pop(name) for name in wanted}
     known = {f.name for f in fields(rectifier)}
     if unknown := sorted(options.keys() - known):
         names = ", ".join(sorted({f.name for f in fields(preset)} | known | {"prior"}))
         raise InputError(f"method {label!r} has no option {unknown[0]!r}; it has {names}.")
     try:
-        if of_choice:
-            options["choice"] = replace(rectifier.choice, **of_choice)
+        if weights is not None and of_likelihood:
+            options[weights] = replace(getattr(rectifier, weights), **of_likelihood)
         preset = replace(preset, rectifier=replace(rectifier, **options))
         inferer = DDFMInferer(preset=preset, **inferer_options)
     except TypeError as error:

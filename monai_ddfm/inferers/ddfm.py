@@ -7,15 +7,17 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
+from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.acceleration import Acceleration
+from monai_ddfm.inferers.estimating import EstimatingSampler
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout
-from monai_ddfm.inferers.measuring import noise_of_slices, note_noise
+from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, noisier, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
 from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
@@ -25,10 +27,14 @@ from monai_ddfm.inferers.sampling import SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import Rectifier, SourceRectifier
+from monai_ddfm.rectifiers import BalanceRectifier, EstimateRectifier, Rectifier, SourceRectifier
+from monai_ddfm.scale_space import Spacing
 from monai_ddfm.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
+
+# Rounding of a window or of an interpolation, beyond the ends of [-1, 1].
+_OUTSIDE = 1e-3
 
 
 class DDFMInferer(Inferer):  # type: ignore[misc]
@@ -84,7 +90,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         batch_size: int | Literal["auto"] = "auto",
         axis: int = 2,
         noise: NoiseMode = "shared",
-        rectifier: Rectifier[Any] | None = None,
+        rectifier: Rectifier[Any] | BalanceRectifier | None = None,
         autocast_dtype: str | None = None,
         compile: str | bool | None = None,  # noqa: A002 - as PyTorch calls it
         start_timestep: int | None = None,
@@ -129,7 +135,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.distributed = distributed
         self.progress = progress
         # Builds the solver once, so that wrong steps are refused before any work is done.
-        self._sampler(None, NoiseModel.white(0.1) if self.preset.start == "sources" else None)
+        noises = (NoiseModel.white(0.1), NoiseModel.white(0.1))
+        self._sampler(None, noises if self._measures_noise else None)
 
     def __call__(
         self,
@@ -152,8 +159,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             get the report "noise", where the sources' noise was measured.
 
         Raises:
-            InputError: if `inputs` has another shape, no values or values that are not finite, or
-                if memory runs out with the batch size asked for, or with one slice.
+            InputError: if `inputs` has another shape, no values, values that are not finite or
+                outside [-1, 1], or if memory runs out with the batch size asked for, or with one
+                slice.
         """
         images = convert_to_tensor(inputs, track_meta=False).float()
         if images.ndim not in {4, 5} or images.shape[1] != 2 or images.numel() == 0:
@@ -162,15 +170,25 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             )
         if not bool(images.isfinite().all()):
             raise InputError("the sources hold NaN or infinite values; replace them first.")
-        noises: list[NoiseModel | None] = []
-        if images.ndim == 4 and self.preset.start == "sources":
+        if float(images.abs().amax()) > 1 + _OUTSIDE:
+            raise InputError(
+                f"the sources reach from {float(images.amin()):g} to {float(images.amax()):g}; "
+                "scale them to -1..1 first, with ScaleIntensityRange for example."
+            )
+        noises: list[MeasuredNoise | None] = []
+        spacing = _spacing_of(inputs, self.axis)
+        if images.ndim == 4 and self._measures_noise:
             # Unrelated images have each their own noise, and so their own first timestep.
-            parts = [self._fuse_slices(one, network, volume=False) for one in images.split(1)]
+            parts = [
+                self._fuse_slices(one, network, volume=False, spacing=spacing)
+                for one in images.split(1)
+            ]
             fused = torch.cat([part for part, _ in parts])
+            noises = [noise for _, noise in parts]
         elif images.ndim == 4:
-            fused, _ = self._fuse_slices(images, network, volume=False)
+            fused, _ = self._fuse_slices(images, network, volume=False, spacing=spacing)
         else:
-            outcomes = [self._fuse_volume(volume, network) for volume in images]
+            outcomes = [self._fuse_volume(volume, network, spacing) for volume in images]
             volumes = [volume for volume, _ in outcomes]
             noises = [noise for _, noise in outcomes]
             # A stack of one would be a copy, and a volume may be large.
@@ -180,15 +198,23 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         note_noise(result, noises)
         return result
 
-    def _fuse_volume(self, volume: Tensor, network: nn.Module) -> tuple[Tensor, NoiseModel | None]:
+    @property
+    def _measures_noise(self) -> bool:
+        """Whether the way of sampling depends on the noise of the sources."""
+        balanced = isinstance(self.preset.rectifier, BalanceRectifier)
+        return balanced or self.preset.start == "sources"
+
+    def _fuse_volume(
+        self, volume: Tensor, network: nn.Module, spacing: Spacing
+    ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse one volume [2, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
-        fused, noise = self._fuse_slices(slices, network, volume=True)
+        fused, noise = self._fuse_slices(slices, network, volume=True, spacing=spacing)
         return fused.movedim(0, 1 + self.axis), noise
 
     def _fuse_slices(
-        self, slices: Tensor, network: nn.Module, *, volume: bool
-    ) -> tuple[Tensor, NoiseModel | None]:
+        self, slices: Tensor, network: nn.Module, *, volume: bool, spacing: Spacing
+    ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
         layout = SliceLayout.of(
             slices,
@@ -202,10 +228,14 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result[:, 1] = 0.5
         noise = None
         if layout.patches:
-            noise = noise_of_slices(slices, layout) if self.preset.start == "sources" else None
-            sampler = self._sampler(network, noise)
+            noises = noise_of_slices(slices, layout) if self._measures_noise else None
+            sampler = self._sampler(network, noises, spacing=spacing)
+            if noises is not None:
+                noise = MeasuredNoise(noises, _shares_of(sampler))
             store = self.store if volume else None
-            self._fill(result, slices, network, layout, sampler=sampler, store=store)
+            self._fill(
+                result, slices, network, layout, sampler=sampler, store=store, spacing=spacing
+            )
         if volume and self.smooth_across > 0:
             result = smooth_across_slices(result, slices, sigma=self.smooth_across)
         return result, noise
@@ -217,14 +247,15 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         network: nn.Module,
         layout: SliceLayout,
         *,
-        sampler: SliceSampler,
+        sampler: SliceSampler | EstimatingSampler,
         store: SliceStore | None,
+        spacing: Spacing,
     ) -> None:
         """Put what is sampled, or was before the run was stopped, in its place in `result`."""
         mine = share_of(layout.patches) if self.distributed else list(layout.patches)
         left = list(mine)
         if store is not None:
-            name = run_name(slices, network, settings=f"{self._settings()} {layout}")
+            name = run_name(slices, network, settings=f"{self._settings()} {layout} {spacing}")
             finished = store.open(name)
             left = [patch for patch in mine if patch.number not in finished]
             for patch in mine:
@@ -249,21 +280,53 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if self.distributed:
             gather(result, layout)
 
-    def _sampler(self, network: nn.Module | None, noise: NoiseModel | None = None) -> SliceSampler:
+    def _sampler(
+        self,
+        network: nn.Module | None,
+        noises: tuple[NoiseModel, NoiseModel] | None,
+        *,
+        spacing: Spacing = (1.0, 1.0),
+    ) -> SliceSampler | EstimatingSampler:
+        """Build what samples slices of that noise."""
+        rectifier = self.preset.rectifier
+        if not isinstance(rectifier, BalanceRectifier):
+            noise = None if noises is None else noisier(noises)
+            if noise is not None and isinstance(rectifier, SourceRectifier):
+                rectifier = rectifier.for_noise(noise)
+            return self._slice_sampler(network, rectifier, noise)
+        if noises is None:
+            raise ValueError("this rectifier needs the noise of the sources")
+        # A seed that is to matter, or steps that are asked for, are of no use without the prior.
+        always = self.preset.eta > 0 or self.preset.excess > 1 or self.preset.start == "noise"
+        samplers = []
+        for noise in noises:
+            estimator = rectifier.estimator(noise, always=always)
+            samplers.append(
+                None if estimator is None else self._slice_sampler(network, estimator, noise)
+            )
+        return EstimatingSampler(
+            rectifier=rectifier.on_grid(spacing),
+            samplers=(samplers[0], samplers[1]),
+            noises=noises,
+            noise=self.noise,
+        )
+
+    def _slice_sampler(
+        self, network: nn.Module | None, rectifier: Rectifier[Any], noise: NoiseModel | None
+    ) -> SliceSampler:
+        """Build the loop for one rectifier; it starts at the noise's level, if there is one."""
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
+        level = None if noise is None or self.preset.start == "noise" else noise.level
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
             betas=self.betas,
             prediction_type=self.prediction_type or own,
             learns_variance=getattr(network, "learns_variance", False),
-            level=None if noise is None else excess * noise.level,
+            level=None if level is None else excess * level,
         )
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
-        rectifier = self.preset.rectifier
-        if noise is not None and isinstance(rectifier, SourceRectifier):
-            rectifier = rectifier.for_noise(noise)
         return SliceSampler(
             solver=solver,
             rectifier=rectifier,
@@ -271,7 +334,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
-            mode_noise=None if noise is None else noise.level,
+            mode_noise=level,
             excess=excess,
             mirror=self.preset.mirror,
             autocast_dtype=self.acceleration.autocast_dtype,
@@ -292,3 +355,26 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 self.num_timesteps,
             )
         )
+
+
+def _shares_of(sampler: SliceSampler | EstimatingSampler) -> tuple[float, float] | None:
+    """Share of the prior in each source; None where it is run on the fused image."""
+    if not isinstance(sampler, EstimatingSampler):
+        return None
+    fixed, moving = (
+        one.rectifier.share
+        if one is not None and isinstance(one.rectifier, EstimateRectifier)
+        else 0.0
+        for one in sampler.samplers
+    )
+    return fixed, moving
+
+
+def _spacing_of(inputs: Tensor, axis: int) -> Spacing:
+    """Size in mm of a pixel of the slices across `axis`; 1 mm where nothing says so."""
+    if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
+        return 1.0, 1.0
+    affine = inputs.affine.reshape(-1, 4, 4)[0]
+    sizes = [float(size) for size in affine[:3, :3].norm(dim=0)]
+    del sizes[axis]
+    return sizes[0], sizes[1]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import torch
 from monai.data import MetaTensor
@@ -13,33 +14,65 @@ from monai_ddfm.inferers.layout import SliceLayout
 from monai_ddfm.noise_model import NoiseModel, noise_model
 from monai_ddfm.reports import add_report
 
-__all__ = ["noise_of_slices", "note_noise"]
+__all__ = ["MeasuredNoise", "noise_of_slices", "noisier", "note_noise"]
 
 # Enough slices for a quantile of their smooth places; more cost time and change little.
 _SLICES: Final = 16
 
 
-def noise_of_slices(slices: Tensor, layout: SliceLayout) -> NoiseModel:
-    """Measure the noise of the noisier source: by choosing, the mode hides some of it.
+def noise_of_slices(slices: Tensor, layout: SliceLayout) -> tuple[NoiseModel, NoiseModel]:
+    """Measure the noise of both sources.
 
     Args:
         slices: sources [N, 2, H, W] in [-1, 1] that share their noise.
         layout: which slices are no background.
+
+    Returns:
+        The noise of fixed and of moving.
     """
     numbers = torch.tensor([patch.number for patch in layout.patches])
     spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES))
     some = slices[numbers[spread.round().long()].to(slices.device)].float()
-    models = [noise_model(source) for source in torch.split(some, 1, dim=1)]
-    return max(models, key=lambda model: model.level)
+    fixed, moving = (noise_model(source) for source in torch.split(some, 1, dim=1))
+    return fixed, moving
 
 
-def note_noise(result: Tensor, models: Sequence[NoiseModel | None]) -> None:
+def noisier(noises: tuple[NoiseModel, NoiseModel]) -> NoiseModel:
+    """Return the noise of the noisier source: by choosing, a mode hides some of it."""
+    return max(noises, key=lambda model: model.level)
+
+
+def note_noise(result: Tensor, measured: Sequence[MeasuredNoise | None]) -> None:
     """Attach the report "noise" to a fused volume.
 
     Args:
         result: [B, C, H, W, D]; without metadata nothing is noted.
-        models: noise of the sources by volume, None where it was not measured. Of several volumes
-            nothing is noted, for they share their metadata.
+        measured: noise of the sources by volume, None where it was not measured. Of several
+            volumes nothing is noted, for they share their metadata.
     """
-    if len(models) == 1 and models[0] is not None and isinstance(result, MetaTensor):
-        add_report(result, "noise", models[0].described())
+    if len(measured) == 1 and measured[0] is not None and isinstance(result, MetaTensor):
+        add_report(result, "noise", measured[0].described())
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredNoise:
+    """The noise of both sources, and what the prior has to do with it.
+
+    Attributes:
+        noises: of fixed and moving.
+        shares: of the prior's estimate in fixed and moving; 0 where the prior was not run on a
+            source, None where it was run on the fused image.
+    """
+
+    noises: tuple[NoiseModel, NoiseModel]
+    shares: tuple[float, float] | None
+
+    def described(self) -> dict[str, Any]:
+        """Return what goes into the record: the noisier source, then each."""
+        about: dict[str, Any] = dict(noisier(self.noises).described())
+        for number, role in enumerate(("fixed", "moving")):
+            about[role] = {**self.noises[number].described()}
+            if self.shares is not None:
+                about[role]["prior_share"] = self.shares[number]
+        about["prior"] = "not run" if self.shares == (0.0, 0.0) else "run"
+        return about

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.rectifiers import SaliencyRectifier, SourceRectifier
+from monai_ddfm.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
 
 __all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
 
@@ -22,6 +22,8 @@ def startable(preset: Preset, steps: int | None) -> Preset:
             where the noise is not measured.
     """
     rectifier = preset.rectifier
+    if isinstance(rectifier, BalanceRectifier):
+        return preset
     if preset.start != "sources":
         if isinstance(rectifier, SaliencyRectifier) and rectifier.noise_margin > 0:
             raise InputError(

@@ -5,18 +5,20 @@ preset     rectifier                      solver       for
 ========== ============================== ============ ================================
 reference  published EM, with TV          DDIM, eta 0  comparing with published results
 paper      printed EM, with TV            DDPM         studying the algorithm
-default    saliency within the box        DDIM, eta 0  everyday use: bounded, few steps
+default    EM with fields of scales       DDIM, eta 0  everyday use: bounded, few steps
+contrast   choice by brightness           DDIM, eta 0  the default until version 0.1
 gain       information gain of the steps  DPM++ (2M)   comparing with Dig2DIG
 ========== ============================== ============ ================================
 
-`reference` and `paper` sample from pure noise. `default` starts from the sources: the mode m of its
-likelihood is the fused image plus the sources' noise, of standard deviation s, and that is what the
-diffusion process holds at the timestep where its noise is s. Above that timestep the prior sees
-less than the sources show, so nothing is lost by leaving those steps out (the idea of Chung et al.
-2022, arXiv 2112.05146, who start from a diffused estimate). Where m is black or white, its noise is
-missing or cut off, and is drawn anew (`monai_ddfm.inferers.sampling.with_noise_of`). With an excess
-e > 1 sampling starts at :math:`e s` with noise of :math:`\sqrt{e^2 - 1}\, s` added, so that seeds
-differ.
+`reference` and `paper` sample from pure noise. `default` and `contrast` start from the sources.
+`default` samples the clean image behind each source; `contrast` samples the fused image, from the
+mode m of its likelihood. Either is the clean image plus noise of standard deviation s, and that is
+what the diffusion process holds at the timestep where its noise is s. Above that timestep the prior
+sees less than the sources show, so nothing is lost by leaving those steps out (the idea of Chung et
+al. 2022, arXiv 2112.05146, who start from a diffused estimate). Where the image is black or white,
+its noise is missing or cut off, and is drawn anew (`monai_ddfm.inferers.sampling.with_noise_of`).
+With an excess e > 1 sampling starts at :math:`e s` with noise of :math:`\sqrt{e^2 - 1}\, s` added,
+so that seeds differ.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from typing import Any, Literal
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.rectifiers import (
+    BalanceRectifier,
     EMRectifier,
     InformationGainRectifier,
     Rectifier,
@@ -110,7 +113,11 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
         ),
     }
 )
-"""The likelihood of the preset "default" by modality; docs/concepts tells how they were found."""
+"""The likelihood of the preset "contrast" by modality; docs/concepts tells how they were found."""
+
+
+# Where units tell a finding apart, it sets in within about 100 HU.
+_WIDTH_OF_UNITS = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +140,7 @@ class Preset:
 
     steps: int | str
     solver: SolverName
-    rectifier: Rectifier[Any]
+    rectifier: Rectifier[Any] | BalanceRectifier
     eta: float = 0.0
     start: Start = "noise"
     excess: float = 1.0
@@ -149,6 +156,14 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "paper": Preset(steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")),
         "gain": Preset(steps=16, solver="dpm++", rectifier=InformationGainRectifier()),
         "default": Preset(
+            steps=1,
+            solver="ddim",
+            rectifier=BalanceRectifier(),
+            start="sources",
+            mirror=True,
+            speeds=SPEEDS,
+        ),
+        "contrast": Preset(
             steps=2,
             solver="ddim",
             rectifier=SaliencyRectifier(),
@@ -176,6 +191,7 @@ def tailored(
     preset: str | Preset,
     *,
     modality: str | None = None,
+    finding: float | None = None,
     prior_share: float | None = None,
     fidelity: float | None = None,
     noise_margin: float | None = None,
@@ -185,11 +201,14 @@ def tailored(
 
     Args:
         preset: or its name.
-        modality: of `moving`, a key of `CHOICES`; others, and None, leave the likelihood as it is.
-        prior_share: see `SaliencyRectifier`; None is the preset's, as below.
-        fidelity: see `SaliencyRectifier`.
-        noise_margin: see `SaliencyRectifier`.
-        favor_moving: see `Choice`.
+        modality: of `moving`; of the preset "contrast" the likelihood of that key of `CHOICES`,
+            others, and None, leave it as it is.
+        finding: gray level of `moving`, 0 to 1, from which its brightness is a finding, where its
+            units say so (bone in HU), see `Balance`; None is white.
+        prior_share: see `BalanceRectifier`; None is the preset's, as below.
+        fidelity: see `BalanceRectifier`.
+        noise_margin: see `BalanceRectifier`.
+        favor_moving: see `Balance`.
 
     Raises:
         InputError: if the preset has no such parameter, or a value is no number or out of range.
@@ -200,20 +219,28 @@ def tailored(
         "prior_share": prior_share,
         "fidelity": fidelity,
         "noise_margin": noise_margin,
+        "favor_moving": favor_moving,
     }
     wishes = {name: value for name, value in asked.items() if value is not None}
-    weights: dict[str, Any] = {} if favor_moving is None else {"favor_moving": favor_moving}
-    for name, value in {**wishes, **weights}.items():
+    for name, value in wishes.items():
         text = name.replace("_", " ")
-        if not isinstance(rectifier, SaliencyRectifier):
-            raise InputError(f"{text} belongs to the preset default; leave it out or use that.")
+        if not isinstance(rectifier, BalanceRectifier | SaliencyRectifier):
+            raise InputError(
+                f"{text} belongs to the presets default and contrast; leave it out or use one."
+            )
         # MONAI's command line hands on as text what it cannot read as a number.
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{text} {value!r} is not a number; give one.")
-    if not isinstance(rectifier, SaliencyRectifier):
-        return preset
-    choice = replace(CHOICES.get(str(modality).upper(), rectifier.choice), **weights)
-    return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))
+    weights = {"favor_moving": wishes.pop("favor_moving")} if favor_moving is not None else {}
+    if isinstance(rectifier, SaliencyRectifier):
+        choice = replace(CHOICES.get(str(modality).upper(), rectifier.choice), **weights)
+        return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))
+    if isinstance(rectifier, BalanceRectifier):
+        balance = replace(rectifier.balance, **weights)
+        if finding is not None:
+            balance = replace(balance, finding=finding, finding_width=_WIDTH_OF_UNITS)
+        return replace(preset, rectifier=replace(rectifier, balance=balance, **wishes))
+    return preset
 
 
 def at_speed(preset: Preset, name: str) -> Preset:

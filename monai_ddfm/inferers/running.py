@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.inferers.estimating import EstimatingSampler
 from monai_ddfm.inferers.layout import Patch, SliceLayout, cut, pad_to_frame
 from monai_ddfm.inferers.noise import FramedNoise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
@@ -49,7 +50,7 @@ class SliceRunner:
         total: slices of the run, for `progress`.
     """
 
-    sampler: SliceSampler
+    sampler: SliceSampler | EstimatingSampler
     network: nn.Module
     layout: SliceLayout
     batch_size: int | Literal["auto"]

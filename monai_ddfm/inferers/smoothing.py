@@ -9,7 +9,13 @@ the weight :math:`w_z`, the sources :math:`i_z, v_z` of slice z and Gaussian tap
     a = |i - v| + \epsilon, \qquad f_z = v_z + \tilde w_z (i_z - v_z).
 
 A weight counts as much as its sources differ, for where they agree it means nothing. The fused
-value stays between the sources.
+value stays between the sources. What a fused value had beyond them before, by a margin for noise or
+a fidelity below 1, it keeps:
+
+.. math::
+
+    \tilde f_z = f_z^{\text{new}} + \left(f_z - \min(\max(f_z, l_z), u_z)\right), \qquad
+    l_z = \min(i_z, v_z),\; u_z = \max(i_z, v_z).
 """
 
 from __future__ import annotations
@@ -42,8 +48,9 @@ def smooth_across_slices(result: Tensor, slices: Tensor, *, sigma: float) -> Ten
     for part in slabs((len(result), *result.shape[2:])):
         weight = _smooth_weight(result, slices, part, sigma=sigma)
         fixed, moving = slices[part, 0].float(), slices[part, 1].float()
-        fused = torch.lerp(fixed, moving, weight)
-        smooth[part, 0] = fused.clamp(torch.minimum(fixed, moving), torch.maximum(fixed, moving))
+        lower, upper = torch.minimum(fixed, moving), torch.maximum(fixed, moving)
+        beyond = result[part, 0] - result[part, 0].clamp(lower, upper)
+        smooth[part, 0] = torch.lerp(fixed, moving, weight).clamp(lower, upper) + beyond
         smooth[part, 1] = weight
     return smooth
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from monai_ddfm.rectifiers.balance import BalanceRectifier
+from monai_ddfm.rectifiers.estimate import EstimateRectifier
 from monai_ddfm.rectifiers.expectation_maximization import EMRectifier
 from monai_ddfm.rectifiers.identity import IdentityRectifier
 from monai_ddfm.rectifiers.information_gain import (
@@ -13,7 +15,9 @@ from monai_ddfm.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.rectifiers.salience import SaliencyRectifier, SaliencyState
 
 __all__ = [
+    "BalanceRectifier",
     "EMRectifier",
+    "EstimateRectifier",
     "IdentityRectifier",
     "InformationGainRectifier",
     "InformationGainState",

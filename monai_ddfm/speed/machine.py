@@ -7,8 +7,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.noise_model import NoiseModel
+from monai_ddfm.rectifiers import BalanceRectifier, Rectified
 
 __all__ = [
     "Stopwatch",
+    "TimedBalance",
     "TimedNetwork",
     "TimedRectifier",
     "arithmetic_peak",
@@ -170,7 +173,7 @@ class TimedNetwork(nn.Module):
 
 
 class TimedRectifier:
-    """A rectifier whose calls are timed.
+    """A rectifier of the sampling loop whose calls are timed.
 
     Args:
         rectifier: the rectifier.
@@ -199,6 +202,24 @@ class TimedRectifier:
         """Rectify."""
         with self.watch.block("rectifier"):
             return self.rectifier.step(x0, sources, state, **where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedBalance(BalanceRectifier):
+    """A `BalanceRectifier` whose M-step is timed.
+
+    Attributes:
+        timed: its stopwatch takes the times.
+    """
+
+    timed: TimedNetwork
+
+    def fuse(
+        self, sources: Tensor, estimates: Sequence[Tensor], *, noises: Sequence[NoiseModel]
+    ) -> Rectified[None]:
+        """Do the M-step."""
+        with self.timed.watch.block("rectifier"):
+            return super().fuse(sources, estimates, noises=noises)
 
 
 def wait(device: torch.device) -> None:

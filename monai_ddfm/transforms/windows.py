@@ -23,10 +23,20 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 
-__all__ = ["CT_WINDOWS", "DEFAULT_WINDOWS", "FUSION_KNOTS", "Window", "parse_window"]
+__all__ = [
+    "BONE_HU",
+    "CT_WINDOWS",
+    "DEFAULT_WINDOWS",
+    "FUSION_KNOTS",
+    "Window",
+    "finding_level",
+    "parse_window",
+]
 
 CT_WINDOWS: Final = {
     "brain": (40.0, 80.0),
@@ -55,6 +65,9 @@ DEFAULT_WINDOWS: Final = {
 
 CEREBELLUM_SHARE: Final = 1.2
 """The white of the window "cerebellum" in means of the reference region."""
+
+BONE_HU: Final = 250.0
+"""Above it in HU is bone; trabecular bone begins there, calcified and contrasted tissue apart."""
 
 _AIR_PERCENTILE: Final = 0.5
 
@@ -121,6 +134,33 @@ def parse_window(spec: str | None, modality: Modality) -> Window:
         raise InputError(f"window {text!r} is unknown for {modality}; {_known(modality)}.")
     _check(window)
     return window
+
+
+def finding_level(modality: str, spec: str | None = None) -> float | None:
+    """Return the gray level from which the brightness of a source is a finding, if units tell.
+
+    Args:
+        modality: what the volume was measured with.
+        spec: its window, as `parse_window` takes it.
+
+    Returns:
+        The gray level of `BONE_HU` in a CT, 0 to 1; None for other modalities, in a window by
+        percentiles, and in one in which bone is black or white.
+
+    Raises:
+        InputError: if the window cannot be read.
+    """
+    kind = Modality.parse(modality)
+    if kind is not Modality.CT:
+        return None
+    window = parse_window(spec, kind)
+    if any(window.percents):
+        return None
+    if window.spec == "fusion":
+        hounsfield, values = FUSION_KNOTS
+        return float((np.interp(BONE_HU, hounsfield, values) + 1) / 2)
+    level = (BONE_HU - window.lower) / (window.upper - window.lower)
+    return level if 0 < level < 1 else None
 
 
 def _check(window: Window) -> None:

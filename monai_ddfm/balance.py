@@ -1,0 +1,230 @@
+r"""A likelihood that lets a reader find in the fused image what either source shows.
+
+DDFM's likelihood [1, section 3.3] measures what is left between each source and the fused image by
+a Laplace distribution of one scale for the whole image, written as a mixture of Gaussians over
+precisions. Here the scales are fields, one for each size of detail, and the precisions that the
+E-step expects follow from how much the sources vary around a place.
+
+**Texture.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
+:math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). The finest, below a millimetre, is sharpness: no
+PET or SPECT resolves it, and a reader's eye hardly finds a lesion by it. It is shown in full, from
+the source that has it, by the local energies :math:`E = W_0 * d_0^2`,
+
+.. math::
+
+    t = \frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
+
+**Details.** The local deviations of the others, in Gaussian windows W,
+
+.. math::
+
+    s_l = \sqrt{W * d_l^2 + \epsilon^2},
+
+are the scales of the Laplace distributions: where a source varies much, a difference of the same
+size means less. The expected precisions are :math:`C_l = e^{\lambda} / s_l^i` and
+:math:`D_l = 1 / s_l^v` with a lean :math:`\lambda`, and the M-step is their weighted mean
+
+.. math::
+
+    m_l = \frac{C_l d_l^i + D_l d_l^v}{C_l + D_l} = (1 - w_l)\,d_l^v + w_l\,d_l^i .
+
+With :math:`\lambda = 0` both sources are equally loud everywhere, and a signal that is bright in
+one and dark in the other cancels. So one of them leads. Up to a *crossover* scale it is `moving`,
+with :math:`\lambda_f`: what CT, PET and SPECT show at that size is rare, and told louder. Beyond
+it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and alone:
+:math:`m_l = g_c (1 - w_l)\,d_l^v` with :math:`\lambda = -\lambda_c`. The large-scale contrast of
+`moving` stays in the smooth rest, :math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
+
+**Contrast.** A weighted mean has less contrast than its sources, and next to the edges of the skull
+a lesion is lost. Details are therefore seen through a local gain, which is large where there is
+little and small where there is much,
+
+.. math::
+
+    a_l = \frac{g}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
+
+**Findings.** What is white in `moving` is a finding by its brightness alone (cortical bone in CT, a
+hot lesion): from a level b on, with :math:`\eta` rising smoothly from 0 to :math:`\eta_1` around b,
+
+.. math::
+
+    m = (1 - \eta) \left(m_L + \sum_l a_l\right) +
+        \eta \left(\beta\, i + \sum_l \frac{d_l^v}{1 + s_l^v / \tau_v}\right) + t,
+
+so that it keeps its brightness, and the MRI's structure within it stays.
+
+**Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
+lies between the sources, nothing is invented.
+
+How it was found, and what it is worth, is in docs/concepts/default.md.
+
+References:
+    [1] Z. Zhao et al., DDFM, ICCV 2023, arXiv 2303.06840.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.scale_space import Spacing, gaussian, split_scales
+
+__all__ = ["Balance", "balanced_mode"]
+
+_STRUCTURE_CEILING = 0.1
+_STRUCTURE_SCALES = (2.0, 4.0, 8.0)
+_LEVEL_BLUR = 0.7
+_TEXTURE_WINDOW = 3.0
+_LEAST_ENERGY = 1e-6
+
+
+_POSITIVE = (
+    "texture_scale",
+    "window",
+    "ceiling",
+    "deviation_floor",
+    "finding_width",
+    "largest_ratio",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Parameters of the likelihood; symbols as above, lengths in mm, values in [0, 1].
+
+    Attributes:
+        texture_scale: sigma of the Gaussian that splits off the texture.
+        scales: sigma of the successive Gaussians after it, finest first.
+        crossover: details of scales up to this one are both sources', of larger ones `fixed`'s.
+        window: sigma of the windows W.
+        fine_lean: lambda_f, how much louder `moving` is in fine details, as a natural logarithm.
+        coarse_lean: lambda_c, how much louder `fixed` is in coarse details, likewise.
+        coarse_gain: g_c.
+        rest_share: w_r, share of `moving` in what is larger than all scales.
+        gain: g, gain of details where there are hardly any.
+        ceiling: tau, local deviation at which that gain has halved.
+        deviation_floor: epsilon, local deviation that counts as none.
+        largest_ratio: by how much the deviations of the sources may differ; what exceeds it is cut.
+        finding: b, gray level of `moving` in the middle of the rise of eta.
+        finding_width: half width of that rise.
+        finding_share: eta_1; 0 treats white as anything else.
+        finding_brightness: beta, of the brightness of a finding.
+        favor_moving: in favor of the bright parts of `moving`, added to the lean in proportion to
+            its brightness; 0 is none.
+
+    Raises:
+        InputError: if a parameter is out of range.
+    """
+
+    texture_scale: float = 0.8
+    scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    crossover: float = 4.0
+    window: float = 8.0
+    fine_lean: float = 1.15
+    coarse_lean: float = 0.65
+    coarse_gain: float = 1.6
+    rest_share: float = 0.25
+    gain: float = 4.0
+    ceiling: float = 0.045
+    deviation_floor: float = 0.004
+    largest_ratio: float = 6.0
+    finding: float = 0.81
+    finding_width: float = 0.09
+    finding_share: float = 0.9
+    finding_brightness: float = 0.95
+    favor_moving: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("rest_share", "finding_share", "finding_brightness"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{_words(name)} must lie between 0 and 1.")
+        for name in _POSITIVE:
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"{_words(name)} must be more than 0.")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float | int) and not math.isfinite(value):
+                raise InputError(f"{_words(field.name)} must be a finite number.")
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
+            raise InputError("scales must be lengths of more than 0 mm, at least one.")
+
+
+def balanced_mode(
+    moving: Tensor, fixed: Tensor, balance: Balance, *, spacing: Spacing = (1.0, 1.0)
+) -> Tensor:
+    """Return the mode m of the likelihood above.
+
+    Args:
+        moving: source i, [1, 1, H, W] in [-1, 1].
+        fixed: source v, same shape.
+        balance: the likelihood's parameters.
+        spacing: size of a pixel in mm.
+
+    Returns:
+        Estimate of the fused image, [1, 1, H, W], between the sources in every pixel.
+    """
+    both = (torch.cat([fixed, moving]) + 1) / 2
+    smooth = gaussian(both, sigma=balance.texture_scale, spacing=spacing)
+    estimate = _with_findings(smooth, _mixed_details(smooth, balance, spacing), balance, spacing)
+    estimate = estimate + _texture(both - smooth, spacing)
+    result = estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True)) * 2 - 1
+    # Once more on their own scale, for rounding.
+    return result.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+
+
+def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """What the details of fixed and moving, [2, 1, H, W], and their rest are fused to."""
+    details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
+    favor = balance.favor_moving * both[1:] if balance.favor_moving else 0.0
+    estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
+    for scale, detail in zip(balance.scales, details, strict=True):
+        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        mixed = _mixture(detail, spread, balance, fine=scale <= balance.crossover, favor=favor)
+        spread = _deviation(mixed, 0.0, balance.window, spacing)
+        estimate = estimate + balance.gain / (1 + spread / balance.ceiling) * mixed
+    return estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True))
+
+
+def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) -> Tensor:
+    """Local deviation s, of the shape of `detail`."""
+    return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
+
+
+def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
+    """Texture t of fixed and moving, [2, 1, H, W] to [1, 1, H, W]."""
+    energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
+    return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+
+
+def _mixture(
+    detail: Tensor, spread: Tensor, balance: Balance, *, fine: bool, favor: Tensor | float
+) -> Tensor:
+    """Weighted mean of the details of one scale, [1, 1, H, W]."""
+    limit = math.log(balance.largest_ratio)
+    odds = (spread[:1] / spread[1:]).log().clamp(-limit, limit) + favor
+    if fine:
+        return torch.lerp(detail[:1], detail[1:], torch.sigmoid(odds + balance.fine_lean))
+    share = torch.sigmoid(balance.coarse_lean - odds)
+    return balance.coarse_gain * share * detail[:1]
+
+
+def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """Give what is white in moving its brightness, with the structure of fixed in it."""
+    level = gaussian(both[1:], sigma=_LEVEL_BLUR * min(spacing), spacing=spacing)
+    rise = ((level - balance.finding) / (2 * balance.finding_width) + 0.5).clamp(0, 1)
+    share = balance.finding_share * rise * rise * (3 - 2 * rise)
+    share = torch.where(both[1:] > both[:1], share, 0.0)
+    details, _ = split_scales(both[:1], scales=_STRUCTURE_SCALES, spacing=spacing)
+    shown = balance.finding_brightness * both[1:]
+    for detail in details:
+        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        shown = shown + detail / (1 + spread / _STRUCTURE_CEILING)
+    return torch.lerp(estimate, shown, share)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
