@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from monai_ddfm.errors import InputError
 from monai_ddfm.observer import LIGHTNESS_WIDTHS, Channels, channel_outputs, templates
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 seeds = st.integers(0, 2**31 - 1)
 MIDDLE = torch.tensor([[40, 40]])
 

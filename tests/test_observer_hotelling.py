@@ -22,6 +22,8 @@ from monai_ddfm.observer import (
     templates,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 SIDE = 64
 MIDDLE = torch.tensor([[32, 32]])
 SIGMA = 0.2

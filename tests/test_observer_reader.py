@@ -27,6 +27,8 @@ from monai_ddfm.observer import (
     threshold_contrast,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 PLACE = Place(40, 44)
 
 

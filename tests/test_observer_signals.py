@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from monai_ddfm.errors import InputError
 from monai_ddfm.observer import SIGNALS, Lesion, Place, lesion_profile, place_lesions, with_signals
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")
+
 seeds = st.integers(0, 2**31 - 1)
 
 

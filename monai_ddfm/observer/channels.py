@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -119,4 +120,10 @@ def channel_outputs(image: Tensor, centers: Tensor, *, channels: Channels) -> Te
     windows = padded.unfold(1, channels.patch, 1).unfold(2, channels.patch, 1)
     patches = windows[:, centers[:, 0], centers[:, 1]]
     # The windows are views; the patches and this product are all that takes memory.
-    return patches.flatten(2) @ templates(channels).flatten(1).T
+    return patches.flatten(2) @ _columns(channels)
+
+
+@lru_cache
+def _columns(channels: Channels) -> Tensor:
+    """Return the templates as columns [patch * patch, C]; shared, so not to be written to."""
+    return templates(channels).flatten(1).T.contiguous()
