@@ -100,6 +100,9 @@ def test_tables_hold_every_figure(result: LesionResult) -> None:
     document = result.json
     assert document["signals"] == list(SIGNALS)
     assert len(document["rows"]) == len(result.rows)
+    induced = document["settings"]["induced_noise"]
+    assert induced["CT"].keys() == {"fixed alone", "moving alone"}
+    assert 0.001 < induced["CT"]["fixed alone"] < 1
     assert document["settings"]["slices"] == {"PET flat": 40, "CT flat": 40}
     assert document["settings"]["methods"]["overlay:alpha=0.3"] == {"name": "overlay", "alpha": 0.3}
 

@@ -16,8 +16,9 @@ ideal by more than the noise on uniform background explains: the internal noise 
 spread that the images cause in the decision, to a ratio of standard deviations of .75 [2].
 `induced_noise` gives it for measured channel outputs. It is the largest that is found.
 
-The default of .05 lies between the two; `docs/concepts/detection.md` has the figures. The ranking
-of methods is always shown for half and for double of it as well.
+For lesions of 4 to 25 pixels the first is .008 to .014, the second .13 to .54 in registered brain
+pairs. The default of .05 lies between the two, and `docs/concepts/detection.md` says more. The
+ranking of methods is always shown for half and for double of it as well.
 
 References:
     [1] DICOM PS3.14, Grayscale Standard Display Function, section 7.1, after P. G. J. Barten.

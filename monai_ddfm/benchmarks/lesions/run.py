@@ -24,7 +24,7 @@ from monai_ddfm.benchmarks.runner import Runner
 from monai_ddfm.benchmarks.store import code_hash, slug
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
-from monai_ddfm.observer import INTERNAL_NOISE, Lesion, Outputs, detect
+from monai_ddfm.observer import INTERNAL_NOISE, Lesion, Outputs, detect, induced_noise
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import check_device
 from monai_ddfm.writers import atomic_path, prepare_output_dir, write_json
@@ -121,6 +121,7 @@ def benchmark_lesions(
             "code": {rooms: code_hash(rooms) for rooms in ("fusion", "observer")},
             "lesions_of_a_modality": count,
             "slices": _listed(scenes),
+            "induced_noise": _induced(seen),
             "noise": [str(one) for one in noises if one is not None],
             "seed": seed,
             "bootstrap": bootstrap,
@@ -194,6 +195,16 @@ def _write(
 
 def _listed(scenes: Sequence[Scene]) -> dict[str, int]:
     return {scene.case.title: len(scene.places) for scene in scenes}
+
+
+def _induced(seen: Mapping[Seen, Outputs]) -> dict[str, dict[str, float]]:
+    """Return the internal noise that clean sources would induce in a human reader, by modality."""
+    induced: dict[str, dict[str, float]] = {}
+    for one, outputs in seen.items():
+        if one.noise is None and one.label in {row.label for row in SOURCES}:
+            noise = round(induced_noise(outputs.absent), 4)
+            induced.setdefault(one.modality, {})[one.label] = noise
+    return induced
 
 
 def _about(row: Row) -> dict[str, Any]:
