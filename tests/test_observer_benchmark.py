@@ -227,6 +227,14 @@ def test_what_is_finished_is_not_done_again(tmp_path: Path) -> None:
     assert (tmp_path / "lesions-lesion-7-0.2.png").stat().st_size > 10_000
 
 
+def test_ways_in_color_need_color() -> None:
+    case, options = flat_pair(modality="CT"), {"count": 25, "bootstrap": 0, "device": "cpu"}
+    with pytest.raises(InputError, match="overlay needs color, which CT has not"):
+        benchmark_lesions([case], methods="overlay,mri-luminance", **options)
+    found = benchmark_lesions([case], methods="overlay,average", **options)
+    assert {row.method for row in found.rows} == {"average"}
+
+
 def test_a_damaged_method_is_named() -> None:
     def wrong(image: torch.Tensor) -> torch.Tensor:
         return image

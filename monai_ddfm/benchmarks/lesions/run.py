@@ -103,6 +103,7 @@ def benchmark_lesions(
         pairs = find_pairs(pairs, limit=limit)
     cases = [pair if isinstance(pair, Case) else load_case(pair, **options) for pair in pairs]
     scenes = make_scenes(_different(cases), count=count, slices=slices, seed=seed)
+    _check_shown(rows, cases)
     runner = Runner(folder, prior=prior, device=device)
     seen = run_rows(
         rows,
@@ -222,6 +223,16 @@ def _different(cases: Sequence[Case]) -> Sequence[Case]:
         if titles.count(title) > 1:
             raise InputError(f"the pair {title!r} occurs twice; rename one.")
     return cases
+
+
+def _check_shown(rows: Sequence[Row], cases: Sequence[Case]) -> None:
+    """Refuse rows of which none can be shown."""
+    modalities = dict.fromkeys(case.modality for case in cases)
+    views = {view for modality in modalities for view in views_of(modality)}
+    if not any(views & set(row.views) for row in rows):
+        raise InputError(
+            f"{rows[0].label} needs color, which {', '.join(modalities)} has not; name a method."
+        )
 
 
 def _check(

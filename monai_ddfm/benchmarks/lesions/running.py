@@ -95,6 +95,9 @@ def run_rows(
                 modality = scene.case.modality
                 method = ready.get((row.label, modality))
                 job = _Job(row, method, scene, lesion, noise, reader, runner.device)
+                bar.update()
+                if not job.views:
+                    continue
                 file = None if folder is None else job.file(folder, source=keys[id(scene)])
                 found = _load(file)
                 if found is None:
@@ -104,7 +107,6 @@ def run_rows(
                     parts.setdefault(Seen(modality, row.label, view, lesion, noise), []).append(
                         outputs
                     )
-                bar.update()
     return {seen: Outputs.joined(outputs) for seen, outputs in parts.items()}
 
 
