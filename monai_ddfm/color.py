@@ -1,4 +1,4 @@
-r"""Luminance and chroma (ITU-R BT.601) and pseudo-color tables, on the tensor's own device.
+r"""BT.601 luminance and chroma, CIELAB, and pseudo-color tables, on the tensor's own device.
 
 With :math:`K_R = 0.299`, :math:`K_G = 0.587`, :math:`K_B = 0.114` and R, G, B in [0, 1]:
 
@@ -22,11 +22,23 @@ luminance :math:`Y'` the offset of another color by
 
 the largest :math:`s` that stays inside the RGB cube: nothing is clipped, black stays black.
 
+CIELAB [3] says how different two colors look rather than how they are stored. sRGB values [4] are
+made linear, taken to the tristimulus values X, Y, Z, divided by those of the white
+:math:`X_n, Y_n, Z_n` (D65), and compressed by :math:`g(t) = t^{1/3}` above
+:math:`(6/29)^3` and :math:`g(t) = t / (3 (6/29)^2) + 4/29` below:
+
+.. math::
+    L = 116\, g(Y/Y_n) - 16, \qquad
+    a = 500\,(g(X/X_n) - g(Y/Y_n)), \qquad
+    b = 200\,(g(Y/Y_n) - g(Z/Z_n))
+
 Nothing in this module leaves the device or the floating-point type of its input.
 
 References:
     [1] Recommendation ITU-R BT.601-7, section 2.5.
     [2] DICOM PS3.6, annex B: Well-known Color Palettes.
+    [3] ISO/CIE 11664-4:2019, Colorimetry, part 4: CIE 1976 L*a*b* colour space.
+    [4] IEC 61966-2-1:1999, default RGB colour space sRGB.
 """
 
 from __future__ import annotations
@@ -45,8 +57,10 @@ __all__ = [
     "COLOR_TABLES",
     "apply_color_table",
     "color_table",
+    "lab_to_rgb",
     "luminance",
     "merge_chroma",
+    "rgb_to_lab",
     "rgb_to_ycbcr",
     "rgb_to_ycbcr_limited",
     "white_level",
@@ -66,6 +80,17 @@ _LIMITED: Final = (
 )
 _LIMITED_OFFSET: Final = (16 / 255, 128 / 255, 128 / 255)
 _LIMITED_INVERSE: Final[list[list[float]]] = np.linalg.inv(np.array(_LIMITED)).tolist()
+
+# Linear sRGB to XYZ: the primaries of ITU-R BT.709 with the white D65.
+_XYZ: Final = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
+_XYZ_INVERSE: Final[list[list[float]]] = np.linalg.inv(np.array(_XYZ)).tolist()
+# The sums of the rows rather than rounded tables of D65, so that gray has a = b = 0 exactly.
+_WHITE_XYZ: Final = tuple(sum(row) for row in _XYZ)
+_LAB_KNEE: Final = 6 / 29
 
 _DICOM_TABLES: Final = {
     "pet": "1.2.840.10008.1.5.2",
@@ -175,6 +200,49 @@ def ycbcr_limited_to_rgb(ycbcr: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
     )
 
 
+def rgb_to_lab(rgb: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
+    """Convert sRGB to CIELAB with the white D65.
+
+    Args:
+        rgb: [..., 3, ...] in [0, 1], channels along `dim`, with the transfer curve of sRGB.
+        dim: the channel dimension.
+
+    Returns:
+        L in [0, 100], a in about [-86, 98] and b in about [-108, 94] along `dim`; gray has
+        a = b = 0.
+
+    Raises:
+        ValueError: if `dim` does not hold three channels or the type is not floating point.
+    """
+    channels = [_to_linear(channel) for channel in _three(rgb, dim)]
+    x, y, z = (
+        _compress(sum(m * c for m, c in zip(row, channels, strict=True)) / white)
+        for row, white in zip(_XYZ, _WHITE_XYZ, strict=True)
+    )
+    return torch.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), dim)
+
+
+def lab_to_rgb(lab: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
+    """Convert CIELAB to sRGB, the inverse of `rgb_to_lab`.
+
+    Args:
+        lab: [..., 3, ...], L in [0, 100], a and b, channels along `dim`.
+        dim: the channel dimension.
+
+    Returns:
+        RGB along `dim`; in [0, 1] for every color inside the gamut, not clipped otherwise.
+
+    Raises:
+        ValueError: if `dim` does not hold three channels or the type is not floating point.
+    """
+    lightness, a, b = _three(lab, dim)
+    y = (lightness + 16) / 116
+    compressed = (y + a / 500, y, y - b / 200)
+    xyz = [white * _expand(t) for white, t in zip(_WHITE_XYZ, compressed, strict=True)]
+    rows = [sum(m * c for m, c in zip(row, xyz, strict=True)) for row in _XYZ_INVERSE]
+    return torch.stack([_from_linear(torch.as_tensor(row)) for row in rows], dim)
+
+
 def merge_chroma(
     luma: torch.Tensor, rgb: torch.Tensor, *, strength: torch.Tensor | float = 1.0, dim: int = 1
 ) -> torch.Tensor:
@@ -278,6 +346,34 @@ def apply_color_table(
     above = (below + 1).clamp_max(len(colors) - 1)
     fraction = (position - below).to(scalar.dtype).unsqueeze(-1)
     return torch.lerp(colors[below], colors[above], fraction).movedim(-1, dim).contiguous()
+
+
+def _to_linear(value: torch.Tensor) -> torch.Tensor:
+    """Undo the transfer curve of sRGB; below the knee it is a line, also for negative values."""
+    curved = ((value.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(value > 0.04045, curved, value / 12.92)
+
+
+def _from_linear(value: torch.Tensor) -> torch.Tensor:
+    """Apply the transfer curve of sRGB."""
+    curved = 1.055 * value.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(value > 0.0031308, curved, 12.92 * value)
+
+
+def _compress(share: torch.Tensor | float) -> torch.Tensor:
+    """Return g(t) of a share of the white: a cube root with a line near black."""
+    share = torch.as_tensor(share)
+    knee = _LAB_KNEE**3
+    # The clamp keeps the gradient of the branch that is not taken finite.
+    return torch.where(
+        share > knee, share.clamp_min(knee) ** (1 / 3), share / (3 * _LAB_KNEE**2) + 4 / 29
+    )
+
+
+def _expand(compressed: torch.Tensor) -> torch.Tensor:
+    """Return the inverse of `_compress`."""
+    line = 3 * _LAB_KNEE**2 * (compressed - 4 / 29)
+    return torch.where(compressed > _LAB_KNEE, compressed**3, line)
 
 
 @lru_cache

@@ -50,6 +50,12 @@ def one_thread() -> Iterator[None]:
     yield from _with_threads(1)
 
 
+@pytest.fixture(scope="module")
+def one_thread_throughout() -> Iterator[None]:
+    """For modules of many small operations, where a second thread of a busy machine only waits."""
+    yield from _with_threads(1)
+
+
 @pytest.fixture
 def two_threads() -> Iterator[None]:
     yield from _with_threads(2)

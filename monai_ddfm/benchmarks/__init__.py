@@ -1,7 +1,8 @@
 """Methods side by side: fuse pairs by plain rules and by presets, measure, compare, draw.
 
-`benchmark` does it all, `evaluate` measures one result that already exists. What is compared is
-named in `monai_ddfm.benchmarks.methods`; how pairs are found, in `monai_ddfm.benchmarks.pairs`.
+`benchmark` does it all, `benchmark_lesions` asks what a reader would find, `evaluate` measures one
+result that already exists. What is compared is named in `monai_ddfm.benchmarks.methods`; how pairs
+are found, in `monai_ddfm.benchmarks.pairs`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from monai_ddfm.benchmarks.bundle import Prior, bundle_prior
 from monai_ddfm.benchmarks.cases import Case, load_case
 from monai_ddfm.benchmarks.evaluation import evaluate
+from monai_ddfm.benchmarks.lesions import LesionResult, LesionRow, benchmark_lesions
 from monai_ddfm.benchmarks.methods import Method, identity_prior, parse_methods
 from monai_ddfm.benchmarks.noise import Noise
 from monai_ddfm.benchmarks.pairs import Pair, find_pairs
@@ -18,6 +20,8 @@ from monai_ddfm.benchmarks.tables import BenchmarkResult, MethodRow, RobustnessR
 __all__ = [
     "BenchmarkResult",
     "Case",
+    "LesionResult",
+    "LesionRow",
     "Method",
     "MethodRow",
     "Noise",
@@ -25,6 +29,7 @@ __all__ = [
     "Prior",
     "RobustnessRow",
     "benchmark",
+    "benchmark_lesions",
     "bundle_prior",
     "evaluate",
     "find_pairs",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from monai.data.utils import affine_to_spacing
 from monai.utils import convert_to_tensor
 from torch import Tensor
 
@@ -40,6 +41,8 @@ class Case:
         fixed: the fixed source as it is shown, [1 or 3, H, W(, D)] in [0, 1].
         moving: the moving source as it is shown, likewise.
         noise: what was added to the sources; None is nothing.
+        spacing: size of a pixel or voxel in mm along H, W(, D); pictures do not say theirs, and
+            count as 1 mm.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Case:
     fixed: Tensor
     moving: Tensor
     noise: Noise | None = None
+    spacing: tuple[float, ...] = (1.0, 1.0)
 
     @property
     def title(self) -> str:
@@ -108,10 +112,12 @@ def load_case(pair: Pair, **options: Any) -> Case:
         shown = (_plain(case["fixed"]), _plain(case["moving"]))
         # Not by way of [-1, 1]: a value that two images share must stay one value.
         image = torch.cat([picture_luminance(picture) for picture in shown])
+        spacing: tuple[float, ...] = (1.0, 1.0)
     else:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
         case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
+        spacing = tuple(float(edge) for edge in affine_to_spacing(case["image"].affine))
         image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
         moving = _plain(case["moving"])
         shown = (image[:1], image[1:])
@@ -120,7 +126,12 @@ def load_case(pair: Pair, **options: Any) -> Case:
         elif Modality.parse(pair.modality).has_color:
             shown = (image[:1], _plain(PseudoColor()(case["image"][1:])))
     return Case(
-        name=pair.name, modality=pair.modality, image=image[None], fixed=shown[0], moving=shown[1]
+        name=pair.name,
+        modality=pair.modality,
+        image=image[None],
+        fixed=shown[0],
+        moving=shown[1],
+        spacing=spacing,
     )
 
 

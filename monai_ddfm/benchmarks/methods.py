@@ -34,7 +34,16 @@ from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tail
 from monai_ddfm.modality import PictureModality
 from monai_ddfm.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
 
-__all__ = ["Method", "Prepared", "identity_prior", "parse_methods"]
+__all__ = [
+    "Fusion",
+    "Method",
+    "Prepared",
+    "described",
+    "identity_prior",
+    "parse_methods",
+    "parse_value",
+    "split_methods",
+]
 
 _INFERER_OPTIONS: Final = (
     "seed",
@@ -165,7 +174,7 @@ def parse_methods(
             methods.append(_from_python(label, value))
     else:
         for part in [given] if isinstance(given, str) else given:
-            methods.extend([part] if isinstance(part, Method) else map(_parse, _split(part)))
+            methods.extend([part] if isinstance(part, Method) else map(_parse, split_methods(part)))
     if not methods:
         raise InputError("no method is named; give average,max,default, say.")
     labels = [method.label for method in methods]
@@ -191,8 +200,14 @@ def _with_steps(method: Method, steps: int) -> Method:
     return replace(method, options={**method.options, "steps": steps})
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas, but keep the options of a method with it."""
+def described(method: Method) -> dict[str, Any]:
+    """Return what a method is, for a record."""
+    about: dict[str, Any] = {"name": method.name, **method.options}
+    return about if method.preset is None else {**about, "preset": repr(method.preset)}
+
+
+def split_methods(text: str) -> list[str]:
+    """Split a list of methods at commas, but keep the options of a method with it."""
     parts: list[str] = []
     for piece in filter(None, re.split(r"[,\s]+", text)):
         if "=" in piece and ":" not in piece.partition("=")[0] and parts:
@@ -212,12 +227,13 @@ def _parse(text: str) -> Method:
         key, equals, value = piece.partition("=")
         if not equals or not key:
             raise InputError(f"option {piece!r} of method {name!r} is no name=value.")
-        options[key] = value if key in _TEXTS else _value(value)
+        options[key] = value if key in _TEXTS else parse_value(value)
     label = str(options.pop("as", text.strip()))
     return Method(label=label, name=name, options=options)
 
 
-def _value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Read the value of an option: a truth value, none, a number, or the text itself."""
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     for kind in (int, float):

@@ -15,6 +15,7 @@ but not rounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["Noise", "NoiseKind"]
+__all__ = ["Noise", "NoiseKind", "parse_noises"]
 
 NoiseKind = Literal["gaussian", "rician", "poisson"]
 
@@ -97,3 +98,18 @@ class Noise:
             gain = self.sigma**2 / max(float(inside.mean()), 1e-6)
             noisy = gain * generator.poisson(levels / gain)
         return torch.from_numpy(np.clip(noisy, 0, _WHITE) / _WHITE).to(source.dtype)
+
+
+def parse_noises(given: str | Noise | Iterable[str | Noise]) -> list[Noise]:
+    """Read noises such as ``gaussian:15,rician:15``.
+
+    Args:
+        given: a text with commas or bars between, a noise, or several of both; empty is none.
+
+    Raises:
+        InputError: if one is no noise.
+    """
+    parts: list[str | Noise] = []
+    for part in [given] if isinstance(given, str | Noise) else given:
+        parts += [part] if isinstance(part, Noise) else part.replace("|", ",").split(",")
+    return [part if isinstance(part, Noise) else Noise.parse(part) for part in parts if part]

@@ -15,8 +15,8 @@ from monai_ddfm.benchmarks.cases import Case, load_case
 from monai_ddfm.benchmarks.curves import draw_curves
 from monai_ddfm.benchmarks.figures import measure_case, measure_robustness
 from monai_ddfm.benchmarks.grids import draw_grid
-from monai_ddfm.benchmarks.methods import Fusion, Method, parse_methods
-from monai_ddfm.benchmarks.noise import Noise
+from monai_ddfm.benchmarks.methods import Fusion, Method, described, parse_methods
+from monai_ddfm.benchmarks.noise import Noise, parse_noises
 from monai_ddfm.benchmarks.pairs import Pair, find_pairs
 from monai_ddfm.benchmarks.plots import draw_tradeoff
 from monai_ddfm.benchmarks.runner import Runner
@@ -87,7 +87,7 @@ def benchmark(
     """
     begin, chosen = datetime.now(UTC), parse_methods(methods, steps=steps)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    noises = _noises(noise)
+    noises = parse_noises(noise)
     _check(stretch=stretch, metrics=metrics, device=device)
     folder = None if output_dir is None else prepare_output_dir(output_dir, names=(_MARKER,))
     if isinstance(pairs, str | Path):
@@ -114,7 +114,7 @@ def benchmark(
             "priors": runner.prior_keys(),
             "started_utc": begin.isoformat(timespec="seconds"),
             "torch": torch.__version__,
-            "methods": {method.label: _described(method) for method in chosen},
+            "methods": {method.label: described(method) for method in chosen},
         },
     )
     if folder is not None:
@@ -213,18 +213,6 @@ def _draw(
                 captions[label] = "  ".join(known)
         words = case.title if case.noise is None else f"{case.title} {case.noise}"
         draw_grid(folder / "pictures" / f"{slug(words)}.png", case, shown, captions=captions)
-
-
-def _described(method: Method) -> dict[str, Any]:
-    about: dict[str, Any] = {"name": method.name, **method.options}
-    return about if method.preset is None else {**about, "preset": repr(method.preset)}
-
-
-def _noises(given: str | Noise | Iterable[str | Noise]) -> list[Noise]:
-    parts: list[str | Noise] = []
-    for part in [given] if isinstance(given, str | Noise) else given:
-        parts += [part] if isinstance(part, Noise) else part.replace("|", ",").split(",")
-    return [part if isinstance(part, Noise) else Noise.parse(part) for part in parts if part]
 
 
 def _check(*, stretch: str, metrics: Sequence[str], device: str) -> None:

@@ -18,10 +18,15 @@ from monai_ddfm.benchmarks.methods import Method, Prepared, identity_prior
 from monai_ddfm.benchmarks.store import Run, RunStore, code_hash, hash_of
 from monai_ddfm.errors import InputError
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "images_at_once"]
 
 # A killed run loses no more than these.
 _AT_ONCE: Final = {"cpu": 4, "cuda": 64}
+
+
+def images_at_once(device: str) -> int:
+    """Return how many images are fused together on a device."""
+    return _AT_ONCE.get(torch.device(device).type, 4)
 
 
 class Runner:
@@ -98,7 +103,7 @@ class Runner:
             else:
                 yield case, run
         for shape, group in pending.items():
-            at_once = 1 if len(shape) == 5 else _AT_ONCE.get(torch.device(self.device).type, 4)
+            at_once = 1 if len(shape) == 5 else images_at_once(self.device)
             for start in range(0, len(group), at_once):
                 part = group[start : start + at_once]
                 images = torch.cat([case.image for case, _ in part])

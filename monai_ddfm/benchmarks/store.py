@@ -25,6 +25,16 @@ __all__ = ["Run", "RunStore", "code_hash", "hash_of", "slug"]
 
 _PACKAGE: Final = Path(__file__).resolve().parents[1]
 _METRIC_ROOMS: Final = ("color.py", "metrics")
+_OBSERVER_ROOMS: Final = ("color.py", "observer", "transforms")
+# What puts lesions and noise in, and how results are colored and looked at.
+_OBSERVED: Final = (
+    "benchmarks/cases.py",
+    "benchmarks/figures.py",
+    "benchmarks/lesions/rows.py",
+    "benchmarks/lesions/running.py",
+    "benchmarks/lesions/scenes.py",
+    "benchmarks/noise.py",
+)
 # What does not touch the values that a method gives; a room not named here counts.
 _OTHER_ROOMS: Final = (
     "__main__.py",
@@ -35,6 +45,7 @@ _OTHER_ROOMS: Final = (
     "errors.py",
     "label",
     "metrics",
+    "observer",
     "readers",
     "reports.py",
     "slabs.py",
@@ -53,11 +64,13 @@ def hash_of(*parts: object) -> str:
 
 @lru_cache
 def code_hash(rooms: str) -> str:
-    """Return a SHA-256 of the text of the modules that make "fusion" or "figures"."""
+    """Return a SHA-256 of the text of the modules that make "fusion", "figures" or "observer"."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         place = path.relative_to(_PACKAGE)
         counts = place.parts[0] in _METRIC_ROOMS
+        if rooms == "observer":
+            counts = place.parts[0] in _OBSERVER_ROOMS or place.as_posix() in _OBSERVED
         if rooms == "fusion":
             counts = place.parts[0] not in _OTHER_ROOMS
         if counts:

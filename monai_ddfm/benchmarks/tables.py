@@ -13,7 +13,7 @@ from typing import Any, Final
 from monai_ddfm.benchmarks.figures import ROBUSTNESS
 from monai_ddfm.writers import NOTICE
 
-__all__ = ["BenchmarkResult", "MethodRow", "RobustnessRow"]
+__all__ = ["BenchmarkResult", "MethodRow", "RobustnessRow", "text_grid"]
 
 _WIDTH: Final = 9
 _SECONDS: Final = "s/slice"
@@ -219,7 +219,7 @@ class BenchmarkResult:
                 return self.seconds(method, modality=modality)
             return self.mean(name, modality=modality, method=method, stretch=stretch)
 
-        lines = [title, *_grid(self.methods, columns, value, starred=self.metrics)]
+        lines = [title, *text_grid(self.methods, columns, value, starred=self.metrics)]
         for method in self.methods:
             if method not in self.baselines:
                 lines += self._comparison(method, modality=modality, stretch=stretch)
@@ -244,10 +244,10 @@ class BenchmarkResult:
             figure, _, modality = column.partition(" ")
             return self.robustness_mean(figure, modality=modality, method=method, noise=noise)
 
-        return "\n".join([title, *_grid(self.methods, columns, value, starred=columns)])
+        return "\n".join([title, *text_grid(self.methods, columns, value, starred=columns)])
 
 
-def _grid(
+def text_grid(
     methods: Sequence[str],
     columns: Sequence[str],
     value: Callable[[str, str], float],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from monai_ddfm.cli import options as cli
 from monai_ddfm.cli.options import NOTICE, parse_path
+from monai_ddfm.errors import InputError
 
 __all__ = ["benchmark", "evaluate"]
+
+_LESIONS: Final = "Detection of lesions"
 
 
 def benchmark(
@@ -24,8 +28,12 @@ def benchmark(
     ],
     output_dir: cli.OutputDir,
     methods: Annotated[
-        str, typer.Option(help="Methods, each with options: average,default:prior_share=0.6.")
-    ] = "average,max,pyramid,guided,default",
+        str | None,
+        typer.Option(
+            help="Methods, each with options: average,default:prior_share=0.6; "
+            "average,max,pyramid,guided,default if not given, with --lesions also overlays."
+        ),
+    ] = None,
     stretch: Annotated[
         str, typer.Option(help="Stretch results to full contrast: no, yes or both.")
     ] = "no",
@@ -50,6 +58,49 @@ def benchmark(
     seed: cli.Seed = 0,
     device: cli.Device = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each pair.")] = True,
+    lesions: Annotated[
+        bool,
+        typer.Option(
+            "--lesions",
+            help="Judge by what a model observer finds of lesions put into the sources.",
+            rich_help_panel=_LESIONS,
+        ),
+    ] = False,
+    lesion_count: Annotated[
+        int | None,
+        typer.Option(help="Lesions in each modality; 500 if not given.", rich_help_panel=_LESIONS),
+    ] = None,
+    lesion_sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Widths in mm, with commas: 4,7,12,25; 7 if not given.", rich_help_panel=_LESIONS
+        ),
+    ] = None,
+    lesion_contrasts: Annotated[
+        str | None,
+        typer.Option(
+            help="Contrasts, with commas: 0.05,0.1,0.2; 0.2 if not given.",
+            rich_help_panel=_LESIONS,
+        ),
+    ] = None,
+    lesion_lines: Annotated[
+        str | None,
+        typer.Option(
+            help="Thin lines too: vessel,fracture,bar; none if not given.",
+            rich_help_panel=_LESIONS,
+        ),
+    ] = None,
+    internal_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Of the observer, images being 0 to 1; 0.05 if not given.",
+            rich_help_panel=_LESIONS,
+        ),
+    ] = None,
+    lesion_slices: Annotated[
+        int | None,
+        typer.Option(help="Slices of each volume; 6 if not given.", rich_help_panel=_LESIONS),
+    ] = None,
 ) -> None:
     """Compare methods on a folder of pairs: tables, and a picture of each pair.
 
@@ -58,12 +109,39 @@ def benchmark(
     **Example**: `monai-ddfm benchmark pairs --methods max,default --noise gaussian:15 -o out`
     """
     from monai_ddfm.benchmarks import benchmark as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.benchmarks.run import DEFAULT_METHODS  # noqa: PLC0415
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
 
+    of_lesions: dict[str, Any] = {
+        "count": lesion_count,
+        "internal_noise": internal_noise,
+        "slices": lesion_slices,
+        "sizes": lesion_sizes,
+        "contrasts": lesion_contrasts,
+        "lines": lesion_lines,
+    }
+    _check_kind(
+        lesions, of_lesions, {"--stretch": stretch != "no", "--metrics": metrics is not None}
+    )
+    if lesions:
+        _benchmark_lesions(
+            folder,
+            output_dir,
+            methods=methods,
+            noise=noise,
+            limit=limit,
+            steps=steps,
+            prior=prior,
+            registration=registration,
+            seed=seed,
+            device=device,
+            **of_lesions,
+        )
+        return
     names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
     result = run(
         folder,
-        methods=methods,
+        methods=DEFAULT_METHODS if methods is None else methods,
         stretch=stretch,  # type: ignore[arg-type]  # checked there
         noise=noise,
         metrics=names,
@@ -81,6 +159,61 @@ def benchmark(
     typer.echo(f"tables         {output_dir / 'benchmark.txt'}, .csv and .json")
     if pictures:
         typer.echo(f"pictures       {output_dir / 'pictures'}")
+
+
+def _check_kind(
+    lesions: bool, of_lesions: Mapping[str, object], of_figures: Mapping[str, bool]
+) -> None:
+    """Refuse options that the chosen kind of benchmark would pass over in silence."""
+    if lesions:
+        given = [name for name, is_given in of_figures.items() if is_given]
+        if given:
+            raise InputError(f"{given[0]} has no meaning with --lesions; leave one of them out.")
+    elif any(value is not None for value in of_lesions.values()):
+        raise InputError("options of lesions have no meaning without --lesions; add it.")
+
+
+def _benchmark_lesions(
+    folder: Path,
+    output_dir: Path,
+    *,
+    methods: str | None,
+    sizes: str | None,
+    contrasts: str | None,
+    lines: str | None,
+    **options: Any,
+) -> None:
+    """Run `benchmark_lesions` with every size and line in every contrast."""
+    from monai_ddfm.benchmarks import benchmark_lesions  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.benchmarks.lesions import LESION_METHODS  # noqa: PLC0415
+    from monai_ddfm.observer import Lesion  # noqa: PLC0415
+
+    shades = _numbers("0.2" if contrasts is None else contrasts, "lesion contrasts")
+    kinds = [
+        Lesion(width=width, contrast=shade)
+        for width in _numbers("7" if sizes is None else sizes, "lesion sizes")
+        for shade in shades
+    ]
+    for shape in filter(None, (lines or "").split(",")):
+        kinds += [Lesion.typical(shape, contrast=shade) for shade in shades]  # type: ignore[arg-type]
+    known = {name: value for name, value in options.items() if value is not None}
+    result = benchmark_lesions(
+        folder,
+        methods=LESION_METHODS if methods is None else methods,
+        lesions=kinds,
+        output_dir=output_dir,
+        **known,
+    )
+    typer.echo(result.text, nl=False)
+    typer.echo(f"tables         {output_dir / 'lesions.txt'}, .csv and .json")
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    """Read numbers with commas between."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} {text!r} are unusable; give numbers with commas.") from None
 
 
 def evaluate(
