@@ -52,6 +52,7 @@ def fuse_2d(
     fidelity: cli.Fidelity = None,
     noise_margin: cli.NoiseMargin = None,
     favor_moving: cli.FavorMoving = None,
+    color_style: cli.ColorStyle = None,
     weight: Annotated[
         bool, typer.Option("--weight", help="Write the share of B too, as F_weight.png.")
     ] = False,
@@ -78,6 +79,7 @@ def fuse_2d(
         fidelity=fidelity,
         noise_margin=noise_margin,
         favor_moving=favor_moving,
+        color_style=color_style,
         weight=weight,
     )
     for result in results:
