@@ -269,6 +269,11 @@ def test_the_configuration_amends_that_of_volumes() -> None:
         "eta",
         "amp",
         "batch_size",
+        "prior_share",
+        "fidelity",
+        "noise_margin",
+        "favor_moving",
+        "color_style",
         "weight",
     }
     assert set(options) == settable
