@@ -100,6 +100,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
         "reference_mask": str(mask),
         "landmarks": str(landmarks),
         "color_table": "hot_iron",
+        "color_style": "overlay",
         "series_number": 77,
     }
     elsewhere = {
@@ -168,7 +169,9 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
     assert provenance["reports"]["intensity"]["fixed_scaled"]["landmarks"] == "Nyul"
     assert provenance["reports"]["intensity"]["fixed_scaled"]["bias_correction"] == "N4"
     assert provenance["reports"]["registration"]["moving"]["inverted"] is True
-    assert provenance["reports"]["color"]["fused_rgb"]["color_table"] == "hot_iron"
+    colored = provenance["reports"]["color"]["fused_rgb"]
+    assert colored["color_table"] == "hot_iron"
+    assert (colored["style"], colored["luminance"]) == ("overlay", "the fixed volume")
     assert provenance["prior"]["sha256"] == hashlib.sha256(small_prior.read_bytes()).hexdigest()
     name = "sub-01/ses-02/pet/sub-01_ses-02_trc-FDG_space-orig_desc-fused_pet.nii.gz"
     assert (tmp_path / "bids" / name).read_bytes() == result.files["fused.nii.gz"].read_bytes()

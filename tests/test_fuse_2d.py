@@ -69,6 +69,30 @@ def test_the_record_says_how_it_came_to_be(street: PicturePair, tmp_path: Path) 
     assert record["prior"]["sha256"] == sha256_of(bundle_root() / "models" / "model.pt")
 
 
+def test_the_likelihood_of_pictures_can_be_chosen_and_their_noise_is_in_the_record(
+    street: PicturePair, tmp_path: Path
+) -> None:
+    noisy = []
+    for path in (street.visible, street.infrared):
+        plain = read_picture(path).levels
+        grain = np.random.default_rng(3).normal(0, 0.08, plain.shape[-2:])
+        levels = np.rint(np.clip(plain + grain, 0, 1) * 255).astype(np.uint8)
+        noisy.append(tmp_path / f"noisy {len(noisy)}.png")
+        picture = levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1)
+        Image.fromarray(picture).save(noisy[-1])
+    asked = {"prior_share": 0.2, "fidelity": 0.7, "noise_margin": 1.5, "favor_moving": 9.0}
+    plain, tailored = tmp_path / "plain.png", tmp_path / "tailored.png"
+    fuse_pictures(*noisy, modality="IR", output=plain, steps=2)
+    fuse_pictures(*noisy, modality="IR", output=tailored, steps=2, **asked)
+    records = [json.loads(p.with_suffix(".json").read_text("utf-8")) for p in (plain, tailored)]
+    assert not np.array_equal(read_picture(plain).levels, read_picture(tailored).levels)
+    assert {name: records[1]["options"][name] for name in asked} == asked
+    assert all(records[0]["options"][name] is None for name in asked)
+    for record in records:
+        (noise,) = record["reports"]["noise"].values()
+        assert noise["at_black"] > 0
+
+
 def test_several_samples_tell_their_spread(street: PicturePair, tmp_path: Path) -> None:
     options = {"modality": "IR", "weight": True, "preset": "reference", "steps": 2}
     for samples in (1, 3):
@@ -155,8 +179,19 @@ def test_the_command_fuses(
         tmp_path / "f.jpg",
         "--steps",
         1,
+        "--prior-share",
+        0.3,
+        "--fidelity",
+        0.9,
+        "--noise-margin",
+        1,
+        "--favor-moving",
+        2,
     )
     assert status == 0
+    record = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert record["options"]["favor_moving"] == 2
+    assert record["options"]["noise_margin"] == 1
     assert str(tmp_path / "f.jpg") in out
     assert NOTICE in out
     with Image.open(tmp_path / "f.jpg") as opened:
@@ -234,6 +269,11 @@ def test_the_configuration_amends_that_of_volumes() -> None:
         "eta",
         "amp",
         "batch_size",
+        "prior_share",
+        "fidelity",
+        "noise_margin",
+        "favor_moving",
+        "color_style",
         "weight",
     }
     assert set(options) == settable

@@ -141,6 +141,16 @@ def test_luminance_beyond_the_range_is_clipped_and_counted(case, out):
     assert found == {"smallest": -0.25, "largest": 1.5, "clipped_voxels": 2}
 
 
+def test_what_the_chain_has_clipped_is_in_the_record(case, out):
+    fused = case["fused"] * 2 - 1
+    fused[0, 0, 0, :3] = 1.5
+    case["pred"], case["image"] = fused, torch.cat([fused, fused])
+    case |= CheckBoundd()(case)
+    case["fused"] = (fused.clamp(-1, 1) + 1) / 2  # as the configuration has it
+    save(out, case)
+    assert json.loads((out / MARKER).read_text())["fused"]["clipped_voxels"] == 3
+
+
 def test_equal_cases_give_equal_bytes(case, tmp_path):
     save(tmp_path / "a", case)
     save(tmp_path / "b", case)

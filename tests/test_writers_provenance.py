@@ -61,6 +61,12 @@ def test_the_excess_is_the_distance_from_the_box_between_the_sources():
     assert found["voxels"] == 3
 
 
+def test_values_beyond_the_scale_are_counted_before_they_are_clipped():
+    sources = torch.zeros(2, 4, 1, 1)
+    fused = torch.tensor([1.5, -1.25, 1.0, 0.5])[:, None, None]
+    assert excess_over_sources(fused, sources)["beyond_scale"] == 2
+
+
 def test_the_bound_is_checked_on_the_first_channel_and_all_sources():
     image = torch.rand(2, 3, 4, 5) * 2 - 1
     case = {"image": MetaTensor(image), "pred": torch.stack([image.mean(0), image[0] + 9])}

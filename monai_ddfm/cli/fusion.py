@@ -51,6 +51,7 @@ def fuse(
     bias_correction: cli.BiasCorrection = False,
     landmarks: cli.Landmarks = None,
     color_table: cli.ColorTable = None,
+    color_style: cli.ColorStyle = None,
     bone_tint: cli.BoneTint = False,
     output_format: cli.Format = "nifti",
     deidentify: cli.Deidentify = False,

@@ -165,6 +165,10 @@ Landmarks = Annotated[
 ColorTable = Annotated[
     str | None, _option("For PET and SPECT: inferno, hot_iron, pet, ...", panel=_GRAY)
 ]
+ColorStyle = Annotated[
+    str | None,
+    _option("How PET and SPECT are colored: ycbcr, perceptual or overlay.", panel=_GRAY),
+]
 BoneTint = Annotated[
     bool, _option("Tint the bone of a CT; otherwise it stays gray.", "--bone-tint", panel=_GRAY)
 ]

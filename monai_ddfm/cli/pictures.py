@@ -48,6 +48,11 @@ def fuse_2d(
     device: cli.Device = None,
     amp: cli.Amp = False,
     prior: cli.Prior = None,
+    prior_share: cli.PriorShare = None,
+    fidelity: cli.Fidelity = None,
+    noise_margin: cli.NoiseMargin = None,
+    favor_moving: cli.FavorMoving = None,
+    color_style: cli.ColorStyle = None,
     weight: Annotated[
         bool, typer.Option("--weight", help="Write the share of B too, as F_weight.png.")
     ] = False,
@@ -70,6 +75,11 @@ def fuse_2d(
         samples=samples,
         device=device,
         amp=amp,
+        prior_share=prior_share,
+        fidelity=fidelity,
+        noise_margin=noise_margin,
+        favor_moving=favor_moving,
+        color_style=color_style,
         weight=weight,
     )
     for result in results:

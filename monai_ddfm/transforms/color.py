@@ -25,6 +25,7 @@ from monai_ddfm.color import (
     white_level,
     ycbcr_to_rgb,
 )
+from monai_ddfm.color_styles import smooth_step
 from monai_ddfm.errors import InputError
 
 __all__ = [
@@ -276,9 +277,3 @@ def unit_rgb(source: MetaTensor, *, white: float | None = None) -> torch.Tensor:
         raise ValueError(f"expected RGB [3, ...], got {tuple(source.shape)}")
     rgb: torch.Tensor = source.as_tensor()
     return (rgb / (white_level(rgb) if white is None else white)).clamp(0, 1)
-
-
-def smooth_step(fraction: torch.Tensor) -> torch.Tensor:
-    """Rise from 0 at 0 to 1 at 1, flat at both ends."""
-    clipped = fraction.clamp(0, 1)
-    return clipped * clipped * (3 - 2 * clipped)

@@ -6,7 +6,9 @@ SPECT     the same
 CT        grey: no volume in color, unless bone is to be tinted, which its HU tell apart
 ========  ==========================================================================================
 
-The luminance of the result is the fused luminance, everywhere and for every modality.
+How the color and the gray levels become one picture is a matter of style, see
+`monai_ddfm.color_styles`. In the style "ycbcr", and with tinted bone, the luminance of the result
+is the fused luminance everywhere.
 """
 
 from __future__ import annotations
@@ -20,15 +22,14 @@ from monai.transforms import MapTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_ddfm.color import merge_chroma, white_level
+from monai_ddfm.color_styles import ColorStyle, smooth_step
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.reports import add_report
 from monai_ddfm.slabs import slabs
 from monai_ddfm.transforms.color import (
     DEFAULT_TABLE,
-    MergeChroma,
     PseudoColor,
-    smooth_step,
     unit_rgb,
 )
 
@@ -70,13 +71,16 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             PET and SPECT.
         output_key: where RGB [3, H, W(, D)] in [0, 1] goes; not written for CT without tint.
         color_table: for scalar PET and SPECT, see `monai_ddfm.color.COLOR_TABLES`.
-        fade: brightness of `moving` below which its chroma fades, see `MergeChroma`.
+        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT.
+        fixed_key: for the style "overlay", a volume whose first channel is the MRI as the network
+            saw it, in [-1, 1] on the same grid.
+        fade: brightness of `moving` below which its chroma fades, see `ColorStyle`.
         bone_tint: whether bone is tinted; for CT only.
         bone_threshold: HU at which half of the tint is reached.
 
     Raises:
-        InputError: if the modality or the table is unknown, the fade is not in [0, 1], or bone is
-            to be tinted in anything but a CT.
+        InputError: if the modality, the table or the style is unknown, the fade is not in [0, 1],
+            or bone is to be tinted in anything but a CT.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012 - MONAI reads a list here
@@ -90,6 +94,8 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         source_key: str = "moving",
         output_key: str = "fused_rgb",
         color_table: str = DEFAULT_TABLE,
+        color_style: str = "ycbcr",
+        fixed_key: str = "image",
         fade: float = 0.1,
         bone_tint: bool = False,
         bone_threshold: float = 300.0,
@@ -102,7 +108,8 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         self.source_key, self.output_key = source_key, output_key
         self.color_table = color_table
         self.pseudo_color = PseudoColor(color_table)
-        self.merge = MergeChroma(fade=fade)
+        self.style = ColorStyle(name=color_style, fade=fade)
+        self.fixed_key = fixed_key
         self.bone_tint, self.bone_threshold = bone_tint, bone_threshold
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -126,14 +133,17 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             result, report = self._tinted(case)
         elif (found := self._in_color(case)) is not None:
             white = white_level(found.as_tensor())
+            gray = self._gray(case)
             result = _by_slabs(
                 case[self.luminance_key],
-                lambda luma, part: self.merge(luma, unit_rgb(found[:, part], white=white)),
+                lambda luma, part: self.style.join(
+                    gray(luma, part), unit_rgb(found[:, part], white=white)
+                ),
             )
-            report = {"chroma": "of the volume in color"}
+            report = {"chroma": "of the volume in color", **self.style.described()}
         else:
             result, report = self._pseudo_colored(case)
-        add_report(result, "color", report | {"luminance": "fused", "fade": self.merge.fade})
+        add_report(result, "color", report)
         case[self.output_key] = result
         return case
 
@@ -145,16 +155,25 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         return None
 
     def _pseudo_colored(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
-        """Return the fusion with the chroma of the pseudo-colored scalar."""
+        """Return the fusion with the color of the pseudo-colored scalar."""
         scalar = convert_to_tensor(case[self.moving_key], track_meta=False)
+        gray = self._gray(case)
 
         def colored(luma: torch.Tensor, part: slice) -> torch.Tensor:
-            color = self.pseudo_color(scalar[:, part])
-            merged: torch.Tensor = self.merge(luma, color, brightness=(scalar[:, part] + 1) / 2)
-            return merged
+            uptake = ((scalar[:, part] + 1) / 2).to(luma)
+            color = self.pseudo_color(scalar[:, part]).as_tensor()
+            return self.style.join(gray(luma, part), color, uptake.clamp(0, 1))
 
         result = _by_slabs(case[self.luminance_key], colored)
-        return result, {"chroma": "of the color table", "color_table": self.color_table}
+        about = {"chroma": "of the color table", "color_table": self.color_table}
+        return result, about | self.style.described()
+
+    def _gray(self, case: Mapping[Hashable, Any]) -> Callable[[torch.Tensor, slice], torch.Tensor]:
+        """Return what gives the gray levels of a part: the fused luminance, or the MRI."""
+        if not self.style.on_fixed:
+            return lambda luma, _: luma
+        fixed = convert_to_tensor(case[self.fixed_key], track_meta=False)
+        return lambda luma, part: ((fixed[:1, part] + 1) / 2).to(luma)
 
     def _tinted(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
         """Return the fusion with its bone tinted."""
@@ -167,7 +186,8 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             return tint_bone(luma, plain[:, part].to(luma), threshold=self.bone_threshold)
 
         result = _by_slabs(case[self.luminance_key], tinted)
-        return result, {"chroma": "bone", "bone_threshold_hu": self.bone_threshold}
+        about = {"chroma": "bone", "bone_threshold_hu": self.bone_threshold}
+        return result, about | {"luminance": "fused"}
 
 
 def _by_slabs(

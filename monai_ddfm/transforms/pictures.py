@@ -17,10 +17,12 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_ddfm.color import luminance
+from monai_ddfm.color_styles import ColorStyle
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import PictureModality
+from monai_ddfm.noise_model import noise_model
 from monai_ddfm.readers import read_picture
-from monai_ddfm.transforms.color import MergeChroma
+from monai_ddfm.reports import add_report
 
 __all__ = [
     "ColorizePictureD",
@@ -33,6 +35,9 @@ __all__ = [
     "LoadPictureD",
     "LoadPictureDict",
     "LoadPictured",
+    "NoteNoiseD",
+    "NoteNoiseDict",
+    "NoteNoised",
     "color_source",
     "picture_luminance",
 ]
@@ -121,11 +126,35 @@ class JoinLuminanced(Transform):  # type: ignore[misc]
         return {**data, self.output_key: MetaTensor(both * 2 - 1, meta=dict(fixed.meta))}
 
 
+class NoteNoised(Transform):  # type: ignore[misc]
+    """Note how noisy two pictures are, for the record; the pictures stay as they are.
+
+    It is the noise that sampling measures in them, that of the noisier one.
+
+    Args:
+        key: [2, H, W] in [-1, 1], which gets the report "noise".
+    """
+
+    backend = JoinLuminanced.backend
+
+    def __init__(self, key: str = "image") -> None:
+        self.key = key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Add the report to the joined pictures."""
+        plain = convert_to_tensor(data[self.key], track_meta=False).float()
+        models = [noise_model(source[None, None]) for source in plain]
+        joined = MetaTensor(plain, meta=dict(getattr(data[self.key], "meta", {})))
+        add_report(joined, "noise", max(models, key=lambda model: model.level).described())
+        return {**data, self.key: joined}
+
+
 class ColorizePictured(Transform):  # type: ignore[misc]
-    """Give the fused luminance the chroma of the picture that is in color, if one is.
+    """Give the fusion the color of the picture that is in color, if one is.
 
     Where both are, the visible image keeps its colors beside an infrared one, and the functional
-    one beside an MRI. The luminance of the result is the fused luminance.
+    one beside an MRI. Visible colors always join in the style "ycbcr", whose luminance is the fused
+    luminance.
 
     Args:
         modality: of the moving picture: "CT", "PET", "SPECT" or "IR".
@@ -133,11 +162,12 @@ class ColorizePictured(Transform):  # type: ignore[misc]
         fixed_key: [1 or 3, H, W] in [0, 1].
         moving_key: the same size.
         output_key: where RGB [3, H, W] in [0, 1] goes; not written if both pictures are gray.
-        fade: brightness below which the chroma of PET and SPECT fades, see `MergeChroma`; a
+        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT.
+        fade: brightness below which the chroma of PET and SPECT fades, see `ColorStyle`; a
             visible image keeps its colors in the dark as well.
 
     Raises:
-        InputError: if the modality is unknown or the fade is not in [0, 1].
+        InputError: if the modality or the style is unknown or the fade is not in [0, 1].
     """
 
     backend = JoinLuminanced.backend
@@ -150,12 +180,14 @@ class ColorizePictured(Transform):  # type: ignore[misc]
         fixed_key: str = "fixed",
         moving_key: str = "moving",
         output_key: str = "fused_rgb",
+        color_style: str = "ycbcr",
         fade: float = 0.1,
     ) -> None:
         self.modality = PictureModality.parse(modality)
         self.luminance_key, self.output_key = luminance_key, output_key
         self.keys = (fixed_key, moving_key)
-        self.merge = MergeChroma(fade=fade if _is_functional(self.modality) else 0.0)
+        functional = ColorStyle(name=color_style, fade=fade)
+        self.style = functional if _is_functional(self.modality) else ColorStyle(fade=0.0)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the result in color.
@@ -169,7 +201,15 @@ class ColorizePictured(Transform):  # type: ignore[misc]
         key = color_source(data, modality=self.modality, keys=self.keys)
         if key is None:
             return dict(data)
-        return {**data, self.output_key: self.merge(data[self.luminance_key], data[key])}
+        luma = convert_to_tensor(data[self.luminance_key], track_meta=True).float()
+        plain = luma.as_tensor()
+        gray = picture_luminance(data[self.keys[0]]).to(plain) if self.style.on_fixed else plain
+        color = convert_to_tensor(data[key], track_meta=False).to(plain)
+        result = MetaTensor(self.style.join(gray, color), meta=dict(luma.meta))
+        source = "fixed" if key == self.keys[0] else "moving"
+        about = {"chroma": f"of the {source} picture", **self.style.described()}
+        add_report(result, "color", about)
+        return {**data, self.output_key: result}
 
 
 def color_source(
@@ -191,6 +231,7 @@ def color_source(
 
 LoadPictureD = LoadPictureDict = LoadPictured
 JoinLuminanceD = JoinLuminanceDict = JoinLuminanced
+NoteNoiseD = NoteNoiseDict = NoteNoised
 ColorizePictureD = ColorizePictureDict = ColorizePictured
 
 

@@ -28,12 +28,13 @@ def excess_over_sources(fused: torch.Tensor, sources: torch.Tensor) -> dict[str,
         sources: [N, H, W, D] in [-1, 1].
 
     Returns:
-        ``largest``, ``mean``, ``voxels_outside`` (of more than ``tolerance``), ``voxels``, and
-        ``scale`` that says which values are meant.
+        ``largest``, ``mean``, ``voxels_outside`` (of more than ``tolerance``), ``voxels``,
+        ``scale`` that says which values are meant, and ``beyond_scale``: voxels that leave
+        [-1, 1] by more than ``tolerance`` and are clipped where the fusion becomes a luminance.
     """
     fused, sources = (x.as_subclass(torch.Tensor).detach() for x in (fused, sources))
     fused = fused.reshape(sources.shape[1:])
-    largest, total, outside = 0.0, 0.0, 0
+    largest, total, outside, beyond = 0.0, 0.0, 0, 0
     for part in slabs(fused.shape):
         above = fused[part] - sources[:, part].amax(dim=0)
         below = sources[:, part].amin(dim=0) - fused[part]
@@ -42,12 +43,14 @@ def excess_over_sources(fused: torch.Tensor, sources: torch.Tensor) -> dict[str,
         largest = float(torch.maximum(excess.max(), excess.new_tensor(largest)))
         total += float(excess.sum(dtype=torch.float64))
         outside += int((excess > _TOLERANCE).sum())
+        beyond += int((fused[part].abs() > 1 + _TOLERANCE).sum())
     return {
         "largest": largest,
         "mean": total / fused.numel(),
         "voxels_outside": outside,
         "voxels": fused.numel(),
         "tolerance": _TOLERANCE,
+        "beyond_scale": beyond,
         "scale": "luminance from -1 to 1",
     }
 

@@ -232,12 +232,17 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     def _details(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:
         fused = as_array(case[self.fused_key])
+        bound = case.get(self.bound_key)
+        # The chain has clipped the luminance by now; what it cut off, the bound check has seen.
+        clipped = (bound or {}).get("beyond_scale")
+        if clipped is None:
+            clipped = int(((fused < 0) | (fused > 1)).sum())
         return {
-            "bound": case.get(self.bound_key),
+            "bound": bound,
             "fused": {
                 "smallest": float(fused.min()),
                 "largest": float(fused.max()),
-                "clipped_voxels": int(((fused < 0) | (fused > 1)).sum()),
+                "clipped_voxels": clipped,
             },
         }
 

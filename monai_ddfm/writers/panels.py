@@ -7,13 +7,14 @@ the CT window "fusion" has a third, and the landmarks of an MRI have more.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_ddfm.modality import Modality
+from monai_ddfm.writers.legend import Legend, legend_of
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import collect_reports
 from monai_ddfm.writers.views import robust_window
@@ -33,6 +34,7 @@ class Panel:
         levels: strictly increasing from 0 to 1; by default evenly spaced.
         colors: name of a table in `monai_ddfm.color.COLOR_TABLES`.
         scale: caption of the color bar; None draws no bar.
+        legend: for colors that stand for two values; None draws none.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Panel:
     levels: tuple[float, ...] | None = None
     colors: str = "gray"
     scale: str | None = None
+    legend: Legend | None = None
 
     def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the values and the levels between which the map is linear."""
@@ -104,7 +107,7 @@ def panels_of(
             colors=_color_table(reports),
             scale=None if in_color else f"{units}{half}",
         ),
-        Panel("Fused", fused, (0.0, 1.0)),
+        Panel("Fused", fused, (0.0, 1.0), legend=_legend(reports, units, window, levels)),
     ]
     if weight is not None:
         shown = np.where(_foreground(fixed) | _foreground(moving), as_array(weight), np.nan)
@@ -127,6 +130,20 @@ def _maps(
             name = str(report.get("modality", "")).upper()
             found[name] = (tuple(float(knot) for knot in knots), levels)
     return found
+
+
+def _legend(
+    reports: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    units: str,
+    window: tuple[float, ...] | None,
+    levels: tuple[float, ...] | None,
+) -> Legend | None:
+    """Return the legend of the fusion in color; None if its color comes from no table."""
+    found = (legend_of(report) for report in reports.get("color", {}).values())
+    legend = next((one for one in found if one is not None), None)
+    if legend is None or not window or not levels or len(window) != 2:
+        return legend
+    return replace(legend, ends=(window[0], window[-1]), units=units)
 
 
 def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.color import color_table
 from monai_ddfm.writers.files import NOTICE, atomic_path
+from monai_ddfm.writers.legend import Legend
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.panels import Panel, channels_last, mean_of_channels
 from monai_ddfm.writers.views import PLANES, View, informative_point
@@ -39,6 +40,8 @@ _DPI = 150
 # Inches: width of a column, space between pictures, margins.
 _COLUMN, _GAP = 2.7, 0.07
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.42, 0.16, 0.78, 0.72
+# Inches: a legend of two values, and the margin that it needs.
+_LEGEND, _LEGEND_BOTTOM = (1.2, 0.75), 1.48
 # Letters of each plane and where they stand.
 _LETTERS = (("R", "L", "A", "P"), ("R", "L", "S", "I"), ("A", "P", "S", "I"))
 _SPOTS = (
@@ -106,7 +109,8 @@ def _draw(
 ) -> Figure:
     heights = [view.extent(plane)[1] * _COLUMN / view.widest for plane in range(len(PLANES))]
     width = _LEFT + len(panels) * (_COLUMN + _GAP) - _GAP + _RIGHT
-    height = _TOP + sum(heights) + 2 * _GAP + _BOTTOM
+    bottom = _LEGEND_BOTTOM if any(panel.legend for panel in panels) else _BOTTOM
+    height = _TOP + sum(heights) + 2 * _GAP + bottom
     figure = Figure(figsize=(width, height), dpi=_DPI, facecolor=_BACKGROUND)
     FigureCanvasAgg(figure)
 
@@ -130,6 +134,9 @@ def _draw(
         if panel.scale is not None and scale is not None:
             bar = place(left + 0.35 * _COLUMN, top + 0.06, 0.3 * _COLUMN, 0.07)
             _color_bar(figure, bar, scale, panel.scale)
+        if panel.legend is not None:
+            middle = left + (_COLUMN - _LEGEND[0]) / 2
+            _draw_legend(place(middle, top + 0.06, *_LEGEND), panel.legend)
     _frame_texts(figure, title, caption)
     return figure
 
@@ -196,6 +203,21 @@ def _color_bar(figure: Figure, axes: Axes, scale: _Scale, caption: str) -> None:
     _label(axes, -0.04, 0.5, f"{low:.4g}", ha="right", va="center", fontsize=7.5)
     _label(axes, 1.04, 0.5, f"{high:.4g}", ha="left", va="center", fontsize=7.5)
     _label(axes, 0.5, -0.5, caption, ha="center", va="top", fontsize=7.5, color=_DIM)
+
+
+def _draw_legend(axes: Axes, legend: Legend) -> None:
+    """Draw the colors by uptake, to the right, and gray level, upward, with their ends."""
+    axes.imshow(legend.colors, extent=(0, 1, 0, 1), aspect="auto", interpolation="bilinear")
+    axes.set_axis_off()
+    low, high = legend.ends
+    ends: dict[str, Any] = {"fontsize": 7.5, "va": "top"}
+    _label(axes, 0.0, -0.05, f"{low:.4g}", ha="center", **ends)
+    _label(axes, 1.0, -0.05, f"{high:.4g}", ha="center", **ends)
+    _label(axes, 0.5, -0.05, legend.units, ha="center", color=_DIM, **ends)
+    side: dict[str, Any] = {"fontsize": 7.5, "ha": "right"}
+    _label(axes, -0.04, 0.0, "0", va="bottom", **side)
+    _label(axes, -0.04, 1.0, "1", va="top", **side)
+    _label(axes, -0.04, 0.5, legend.gray.replace(" ", "\n"), va="center", color=_DIM, **side)
 
 
 def _label(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:

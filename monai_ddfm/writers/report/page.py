@@ -18,7 +18,7 @@ from monai_ddfm.writers.files import NOTICE, atomic_path
 from monai_ddfm.writers.json_files import inside_script, jsonable
 from monai_ddfm.writers.panels import Panel
 from monai_ddfm.writers.report.histograms import histogram_svg
-from monai_ddfm.writers.report.pictures import picture_data
+from monai_ddfm.writers.report.pictures import colors_png, picture_data
 from monai_ddfm.writers.report.summary import figures, warnings
 
 __all__ = ["write_report"]
@@ -54,6 +54,7 @@ def write_report(
         warnings=_warnings(record),
         stops="".join(_stop(i, panel, len(panels)) for i, panel in enumerate(panels)),
         last=len(panels) - 1,
+        legends="".join(_legend(panel) for panel in panels),
         histograms="".join(_histogram(panel) for panel in panels),
         figures=_figures(record),
         record=escape(json.dumps(record, indent=2, ensure_ascii=False)),
@@ -85,6 +86,22 @@ def _stop(index: int, panel: Panel, count: int) -> str:
 def _histogram(panel: Panel) -> str:
     caption = escape(f"{panel.title}{f', {panel.scale}' if panel.scale else ''}")
     return f"<figure>{histogram_svg(panel)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _legend(panel: Panel) -> str:
+    if panel.legend is None:
+        return ""
+    low, high = panel.legend.ends
+    gray, units = escape(panel.legend.gray), escape(panel.legend.units)
+    about = (
+        f"{escape(panel.title)}: to the right {units} from {low:.4g} to {high:.4g}, upward {gray} "
+        "from 0 to 1"
+    )
+    png = colors_png(panel.legend.colors)
+    return (
+        f'<figure class="legend"><img src="data:image/png;base64,{png}" alt="{about}">'
+        f"<figcaption>{about}</figcaption></figure>"
+    )
 
 
 def _figures(record: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.panels import Panel, channels_last, mean_of_channels
 from monai_ddfm.writers.views import View, informative_point
 
-__all__ = ["picture_data"]
+__all__ = ["colors_png", "picture_data"]
 
 _MOST_VOXELS = 1_500_000
 
@@ -129,6 +129,15 @@ def _mosaic(volume: NDArray[np.uint8], columns: int) -> str:
     for k in range(depth):
         top, left = k // columns * height, k % columns * width
         sheet[top : top + height, left : left + width] = volume[..., k].transpose(2, 1, 0)
+    return _png(sheet[..., 0] if channels == 1 else sheet)
+
+
+def colors_png(colors: NDArray[np.floating[Any]]) -> str:
+    """Encode colors [rows, columns, 3] in [0, 1] as a PNG file in base64."""
+    return _png(np.rint(255 * np.clip(colors, 0, 1)).astype(np.uint8))
+
+
+def _png(picture: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(sheet[..., 0] if channels == 1 else sheet).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
