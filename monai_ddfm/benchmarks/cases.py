@@ -13,6 +13,7 @@ from monai.utils import convert_to_tensor
 from torch import Tensor
 
 from monai_ddfm.benchmarks.bundle import preprocess_volumes
+from monai_ddfm.benchmarks.methods import Setting
 from monai_ddfm.benchmarks.noise import Noise
 from monai_ddfm.benchmarks.pairs import Pair
 from monai_ddfm.color import white_level
@@ -26,6 +27,7 @@ from monai_ddfm.transforms.pictures import (
     color_source,
     picture_luminance,
 )
+from monai_ddfm.transforms.windows import finding_level
 
 __all__ = ["Case", "load_case"]
 
@@ -43,6 +45,8 @@ class Case:
         noise: what was added to the sources; None is nothing.
         spacing: size of a pixel or voxel in mm along H, W(, D); pictures do not say theirs, and
             count as 1 mm.
+        finding: gray level of `moving`, 0 to 1, from which its brightness is a finding by its
+            units; None where they do not tell.
     """
 
     name: str
@@ -52,6 +56,12 @@ class Case:
     moving: Tensor
     noise: Noise | None = None
     spacing: tuple[float, ...] = (1.0, 1.0)
+    finding: float | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What methods are made ready for."""
+        return Setting(modality=self.modality, finding=self.finding, spacing=self.spacing)
 
     @property
     def title(self) -> str:
@@ -106,17 +116,20 @@ def load_case(pair: Pair, **options: Any) -> Case:
     Raises:
         InputError: if an image cannot be used.
     """
+    spacing: tuple[float, ...] = (1.0, 1.0)
+    finding: float | None = None
     if pair.is_picture:
         case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
         case = JoinLuminanced()(LoadPictured()(case))
         shown = (_plain(case["fixed"]), _plain(case["moving"]))
         # Not by way of [-1, 1]: a value that two images share must stay one value.
         image = torch.cat([picture_luminance(picture) for picture in shown])
-        spacing: tuple[float, ...] = (1.0, 1.0)
     else:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
         case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
+        window = options.get("window")
+        finding = finding_level(pair.modality, None if window is None else str(window))
         spacing = tuple(float(edge) for edge in affine_to_spacing(case["image"].affine))
         image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
         moving = _plain(case["moving"])
@@ -132,6 +145,7 @@ def load_case(pair: Pair, **options: Any) -> Case:
         fixed=shown[0],
         moving=shown[1],
         spacing=spacing,
+        finding=finding,
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "Fusion",
     "Method",
     "Prepared",
+    "Setting",
     "described",
     "identity_prior",
     "parse_methods",
@@ -64,6 +65,22 @@ _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
 Fusion = Callable[[Tensor], Tensor]
 """[B, 2, H, W] or [B, 2, H, W, D] in [0, 1] -> [B, 1, ...]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What pairs have in common that methods are made ready for.
+
+    Attributes:
+        modality: of the second source.
+        finding: gray level, 0 to 1, from which its brightness is a finding by its units; None is
+            white.
+        spacing: size of a pixel or voxel in mm along H, W(, D).
+    """
+
+    modality: str
+    finding: float | None = None
+    spacing: tuple[float, ...] = (1.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +117,11 @@ class Method:
                 own[rest] = value
         return common | own
 
-    def prepare(self, modality: str, *, prior: Callable[[str | None], Prior]) -> Prepared:
-        """Make the method ready for the pairs of one modality.
+    def prepare(self, setting: Setting | str, *, prior: Callable[[str | None], Prior]) -> Prepared:
+        """Make the method ready for the pairs of one kind.
 
         Args:
-            modality: of the second source.
+            setting: their kind; a modality alone is that of pictures.
             prior: returns the prior of a name; None is the benchmark's own.
 
         Raises:
@@ -112,10 +129,19 @@ class Method:
         """
         if self.fuse is not None:
             return Prepared(self.fuse, key=None)
-        options = self.options_for(modality)
+        if isinstance(setting, str):
+            setting = Setting(modality=setting)
+        options = self.options_for(setting.modality)
         if self.is_baseline:
             return _prepare_baseline(self.name, options)
-        preset = tailored(self.preset or preset_named(self.name), modality=modality)
+        preset = tailored(
+            self.preset or preset_named(self.name),
+            modality=setting.modality,
+            finding=setting.finding,
+        )
+        if isinstance(preset.rectifier, BalanceRectifier):
+            height, width = setting.spacing[:2]
+            preset = replace(preset, rectifier=preset.rectifier.on_grid((height, width)))
         return _prepare_preset(preset, options, self.label, prior)
 
 

@@ -69,20 +69,20 @@ class Runner:
         self, methods: Sequence[Method], cases: Sequence[Case]
     ) -> dict[tuple[str, str, str], Run]:
         """Return the run of every method on every case, by label, title and noise."""
-        modalities = dict.fromkeys(case.modality for case in cases)
+        settings = dict.fromkeys(case.setting for case in cases)
         ready = {
-            (method.label, modality): method.prepare(modality, prior=self.prior)
+            (method.label, setting): method.prepare(setting, prior=self.prior)
             for method in methods
-            for modality in modalities
+            for setting in settings
         }
         runs: dict[tuple[str, str, str], Run] = {}
         keys = {id(case): case.key for case in cases}
         bar = tqdm(total=len(methods) * len(cases), unit="image", disable=None)
         for method in methods:
             bar.set_description(method.label[:30])
-            for modality in modalities:
-                prepared = ready[method.label, modality]
-                own = [case for case in cases if case.modality == modality]
+            for setting in settings:
+                prepared = ready[method.label, setting]
+                own = [case for case in cases if case.setting == setting]
                 for case, run in self._run(method, prepared, own, keys):
                     runs[method.label, case.title, str(case.noise)] = run
                     bar.update()

@@ -205,7 +205,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         return balanced or self.preset.start == "sources"
 
     def _fuse_volume(
-        self, volume: Tensor, network: nn.Module, spacing: Spacing
+        self, volume: Tensor, network: nn.Module, spacing: Spacing | None
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse one volume [2, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
@@ -213,7 +213,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         return fused.movedim(0, 1 + self.axis), noise
 
     def _fuse_slices(
-        self, slices: Tensor, network: nn.Module, *, volume: bool, spacing: Spacing
+        self, slices: Tensor, network: nn.Module, *, volume: bool, spacing: Spacing | None
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
         layout = SliceLayout.of(
@@ -249,7 +249,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         *,
         sampler: SliceSampler | EstimatingSampler,
         store: SliceStore | None,
-        spacing: Spacing,
+        spacing: Spacing | None,
     ) -> None:
         """Put what is sampled, or was before the run was stopped, in its place in `result`."""
         mine = share_of(layout.patches) if self.distributed else list(layout.patches)
@@ -285,7 +285,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         network: nn.Module | None,
         noises: tuple[NoiseModel, NoiseModel] | None,
         *,
-        spacing: Spacing = (1.0, 1.0),
+        spacing: Spacing | None = None,
     ) -> SliceSampler | EstimatingSampler:
         """Build what samples slices of that noise."""
         rectifier = self.preset.rectifier
@@ -305,7 +305,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 None if estimator is None else self._slice_sampler(network, estimator, noise)
             )
         return EstimatingSampler(
-            rectifier=rectifier.on_grid(spacing),
+            rectifier=rectifier if spacing is None else rectifier.on_grid(spacing),
             samplers=(samplers[0], samplers[1]),
             noises=noises,
             noise=self.noise,
@@ -370,10 +370,10 @@ def _shares_of(sampler: SliceSampler | EstimatingSampler) -> tuple[float, float]
     return fixed, moving
 
 
-def _spacing_of(inputs: Tensor, axis: int) -> Spacing:
-    """Size in mm of a pixel of the slices across `axis`; 1 mm where nothing says so."""
+def _spacing_of(inputs: Tensor, axis: int) -> Spacing | None:
+    """Size in mm of a pixel of the slices across `axis`; None where nothing says it."""
     if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
-        return 1.0, 1.0
+        return None
     affine = inputs.affine.reshape(-1, 4, 4)[0]
     sizes = [float(size) for size in affine[:3, :3].norm(dim=0)]
     del sizes[axis]

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from monai_ddfm.benchmarks.lesions.rows import Row, View, show, views_of
 from monai_ddfm.benchmarks.lesions.scenes import Scene
-from monai_ddfm.benchmarks.methods import Prepared
+from monai_ddfm.benchmarks.methods import Prepared, Setting
 from monai_ddfm.benchmarks.noise import Noise
 from monai_ddfm.benchmarks.runner import Runner, images_at_once
 from monai_ddfm.benchmarks.store import code_hash, hash_of, slug
@@ -93,7 +93,7 @@ def run_rows(
             bar.set_description(row.label[:30])
             for lesion, noise, scene in _combined(lesions, noises, scenes):
                 modality = scene.case.modality
-                method = ready.get((row.label, modality))
+                method = ready.get((row.label, scene.case.setting))
                 job = _Job(row, method, scene, lesion, noise, reader, runner.device)
                 bar.update()
                 if not job.views:
@@ -170,14 +170,14 @@ class _Job:
 
 def _prepared(
     rows: Sequence[Row], scenes: Sequence[Scene], runner: Runner
-) -> Mapping[tuple[str, str], Prepared]:
+) -> Mapping[tuple[str, Setting], Prepared]:
     """Make all methods ready before the first one runs."""
-    modalities = dict.fromkeys(scene.case.modality for scene in scenes)
+    settings = dict.fromkeys(scene.case.setting for scene in scenes)
     return {
-        (row.label, modality): row.method.prepare(modality, prior=runner.prior)
+        (row.label, setting): row.method.prepare(setting, prior=runner.prior)
         for row in rows
         if row.method is not None
-        for modality in modalities
+        for setting in settings
     }
 
 

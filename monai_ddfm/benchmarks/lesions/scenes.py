@@ -131,6 +131,7 @@ def _planes(case: Case, slices: int) -> list[Case]:
             fixed=case.fixed[..., position],
             moving=case.moving[..., position],
             spacing=case.spacing[:2],
+            finding=case.finding,
         )
         for position in sorted({round(place) for place in exact.tolist()})
     ]
