@@ -57,7 +57,9 @@ def test_options_of_a_modality_hold_there_alone() -> None:
         ("default:solver=fast", "solver 'fast' is unknown"),
         ("default:prior=/nowhere.pt", "/nowhere.pt is not a file"),
         ("default:MR.steps=3", "use CT, PET, SPECT or IR"),
-        ("default:levels=many", "is of the wrong kind"),
+        ("contrast:levels=many", "is of the wrong kind"),
+        ("default:window=many", "is of the wrong kind"),
+        ("default:levels=3", "has no option 'levels'"),
     ],
 )
 def test_unusable_methods_are_refused(text: str, words: str, small_prior: Prior) -> None:

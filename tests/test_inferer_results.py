@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inferer_makers import FROM_NOISE, from_noise, uniform
 from run_cases import RecordingNet
 
+from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset
 from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
 
@@ -60,7 +61,7 @@ def test_no_nan_comes_of_odd_sources(preset: str, channels: int) -> None:
         torch.stack((checkers, -checkers))[None],
         torch.cat((noise, torch.full_like(noise, -1)), 1),
         torch.stack((torch.full((16, 16), -1.0), torch.full((16, 16), 1.0)))[None],
-        torch.cat((noise * 1e4, noise * -1e4), 1),
+        torch.cat((noise * 1e4, noise * -1e4), 1).clamp(-1, 1),
         torch.cat((noise * 1e-30, noise * -1e-30), 1),
     ]
     inferer = DDFMInferer(preset=preset, steps=5)
@@ -68,6 +69,8 @@ def test_no_nan_comes_of_odd_sources(preset: str, channels: int) -> None:
         result = inferer(pair, network)
         assert result.isfinite().all()
         assert bool(((result[:, 1] >= 0) & (result[:, 1] <= 1)).all())
+    with pytest.raises(InputError, match=r"sources reach from .* scale them to -1\.\.1 first"):
+        inferer(torch.cat((noise * 1e4, noise * -1e4), 1), network)
 
 
 def test_equal_sources_are_their_own_fusion(small: RecordingNet) -> None:

@@ -42,7 +42,7 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
 def test_an_early_stop_ends_on_the_first_small_change() -> None:
     pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
     inferer = from_noise(steps=30, early_stop=0.07, crop_foreground=False)
-    sampler = dataclasses.replace(inferer._sampler(network), tolerance=None)
+    sampler = dataclasses.replace(inferer._sampler(network, None), tolerance=None)
     for number, one in enumerate(pair):
         trail: list[Tensor] = []
         sampler(

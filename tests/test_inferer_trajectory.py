@@ -71,7 +71,7 @@ def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> Non
     inferer, sources = golden_inferer(golden), golden_sources(golden)
     run: list[SamplingStep] = []
     start = torch.from_numpy(golden["x_T"])
-    sampler = inferer._sampler(prior)
+    sampler = inferer._sampler(prior, None)
     network = inferer.acceleration.prepare(prior, sources.device)
     last = sampler(sources, network, slices=[0], start=start, on_step=run.append)
     assert [step.index for step in run] == list(range(10))

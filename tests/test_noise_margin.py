@@ -67,17 +67,18 @@ def test_without_noise_a_margin_changes_nothing(level: float) -> None:
 
 @pytest.mark.parametrize("options", [{"start_timestep": 300}, {"spacing": [900, 500, 100]}])
 def test_a_margin_for_noise_that_nobody_measures_is_refused(options: dict[str, Any]) -> None:
-    preset = tailored("default", noise_margin=2.0)
+    preset = tailored("contrast", noise_margin=2.0)
     with pytest.raises(InputError, match=r"noise margin 2 .* leave it out, or the timesteps"):
         DDFMInferer(preset=preset, **options)
 
 
 @pytest.mark.parametrize("samples", [1, 2])
-def test_the_measured_noise_is_noted(samples: int) -> None:
+@pytest.mark.parametrize("preset", ["default", "contrast"])
+def test_the_measured_noise_is_noted(samples: int, preset: str) -> None:
     generator = torch.Generator().manual_seed(2)
     volume = torch.full((1, 2, 64, 64, 2), -0.2)
     volume[:, 0] += 0.1 * torch.randn(1, 64, 64, 2, generator=generator)
-    inferer = EnsembleInferer(DDFMInferer(steps=1), samples=samples)
+    inferer = EnsembleInferer(DDFMInferer(preset=preset, steps=1), samples=samples)
     result = inferer(MetaTensor(volume), RecordingNet())
     noise = reports_of(result)["noise"]
     assert noise["level"] == pytest.approx(0.1, rel=0.25)

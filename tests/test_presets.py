@@ -8,10 +8,17 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from monai_ddfm.balance import Balance
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import CHOICES, PRESETS, Preset, preset_named, tailored
 from monai_ddfm.inferers.presets import SolverName, build_solver
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, SaliencyRectifier
+from monai_ddfm.noise_model import NoiseModel
+from monai_ddfm.rectifiers import (
+    BalanceRectifier,
+    EMRectifier,
+    IdentityRectifier,
+    SaliencyRectifier,
+)
 from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, Solver
 
 
@@ -26,7 +33,7 @@ def built(preset: Preset, **options: Any) -> Solver:
 
 
 def test_the_promised_presets_are_there() -> None:
-    assert set(PRESETS) >= {"reference", "paper", "default"}
+    assert set(PRESETS) >= {"reference", "paper", "default", "contrast"}
     for name, preset in PRESETS.items():
         assert preset_named(name) is preset
 
@@ -60,8 +67,23 @@ def test_default_is_deterministic_and_stays_between_the_sources() -> None:
     assert not any(solver.needs_noise(index) for index in range(len(solver.schedule)))
     generator = torch.Generator().manual_seed(0)
     sources = torch.rand(1, 2, 24, 24, generator=generator) * 2 - 1
+    estimates = torch.randn(2, 1, 1, 24, 24, generator=generator) * 3
+    assert preset.rectifier == BalanceRectifier()
+    noises = [NoiseModel(0.0)] * 2
+    fused = preset.rectifier.fuse(sources, list(estimates), noises=noises).luminance
+    assert bool((fused <= sources.amax(1, keepdim=True)).all())
+    assert bool((fused >= sources.amin(1, keepdim=True)).all())
+
+
+def test_contrast_is_deterministic_and_stays_between_the_sources() -> None:
+    preset = preset_named("contrast")
+    solver = built(preset)
+    assert not any(solver.needs_noise(index) for index in range(len(solver.schedule)))
+    generator = torch.Generator().manual_seed(0)
+    sources = torch.rand(1, 2, 24, 24, generator=generator) * 2 - 1
     x0 = torch.randn(1, 1, 24, 24, generator=generator) * 3
     rectifier = preset.rectifier
+    assert isinstance(rectifier, SaliencyRectifier)
     fused = rectifier.step(x0, sources, rectifier.initial_state(sources)).luminance
     assert bool((fused <= sources.amax(1, keepdim=True) + 1e-5).all())
     assert bool((fused >= sources.amin(1, keepdim=True) - 1e-5).all())
@@ -105,21 +127,36 @@ def test_presets_cannot_be_changed() -> None:
 
 
 def test_presets_are_tailored() -> None:
-    ct = tailored("default", modality="ct", fidelity=0.5, noise_margin=2.0, favor_moving=2.0)
+    ct = tailored("contrast", modality="ct", fidelity=0.5, noise_margin=2.0, favor_moving=2.0)
     assert ct.rectifier == SaliencyRectifier(
         choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5, noise_margin=2.0
     )
-    assert tailored("default", modality="IR").rectifier == SaliencyRectifier()
+    assert tailored("contrast", modality="IR").rectifier == SaliencyRectifier()
     assert tailored("reference", modality="PET") is PRESETS["reference"]
-    with pytest.raises(InputError, match="fidelity belongs to the preset default"):
+    with pytest.raises(InputError, match="fidelity belongs to the presets default and contrast"):
         tailored("paper", fidelity=0.5)
-    with pytest.raises(InputError, match="noise margin belongs to the preset default"):
+    with pytest.raises(InputError, match="noise margin belongs to the presets default and contr"):
         tailored("reference", noise_margin=2.0)
+
+
+def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
+    for modality in ("CT", "PET", "SPECT", "IR", None):
+        assert tailored("default", modality=modality) == PRESETS["default"]
+    mine = tailored("default", fidelity=0.5, noise_margin=1.0, favor_moving=2.0, prior_share=0.3)
+    assert mine.rectifier == BalanceRectifier(
+        balance=Balance(favor_moving=2.0), fidelity=0.5, noise_margin=1.0, prior_share=0.3
+    )
+    bone = tailored("default", modality="CT", finding=0.55).rectifier
+    assert isinstance(bone, BalanceRectifier)
+    assert bone.balance.finding == 0.55
+    assert bone.balance.finding_width < Balance().finding_width
+    assert tailored("contrast", finding=0.55) == tailored("contrast")
 
 
 @pytest.mark.parametrize("name", ["prior_share", "fidelity", "noise_margin", "favor_moving"])
 @pytest.mark.parametrize("value", ["two", "nan", True, [1.0]])
-def test_a_wish_that_is_no_number_is_refused(name: str, value: object) -> None:
+@pytest.mark.parametrize("preset", ["default", "contrast"])
+def test_a_wish_that_is_no_number_is_refused(name: str, value: object, preset: str) -> None:
     text = name.replace("_", " ")
     with pytest.raises(InputError, match=f"{text} .* is not a number; give one"):
-        tailored("default", **{name: value})  # type: ignore[arg-type]
+        tailored(preset, **{name: value})  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import torch
 from run_cases import RecordingNet
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.inferers import DDFMInferer, tailored
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.metrics import flicker
 
@@ -37,13 +37,16 @@ def test_smoothing_equals_an_independent_computation(count: int, sigma: float) -
         np.testing.assert_allclose(found[z, 0], fused, atol=1e-5)
 
 
-def test_a_volume_flickers_less_and_stays_between_its_sources() -> None:
+@pytest.mark.parametrize("name", ["default", "contrast"])
+def test_a_volume_flickers_less_and_stays_between_its_sources(name: str) -> None:
+    preset = tailored(name, noise_margin=0.0)
     generator = torch.Generator().manual_seed(2)
     base = torch.rand(1, 2, 32, 32, 1, generator=generator)
     volume = (base + 0.05 * torch.randn(1, 2, 32, 32, 12, generator=generator)) * 1.4 - 0.7
     network = RecordingNet()
     plain, smooth = (
-        DDFMInferer(smooth_across=sigma)(volume, network)[:, :1] for sigma in (0.0, 1.5)
+        DDFMInferer(preset=preset, smooth_across=sigma)(volume, network)[:, :1]
+        for sigma in (0.0, 1.5)
     )
     low, high = volume.amin(1, keepdim=True), volume.amax(1, keepdim=True)
     assert ((smooth >= low - 1e-6) & (smooth <= high + 1e-6)).all()

@@ -83,7 +83,9 @@ def test_the_prior_sees_noise_where_the_sources_end(excess: float) -> None:
     net = RecordingNet()
     preset = dataclasses.replace(PRESETS["default"], excess=excess)
     result = DDFMInferer(preset=preset, steps=1)(sources, net)
-    ((seen, timestep),) = net.seen
+    (seen, timestep), *others = net.seen
+    # With noise added even the source without noise is shown, at next to none.
+    assert [int(other) for _, other in others] == ([] if excess == 1 else [0])
     power = NoiseSchedule.spaced(1000).train_alphas_cumprod[int(timestep)]
     seen = seen / math.sqrt(power)
     level = math.sqrt((1 - power) / power)
@@ -167,10 +169,16 @@ def test_images_have_each_their_own_start_and_volumes_one() -> None:
     pairs = torch.cat([noisy_head(0.05), noisy_head(0.15)])
     net = RecordingNet()
     together = DDFMInferer()(pairs, net)
+    assert visited(net)[0] < visited(net)[1]
+    assert len(visited(net)) == 2
     alone = torch.cat([DDFMInferer()(pair, RecordingNet()) for pair in pairs.split(1)])
     assert torch.equal(together, alone)
     net = RecordingNet()
     DDFMInferer()(pairs.movedim(0, -1)[None], net)
+    assert len(visited(net)) == 2
+    assert len(set(visited(net))) == 1
+    net = RecordingNet()
+    DDFMInferer(preset="contrast")(pairs.movedim(0, -1)[None], net)
     assert len(set(visited(net))) == 2
 
 
@@ -180,6 +188,13 @@ def test_an_excess_adds_noise_that_seeds_change() -> None:
     for seed in (0, 1):
         net = RecordingNet()
         results.append(DDFMInferer(preset=preset, seed=seed, steps=1)(sources, net))
+        assert visited(net)[0] == pytest.approx(57, abs=6)
+        assert visited(net)[1:] == [0]
+    assert not torch.equal(*results)
+    preset = dataclasses.replace(PRESETS["contrast"], excess=2.0)
+    for seed in (0, 1):
+        net = RecordingNet()
+        results[seed] = DDFMInferer(preset=preset, seed=seed, steps=1)(sources, net)
         assert visited(net) == pytest.approx([57], abs=6)
     assert not torch.equal(*results)
 
