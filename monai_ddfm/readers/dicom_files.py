@@ -56,10 +56,17 @@ class DicomFile:
 
 @dataclass(frozen=True)
 class Series:
-    """The image files that share a SeriesInstanceUID."""
+    """The image files that share a SeriesInstanceUID, or were put together.
+
+    Attributes:
+        uid: the SeriesInstanceUID, of the first file if they were put together.
+        files: the files.
+        note: what had to be done to find them, ``""`` for nothing.
+    """
 
     uid: str
     files: tuple[DicomFile, ...]
+    note: str = ""
 
     @property
     def header(self) -> Dataset:

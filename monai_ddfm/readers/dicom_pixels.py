@@ -54,9 +54,23 @@ def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
         raise InputError(f"{path} has no pixel data; fetch the file again.")
     try:
         pixels = pixel_array(dataset, index=index)
-        return _rgb(pixels, dataset) if is_color(dataset) else pixels
+        return _rgb(pixels, dataset) if is_color(dataset) else _aligned(pixels, dataset)
     except Exception as error:  # what plug-ins raise is not documented
         raise _undecodable(dataset, path, error) from error
+
+
+def _aligned(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
+    """Bring values whose bits do not end at the lowest one there (retired, but still around)."""
+    allocated, stored = whole(dataset, "BitsAllocated"), whole(dataset, "BitsStored")
+    shift = whole(dataset, "HighBit", stored - 1) + 1 - stored
+    if pixels.dtype.kind not in "iu" or not 0 < shift <= allocated - stored:
+        return pixels
+    # Bits above the highest one may hold an overlay.
+    above = allocated - stored - shift
+    wide = pixels.astype(np.int64 if pixels.dtype.kind == "i" else np.uint64)
+    bits = 64 - allocated + above
+    moved: npt.NDArray[Any] = (wide << bits) >> (bits + shift)
+    return moved.astype(pixels.dtype)
 
 
 def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
@@ -131,9 +145,19 @@ class FrameDecoder:
             except Exception as error:  # a damaged table
                 raise _undecodable(dataset, frame.file.path, error) from error
         else:
-            values = (stored * frame.slope + frame.intercept).astype(np.float32)
+            values = self._rescaled(stored, frame)
         values[_padding(stored, dataset)] = np.nan
         return np.ascontiguousarray(values.T)
+
+    def _rescaled(self, stored: npt.NDArray[Any], frame: Frame) -> npt.NDArray[np.float32]:
+        values = frame.rescaling(stored)
+        uncovered = np.isnan(values) & ~_padding(stored, self._dataset)
+        if frame.rescaling.segments and uncovered.any():
+            raise InputError(
+                f"{frame.name} has the stored value {stored[uncovered][0]}, for which its "
+                "real-world value mapping says nothing; export the series again."
+            )
+        return values
 
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:
