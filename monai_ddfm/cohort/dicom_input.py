@@ -14,11 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_files import looks_like_dicom
+from monai_ddfm.readers.dicom_series import GRID_TAGS, joined
 from monai_ddfm.readers.tags import text, texts, whole
 
 __all__ = ["find_in_dicom"]
@@ -36,8 +39,9 @@ _TAGS = [
     "Modality",
     "ImageType",
     "NumberOfFrames",
-    "Rows",
-    "Columns",
+    "ComplexImageComponent",
+    "ImagePositionPatient",
+    *GRID_TAGS,
 ]
 _LEAST_SLICES = 2
 
@@ -56,6 +60,13 @@ class _Series:
     files: list[str] = field(default_factory=list)
     slices: int = 0
     localizers: int = 0
+    phases: int = 0
+    headers: list[Dataset] = field(default_factory=list)
+
+    def keep(self, header: Dataset) -> None:
+        """Keep a header until two of them show that the series is more than one slice."""
+        if len({texts(one, "ImagePositionPatient") for one in self.headers}) < 2:
+            self.headers.append(header)
 
     def fits(self, wanted: str) -> bool:
         plain = wanted.casefold()
@@ -121,7 +132,9 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
         if not looks_like_dicom(path):
             continue
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            header = pydicom.dcmread(
+                path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS)
+            )
         except Exception:  # what a damaged file raises is not documented
             damaged += 1
             continue
@@ -148,7 +161,22 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
         one.files.append(str(path))
         one.slices += max(1, whole(header, "NumberOfFrames", 1))
         one.localizers += "LOCALIZER" in {t.upper() for t in texts(header, "ImageType")}
-    return series, damaged
+        one.phases += not shows_anatomy(header)
+        one.keep(header)
+    return _joined(series), damaged
+
+
+def _joined(series: dict[str, _Series]) -> dict[str, _Series]:
+    """Put slices that have a series each together."""
+    groups, _ = joined({uid: one.headers for uid, one in series.items()})
+    for first, *others in groups:
+        for uid in others:
+            other = series.pop(uid)
+            series[first].files += other.files
+            series[first].slices += other.slices
+    for one in series.values():
+        one.headers.clear()  # a study of many files would fill the memory
+    return series
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -179,7 +207,9 @@ def _candidates(series: Mapping[str, _Series], selection: Selection) -> list[Can
     whole_ones = {
         uid: one
         for uid, one in series.items()
-        if one.slices >= _LEAST_SLICES and one.localizers < len(one.files)
+        if one.slices >= _LEAST_SLICES
+        and one.localizers < len(one.files)
+        and one.phases < len(one.files)
     }
     kept = {
         uid: one

@@ -193,7 +193,7 @@ def _values(
         shown = "; ".join(str(kind) for kind in sorted(kinds))
         raise InputError(
             f"{path} holds images of {len(kinds)} kinds at each place ({shown}), which must not be "
-            f"averaged; choose of the frames 0 to {count - 1} with --moving-frames."
+            f"averaged; choose of the frames 0 to {count - 1} with frames=."
         )
     return combine_frames(
         FrameStack(count, load, durations), path, modality=modality, frames=frames

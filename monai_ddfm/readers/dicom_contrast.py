@@ -18,7 +18,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.tags import number, private, text, texts
 
-__all__ = ["Contrast", "complex_part", "contrast_of", "echo_steps", "usable_kinds"]
+__all__ = ["Contrast", "complex_part", "contrast_of", "echo_steps", "shows_anatomy", "usable_kinds"]
 
 _MAGNITUDE, _PHASE, _REAL, _IMAGINARY = "magnitude", "phase", "real", "imaginary"
 _PARTS = {
@@ -135,6 +135,17 @@ def contrast_of(sources: Sequence[Dataset | None], header: Dataset) -> Contrast:
         attenuation=_attenuation(header),
         kind=tuple(word for word in rest if word not in _PARTS),
     )
+
+
+def shows_anatomy(header: Dataset) -> bool:
+    """Whether an image is more than a phase or the imaginary part of an MRI.
+
+    Args:
+        header: of its file.
+    """
+    if text(header, "Modality").upper() != "MR":
+        return True
+    return complex_part((header,), header) not in (_PHASE, _IMAGINARY)
 
 
 def complex_part(sources: Sequence[Dataset | None], header: Dataset) -> str:

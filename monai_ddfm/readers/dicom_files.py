@@ -13,6 +13,8 @@ from pydicom.uid import UID
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.dicom_contrast import shows_anatomy
+from monai_ddfm.readers.dicom_series import joined
 from monai_ddfm.readers.tags import text, texts, whole
 from monai_ddfm.readers.volume import reason
 
@@ -33,6 +35,7 @@ _PLACES = (
     "DetectorInformationSequence",
 )
 _MOST_FILES = 100_000
+_LONGEST_FIRST = 1024
 _LISTED = 12
 
 
@@ -94,6 +97,11 @@ class Series:
         return all(file.is_localizer for file in self.files)
 
     @property
+    def shows_anatomy(self) -> bool:
+        """Whether it is more than phase images of an MRI."""
+        return any(shows_anatomy(file.header) for file in self.files)
+
+    @property
     def is_placed(self) -> bool:
         """Whether its first image may say where it lies; screenshots and projections do not."""
         return any(keyword in self.header for keyword in _PLACES)
@@ -105,7 +113,7 @@ class Series:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's preamble, or at least its ending.
+    """Whether a file has DICOM's preamble, at least its ending, or at least its first element.
 
     Args:
         path: an existing file.
@@ -117,9 +125,31 @@ def looks_like_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            begin = stream.read(132)
     except OSError:
         return False
+    return begin[128:] == b"DICM" or (_begins_like_dicom(begin) and _is_bare_dicom(path))
+
+
+def _begins_like_dicom(begin: bytes) -> bool:
+    """Whether the first bytes may be an element of the groups that a dataset begins with."""
+    if len(begin) < 8:
+        return False
+    little = begin[:2] in (b"\x02\x00", b"\x08\x00")
+    if not little and begin[:2] not in (b"\x00\x02", b"\x00\x08"):
+        return False
+    explicit = begin[4:6].isalpha() and begin[4:6].isupper()
+    return explicit or int.from_bytes(begin[4:8], "little" if little else "big") < _LONGEST_FIRST
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether a file without preamble can be read as an image."""
+    try:
+        wanted = ["SOPClassUID", "Rows", "Columns"]
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=wanted)
+    except Exception:  # what anything but DICOM raises is not documented
+        return False
+    return "SOPClassUID" in dataset or ("Rows" in dataset and "Columns" in dataset)
 
 
 def read_dataset(path: Path, *, pixels: bool) -> Dataset:
@@ -165,7 +195,11 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
     groups: dict[str, list[DicomFile]] = {}
     for file in files:
         groups.setdefault(text(file.header, "SeriesInstanceUID"), []).append(file)
-    found = [Series(uid, tuple(members)) for uid, members in groups.items()]
+    members, notes = joined({uid: [f.header for f in files] for uid, files in groups.items()})
+    found = [
+        Series(uids[0], tuple(file for uid in uids for file in groups[uid]), note)
+        for uids, note in zip(members, notes, strict=True)
+    ]
     fitting = _named(found, series, path) if series else found
     if modality is not None:
         codes = _CODES[modality]
@@ -176,6 +210,7 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
     if len(fitting) > 1:
         fitting = [s for s in fitting if s.frames > 1 and not s.is_localizer] or fitting
         fitting = [s for s in fitting if s.is_placed] or fitting
+        fitting = [s for s in fitting if s.shows_anatomy] or fitting
     _check_patients(fitting, path)
     if len(fitting) > 1:
         raise InputError(
@@ -237,7 +272,7 @@ def _kind(header: Dataset) -> str:
 def _named(found: Sequence[Series], wanted: str, path: Path) -> list[Series]:
     plain = str(wanted).strip().casefold()
     rules = (
-        lambda s: s.uid == plain,
+        lambda s: any(text(f.header, "SeriesInstanceUID") == plain for f in s.files),
         lambda s: s.description.casefold() == plain,
         lambda s: text(s.header, "SeriesNumber") == plain,
         lambda s: plain in s.description.casefold(),

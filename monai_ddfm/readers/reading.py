@@ -13,7 +13,13 @@ import numpy as np
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
-from monai_ddfm.readers.checks import check_affine, check_hounsfield, check_shape, check_values
+from monai_ddfm.readers.checks import (
+    check_affine,
+    check_hounsfield,
+    check_shape,
+    check_values,
+    remark_on_extent,
+)
 from monai_ddfm.readers.dicom import read_dicom
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.itk_formats import ITK_SUFFIXES, read_itk
@@ -22,6 +28,7 @@ from monai_ddfm.readers.volume import Volume
 
 __all__ = ["read_volume"]
 
+_FEWEST_ACROSS = 32
 _ASSUMED_UNITS = {Modality.CT: "HU"}
 
 
@@ -126,6 +133,9 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
     notes = list(volume.report.get("notes", []))
     if meta["units"] == "HU":
         notes += [note for note in [check_hounsfield(volume.array, path)] if note]
+    # DICOM knows only millimeters, so a few voxels are a small thing there, not lost units.
+    if volume.report.get("format") != "DICOM" or max(shape) >= _FEWEST_ACROSS:
+        notes += [note for note in [remark_on_extent(volume.affine, shape)] if note]
     report = {
         "path": str(path),
         "modality": meta["modality"],

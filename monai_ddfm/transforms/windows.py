@@ -26,7 +26,7 @@ from typing import Final
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 
-__all__ = ["CT_WINDOWS", "DEFAULT_WINDOWS", "FUSION_KNOTS", "Window", "parse_window"]
+__all__ = ["CT_WINDOWS", "DEFAULT_WINDOWS", "FUSION_KNOTS", "WITHOUT_HU", "Window", "parse_window"]
 
 CT_WINDOWS: Final = {
     "brain": (40.0, 80.0),
@@ -52,6 +52,9 @@ DEFAULT_WINDOWS: Final = {
     Modality.SPECT: "maximum",
 }
 """The window of each modality when none is asked for."""
+
+WITHOUT_HU: Final = "0.5%..99.5%"
+"""The window of a CT that is known not to be in HU when none is asked for."""
 
 CEREBELLUM_SHARE: Final = 1.2
 """The white of the window "cerebellum" in means of the reference region."""
