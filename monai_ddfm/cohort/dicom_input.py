@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.dicom_series import GRID_TAGS, joined
 from monai_ddfm.readers.tags import text, texts, whole
+from monai_ddfm.writers.files import OWN_MANUFACTURER
 
 __all__ = ["find_in_dicom"]
 
@@ -40,6 +41,7 @@ _TAGS = [
     "ImageType",
     "NumberOfFrames",
     "ComplexImageComponent",
+    "Manufacturer",
     "ImagePositionPatient",
     *GRID_TAGS,
 ]
@@ -73,18 +75,25 @@ class _Series:
         return plain == self.number or plain in self.description.casefold()
 
 
-def find_in_dicom(root: Path, selection: Selection, *, labels: Mapping[str, str]) -> Finding:
+def find_in_dicom(
+    root: Path,
+    selection: Selection,
+    *,
+    labels: Mapping[str, str],
+    outside: Sequence[Path] = (),
+) -> Finding:
     """Find the cases of a tree of DICOM files.
 
     Args:
         root: the folder, searched with its subfolders.
         selection: what is wanted.
         labels: label by patient, as an earlier run gave them.
+        outside: folders that hold no sources, such as the one for the results.
 
     Raises:
         InputError: there are no DICOM images, or a wanted participant is not there.
     """
-    series, unreadable = _scan(root)
+    series, unreadable = _scan(root, outside)
     if not series:
         what = "only unreadable files" if unreadable else "no DICOM images, no BIDS names"
         raise InputError(
@@ -124,11 +133,11 @@ def find_in_dicom(root: Path, selection: Selection, *, labels: Mapping[str, str]
     return Finding("DICOM", root, cases, problems, notes, given)
 
 
-def _scan(root: Path) -> tuple[dict[str, _Series], int]:
+def _scan(root: Path, outside: Sequence[Path]) -> tuple[dict[str, _Series], int]:
     """Read the headers of all images; returns series by UID, and how many files are damaged."""
     series: dict[str, _Series] = {}
     damaged = 0
-    for path in _files(root):
+    for path in _files(root, outside):
         if not looks_like_dicom(path):
             continue
         try:
@@ -143,7 +152,8 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
             whole(header, "Rows"),
             whole(header, "Columns"),
         )
-        if not uid or rows <= 0 or columns <= 0:
+        own = text(header, "Manufacturer") == OWN_MANUFACTURER
+        if not uid or rows <= 0 or columns <= 0 or own:
             continue
         patient = "\n".join((text(header, "PatientID"), text(header, "IssuerOfPatientID"))).strip()
         one = series.setdefault(
@@ -179,14 +189,14 @@ def _joined(series: dict[str, _Series]) -> dict[str, _Series]:
     return series
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _files(root: Path, outside: Sequence[Path]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); correct its permissions."
         ) from error
 
     for folder, folders, names in os.walk(root, onerror=refuse):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if Path(folder, f) not in outside)
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -20,14 +20,23 @@ from monai_ddfm.errors import InputError
 
 __all__ = ["find_cases"]
 
+_TABLES = (".csv", ".tsv")
 
-def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str]) -> Finding:
+
+def find_cases(
+    source: Path,
+    selection: Selection,
+    *,
+    labels: Mapping[str, str],
+    outside: Sequence[Path] = (),
+) -> Finding:
     """Find what of an input can be fused; headers are read, but no voxels.
 
     Args:
         source: a BIDS data set, a tree of DICOM studies, or a CSV file of pairs.
         selection: what is wanted.
         labels: label by patient of earlier runs, for DICOM.
+        outside: folders that hold no sources, such as the one for the results.
 
     Returns:
         The cases, sorted by key, and what is wrong with others.
@@ -36,7 +45,8 @@ def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str])
         InputError: the input as a whole cannot be used.
     """
     source = source.expanduser().absolute()
-    found = _find(source, selection, labels)
+    outside = [folder.expanduser().absolute() for folder in outside]
+    found = _find(source, selection, labels, outside)
     cases, problems = [], list(found.problems)
     for case in found.cases:
         try:
@@ -58,9 +68,11 @@ def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str])
     )
 
 
-def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Finding:
+def _find(
+    source: Path, selection: Selection, labels: Mapping[str, str], outside: Sequence[Path]
+) -> Finding:
     if source.is_file():
-        if source.suffix.lower() != ".csv":
+        if source.suffix.lower() not in _TABLES:
             raise InputError(f"{source} is a file but no CSV table; give a folder or a .csv file.")
         return find_in_table(source, selection)
     entries = _entries(source)
@@ -73,8 +85,8 @@ def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Find
     for entry in subjects:
         _entries(Path(entry.path))
     if subjects and (described or _looks_like_bids(Path(subjects[0].path))):
-        return find_in_bids(source, selection)
-    return find_in_dicom(source, selection, labels=labels)
+        return find_in_bids(source, selection, outside=outside)
+    return find_in_dicom(source, selection, labels=labels, outside=outside)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

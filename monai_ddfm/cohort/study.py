@@ -123,7 +123,12 @@ def prepare(wishes: Wishes) -> Prepared:
         config=root / "configs" / "inference.json",
         device=wishes.device,
     )
-    finding = find_cases(wishes.source, wishes.selection, labels=kept_labels(wishes.work_folder))
+    finding = find_cases(
+        wishes.source,
+        wishes.selection,
+        labels=kept_labels(wishes.work_folder),
+        outside=(wishes.out, wishes.work_folder),
+    )
     out = wishes.out.expanduser().absolute()
     for modality in sorted({str(case.modality) for case in finding.cases}):
         check_inference({**options, "modality": modality, "output_dir": out})
