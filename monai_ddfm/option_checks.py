@@ -19,6 +19,7 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, update_kwargs
 
 from monai_ddfm.errors import InputError, find_input_error
+from monai_ddfm.option_names import in_words_of
 
 __all__ = ["check_command_line", "check_options"]
 
@@ -150,4 +151,4 @@ def _one_sentence(kind: type[BaseException], error: BaseException, traceback: An
         sys.__excepthook__(kind, error, traceback)
     else:
         logging.getLogger(__name__).debug("refused", exc_info=error)
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {in_words_of('monai', str(cause))}", file=sys.stderr)

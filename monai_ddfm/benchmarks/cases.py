@@ -25,6 +25,7 @@ from monai_ddfm.transforms.pictures import (
     color_source,
     picture_luminance,
 )
+from monai_ddfm.writers.report.summary import log_case_warnings
 
 __all__ = ["Case", "load_case"]
 
@@ -105,6 +106,7 @@ def load_case(pair: Pair, **options: Any) -> Case:
     if pair.is_picture:
         case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
         case = JoinLuminanced()(LoadPictured()(case))
+        log_case_warnings(case, name=pair.name)
         shown = (_plain(case["fixed"]), _plain(case["moving"]))
         # Not by way of [-1, 1]: a value that two images share must stay one value.
         image = torch.cat([picture_luminance(picture) for picture in shown])
@@ -112,6 +114,7 @@ def load_case(pair: Pair, **options: Any) -> Case:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
         case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
+        log_case_warnings(case, name=pair.name)
         image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
         moving = _plain(case["moving"])
         shown = (image[:1], image[1:])

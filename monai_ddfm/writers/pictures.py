@@ -21,10 +21,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers import PICTURE_SUFFIXES, read_picture
+from monai_ddfm.warnings_log import log_warnings
 from monai_ddfm.writers.files import NOTICE, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import RunRecord, collect_provenance
+from monai_ddfm.writers.report.summary import warnings
 
 __all__ = [
     "SavePictureD",
@@ -245,7 +247,9 @@ class SavePictured(Transform):  # type: ignore[misc]
         written = {path.name: path for role, path in files.items() if role != "record"}
         details = {"bound": data.get(self.bound_key)}
         provenance = collect_provenance(self.record, data, outputs=written, details=details)
+        provenance["warnings"] = warnings(provenance)
         write_json(files["record"], provenance)
+        log_warnings(f"{target.name}: {text}" for text in provenance["warnings"])
         self.record.restart()
         summary = {
             "files": {role: str(path) for role, path in files.items()},
