@@ -93,7 +93,9 @@ def read_itk(
     else:
         array, note = _values(voxels, shape, components, path, modality=modality, frames=frames)
     meta = {"spacing": np.array(reader.GetSpacing()[:3])}
-    notes = placement_notes(fields, path)
+    rank = reader.GetDimension()
+    direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
+    notes = placement_notes(fields, direction, path)
     if components > 1 and not color:
         notes.append(f"{components} values per voxel were taken as frames, not as colors")
     report = {"format": path.suffix.lstrip(".").upper(), "frames": note, "notes": notes}

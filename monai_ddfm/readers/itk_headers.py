@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from monai_ddfm.errors import InputError
 
 __all__ = ["fields_of", "millimeters", "placement_notes"]
@@ -95,15 +98,18 @@ def millimeters(fields: Mapping[str, str], path: Path) -> float:
     return _UNITS[spatial.pop()]
 
 
-def placement_notes(fields: Mapping[str, str], path: Path) -> list[str]:
+def placement_notes(
+    fields: Mapping[str, str], direction: npt.NDArray[np.float64], path: Path
+) -> list[str]:
     """Say what is assumed about the place of a volume.
 
     Args:
         fields: of the header.
+        direction: [3, 3] of the axes in LPS, as it was read.
         path: its file, whose ending tells the format.
     """
     nrrd = path.suffix.lower() in _NRRD
-    return _nrrd_notes(fields) if nrrd else _meta_notes(fields)
+    return _nrrd_notes(fields) if nrrd else _meta_notes(fields, direction)
 
 
 def _nrrd_notes(fields: Mapping[str, str]) -> list[str]:
@@ -124,12 +130,26 @@ def _nrrd_notes(fields: Mapping[str, str]) -> list[str]:
     return notes
 
 
-def _meta_notes(fields: Mapping[str, str]) -> list[str]:
+def _meta_notes(fields: Mapping[str, str], direction: npt.NDArray[np.float64]) -> list[str]:
     notes = []
     if not {"transformmatrix", "rotation", "orientation"} & fields.keys():
         notes.append(_NOWHERE)
     elif not {"offset", "origin", "position"} & fields.keys():
         notes.append("the header has no origin: the first voxel is assumed to lie at zero")
+    named = fields.get("anatomicalorientation", "").upper()
+    told = _orientation_code(direction)
+    if not notes and len(named) == 3 and named.isalpha() and named != told:
+        notes.append(
+            f"AnatomicalOrientation is {named}, but TransformMatrix says {told} and counts"
+        )
     if not {"elementspacing", "elementsize"} & fields.keys():
         notes.append("the header has no size of the voxels: 1 mm is assumed")
     return notes
+
+
+def _orientation_code(direction: npt.NDArray[np.float64]) -> str:
+    """Return where the axes come from, as MetaIO writes it: RAI for the axes of LPS."""
+    main = np.abs(direction).argmax(axis=0)
+    forward = direction[main, np.arange(3)] > 0
+    letters = ("RL", "AP", "IS")
+    return "".join(letters[m][0 if f else 1] for m, f in zip(main, forward, strict=True))

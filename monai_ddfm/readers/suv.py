@@ -146,7 +146,8 @@ def pet_scaling(
         return _from_counts(header, first)
     if code == "BQML":
         return _from_activity(header, first, ACTIVITY_UNITS.get(units, 1.0))
-    why = f"the header's Units are {code or 'missing'}, so values are relative and not SUV"
+    shown = repr(code) if code else "missing"
+    why = f"the header's Units are {shown}, so values are relative and not SUV"
     return Scaling(1.0, _UNITS.get(code, code.lower() or "relative"), why)
 
 
