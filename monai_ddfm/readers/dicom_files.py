@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
@@ -174,7 +179,20 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         ) from error
     if not known:
         raise InputError(f"{path} is not a DICOM image; give another file or remove it.")
+    _name_syntax(dataset)
     return dataset
+
+
+def _name_syntax(dataset: Dataset) -> None:
+    """Say how a file without preamble is encoded, as it was found by reading it."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    if "TransferSyntaxUID" not in meta:
+        implicit, little = dataset.original_encoding
+        if little:
+            meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        else:
+            meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.file_meta = meta
 
 
 def find_series(path: Path, *, modality: Modality | None, series: str | None) -> Series:

@@ -53,18 +53,27 @@ def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise InputError(f"{path} has no pixel data; fetch the file again.")
     try:
-        pixels = pixel_array(dataset, index=index)
-        return _rgb(pixels, dataset) if is_color(dataset) else _aligned(pixels, dataset)
+        if is_color(dataset):
+            return _rgb(pixel_array(dataset, index=index), dataset)
+        return _gray(dataset, index)
     except Exception as error:  # what plug-ins raise is not documented
         raise _undecodable(dataset, path, error) from error
 
 
-def _aligned(pixels: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[Any]:
-    """Bring values whose bits do not end at the lowest one there (retired, but still around)."""
+def _gray(dataset: Dataset, index: int) -> npt.NDArray[Any]:
+    """Decode values, also those whose bits do not end at the lowest one there.
+
+    That is retired, but still around. pydicom takes the lowest bits whatever ``HighBit`` says, so
+    it is shown all of them.
+    """
     allocated, stored = whole(dataset, "BitsAllocated"), whole(dataset, "BitsStored")
     shift = whole(dataset, "HighBit", stored - 1) + 1 - stored
-    if pixels.dtype.kind not in "iu" or not 0 < shift <= allocated - stored:
-        return pixels
+    if not 0 < shift <= allocated - stored:
+        return pixel_array(dataset, index=index)
+    shown = copy.copy(dataset)
+    shown.file_meta = dataset.file_meta
+    shown.BitsStored, shown.HighBit = allocated, allocated - 1
+    pixels = pixel_array(shown, index=index)
     # Bits above the highest one may hold an overlay.
     above = allocated - stored - shift
     wide = pixels.astype(np.int64 if pixels.dtype.kind == "i" else np.uint64)

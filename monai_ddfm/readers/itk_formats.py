@@ -9,7 +9,7 @@ word, because the header does not place the volume, is noted (`itk_headers`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combin
 __all__ = ["ITK_SUFFIXES", "lps_to_ras", "read_itk"]
 
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+_DOMAINS = ("domain", "space", "time")
 _COLORS = ("rgb-color", "rgba-color", "3-color", "4-color")
 _NAMELESS = ("vector", "3-vector", "4-vector", "???", "none", "stub")
 _NO_FRAMES = (
@@ -68,6 +69,8 @@ def read_itk(
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    fields = fields_of(path)
+    kind = _kind_of_values(fields, path)
     try:
         reader.ReadImageInformation()
     except (RuntimeError, MemoryError) as error:
@@ -79,11 +82,10 @@ def read_itk(
     components = reader.GetNumberOfComponents()
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
         raise InputError(f"{path} holds complex numbers; give their magnitude as a real volume.")
-    fields = fields_of(path)
     affine = _affine(reader)
     affine[:3] *= millimeters(fields, path)
     check_affine(affine, path)
-    color = _is_color(reader, components, path)
+    color = components > 1 and _is_color(reader, components, kind)
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
@@ -128,16 +130,24 @@ def _affine(reader: Any) -> npt.NDArray[np.float64]:
     return lps_to_ras(affine)
 
 
-def _is_color(reader: Any, components: int, path: Path) -> bool:
-    """Whether the values of a voxel are red, green, blue (and opacity)."""
-    kind = ""
-    if "NRRD_kinds[pixel]" in reader.GetMetaDataKeys():
-        kind = str(reader.GetMetaData("NRRD_kinds[pixel]")).strip().lower()
+def _kind_of_values(fields: Mapping[str, str], path: Path) -> str:
+    """Return what NRRD calls the values of a voxel, ``""`` where it says nothing.
+
+    Raises:
+        InputError: they are neither frames nor colors.
+    """
+    kinds = [kind.lower() for kind in fields.get("kinds", "").split()]
+    kind = next((kind for kind in kinds if kind not in _DOMAINS), "")
     if kind in _NO_FRAMES:
         raise InputError(
             f"{path} holds a {kind} in every voxel; give a volume with one value per voxel, with "
             "frames or with RGB."
         )
+    return kind
+
+
+def _is_color(reader: Any, components: int, kind: str) -> bool:
+    """Whether the values of a voxel are red, green, blue (and opacity)."""
     if kind in _COLORS:
         return True
     named = kind and kind not in _NAMELESS

@@ -49,6 +49,7 @@ _DISAGREE_MM = 1.0
 _MGH_FLAG = 28  # bytes before goodRASFlag
 _COLOR_INTENTS = (2003, 2004)
 _VECTOR_INTENT = 1007
+_ROUNDED_LENGTH = 1.0001
 _QUATERNION_LENGTH = 1.05
 """Longer ones are no rounding any more."""
 _NOWHERE = "the header does not place the volume in space: its axes and its centre are assumed"
@@ -188,10 +189,6 @@ def _any_quaternion(kind: Any) -> Any:
     return type(kind.header_class.__name__, (kind.header_class,), {"quaternion_threshold": -np.inf})
 
 
-def _quaternion_length(header: Any) -> float:
-    return float(np.linalg.norm([float(header[f"quatern_{axis}"]) for axis in "bcd"]))
-
-
 def _placement_notes(image: Any, path: Path) -> list[str]:
     """Look at how the header places the volume; nibabel mends some faults without a word."""
     if isinstance(image, nib.MGHImage):
@@ -210,23 +207,37 @@ def _placement_notes(image: Any, path: Path) -> list[str]:
             )
     if max(codes) <= 0:
         return [_NOWHERE]
-    length = _quaternion_length(image.header)
-    if codes[0] > 0 and length > _QUATERNION_LENGTH:
-        if codes[1] <= 0:
-            raise InputError(
-                f"the quaternion that places {path} has a length of {length:.3f}, which cannot "
-                "be; correct the header or export the volume again."
-            )
-        return [f"the qform's quaternion has a length of {length:.3f}; the sform is used"]
-    if min(codes) > 0:
-        image.header.quaternion_threshold = -np.inf  # of this header; the product is normalized
-        size = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)])
-        size[:, :3] *= np.array(image.shape[:3]) - 1
-        moved = size @ (image.get_sform() - image.get_qform()).T
-        apart = float(np.linalg.norm(moved, axis=1).max())
-        if not apart <= _DISAGREE_MM:
-            return [f"sform and qform disagree by up to {apart:.1f} mm; the sform is used"]
-    return []
+    found = _quaternion_note(image.header, codes, path) if codes[0] > 0 else ""
+    if not found and min(codes) > 0:
+        found = _disagreement(image)
+    return [found] if found else []
+
+
+def _quaternion_note(header: Any, codes: tuple[int, int], path: Path) -> str:
+    """Judge the length of a quaternion, of which nibabel makes a rotation in any case."""
+    length = float(np.linalg.norm([float(header[f"quatern_{axis}"]) for axis in "bcd"]))
+    if length > _QUATERNION_LENGTH and codes[1] <= 0:
+        raise InputError(
+            f"the quaternion that places {path} has a length of {length:.3f}, which cannot be; "
+            "correct the header or export the volume again."
+        )
+    if length > _QUATERNION_LENGTH:
+        return f"the qform's quaternion has a length of {length:.3f}; the sform is used"
+    if length > _ROUNDED_LENGTH and codes[1] <= 0:
+        return f"the quaternion that places the volume has a length of {length:.4f}: normalized"
+    return ""
+
+
+def _disagreement(image: Any) -> str:
+    """Say how far sform and qform place a corner apart, if that matters."""
+    image.header.quaternion_threshold = -np.inf  # of this header; the product is normalized
+    size = np.array([[*corner, 1.0] for corner in np.ndindex(2, 2, 2)])
+    size[:, :3] *= np.array(image.shape[:3]) - 1
+    moved = size @ (image.get_sform() - image.get_qform()).T
+    apart = float(np.linalg.norm(moved, axis=1).max())
+    if apart <= _DISAGREE_MM:
+        return ""
+    return f"sform and qform disagree by up to {apart:.1f} mm; the sform is used"
 
 
 def _is_placed_mgh(image: Any) -> bool:
