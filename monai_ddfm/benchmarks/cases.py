@@ -25,7 +25,7 @@ from monai_ddfm.transforms.pictures import (
     color_source,
     picture_luminance,
 )
-from monai_ddfm.writers.report.summary import log_case_warnings
+from monai_ddfm.writers.telling import log_case_warnings
 
 __all__ = ["Case", "load_case"]
 

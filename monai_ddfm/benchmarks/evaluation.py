@@ -24,7 +24,7 @@ from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.transforms.loading import LoadVolumed
 from monai_ddfm.transforms.pictures import JoinLuminanced, LoadPictured, picture_luminance
 from monai_ddfm.writers.outputs import MARKER
-from monai_ddfm.writers.report.summary import log_case_warnings
+from monai_ddfm.writers.telling import log_case_warnings
 
 __all__ = ["evaluate"]
 

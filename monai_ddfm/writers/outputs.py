@@ -36,8 +36,8 @@ from monai_ddfm.writers.nifti import as_array, write_nifti
 from monai_ddfm.writers.panels import Panel, panels_of
 from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import RunRecord, collect_provenance
+from monai_ddfm.writers.remarks import warnings
 from monai_ddfm.writers.report import write_report
-from monai_ddfm.writers.report.summary import warnings
 from monai_ddfm.writers.views import robust_window
 
 __all__ = [
@@ -186,9 +186,10 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         written = {name: path for name, path in written.items() if path.is_file()}
         details = self._details(case)
         provenance = collect_provenance(self.record, case, outputs=written, details=details)
-        if self.deidentify:
-            provenance = without_identity(provenance)
-        return {**provenance, "warnings": warnings(provenance)}
+        if not self.deidentify:
+            return provenance
+        bare = without_identity(provenance)
+        return {**bare, "warnings": warnings(bare)}
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         fixed = data[self.fixed_key]

@@ -26,7 +26,6 @@ from monai_ddfm.writers.files import NOTICE, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import RunRecord, collect_provenance
-from monai_ddfm.writers.report.summary import warnings
 
 __all__ = [
     "SavePictureD",
@@ -247,7 +246,6 @@ class SavePictured(Transform):  # type: ignore[misc]
         written = {path.name: path for role, path in files.items() if role != "record"}
         details = {"bound": data.get(self.bound_key)}
         provenance = collect_provenance(self.record, data, outputs=written, details=details)
-        provenance["warnings"] = warnings(provenance)
         write_json(files["record"], provenance)
         log_warnings(f"{target.name}: {text}" for text in provenance["warnings"])
         self.record.restart()

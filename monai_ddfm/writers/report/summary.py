@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from monai_ddfm.warnings_log import log_warnings
-from monai_ddfm.writers.provenance import collect_reports
+from monai_ddfm.writers.remarks import warnings
 
-__all__ = ["figures", "log_case_warnings", "warnings"]
+__all__ = ["figures", "warnings"]
 
 Record = Mapping[str, Any]
 
@@ -24,50 +23,7 @@ _FUSION_OPTIONS = (
     "batch_size",
     "amp",
 )
-_TOLD = {"registration", "patient", "intensity", "reading"}
 _PROGRAMS = ("monai-ddfm", "monai", "torch")
-
-
-def warnings(provenance: Record) -> list[str]:
-    """Return what needs looking at, as clauses, the most serious first.
-
-    Args:
-        provenance: the record of a run.
-    """
-    found = []
-    for report in _reports(provenance, "registration"):
-        reasons = report.get("reasons", []) if report.get("status", "ok") != "ok" else []
-        found += [f"registration: {reason}" for reason in (*reasons, *_remarks(report))]
-    for report in _reports(provenance, "patient"):
-        if report.get("same") is False:
-            found.append("the patient IDs of the two volumes differ, and that was allowed")
-    excess = (provenance.get("bound") or {}).get("largest")
-    if excess:
-        found.append(f"the fusion exceeds the sources by up to {excess:.2g} of the gray scale")
-    for report in _reports(provenance, "intensity"):
-        found += _remarks(report)
-    for key, report in provenance.get("reports", {}).get("reading", {}).items():
-        found += [f"{key}: {note}" for note in _remarks(report)]
-    for name in sorted(set(provenance.get("reports", {})) - _TOLD):
-        words = name.replace("_", " ")
-        found += [f"{words}: {text}" for r in _reports(provenance, name) for text in _remarks(r)]
-    return list(dict.fromkeys(found))
-
-
-def log_case_warnings(case: Mapping[Any, Any], *, name: str = "") -> None:
-    """Log the warnings about a case that no record will be written of.
-
-    Args:
-        case: volumes or pictures with the reports of what was done to them.
-        name: of the case, where there are several.
-    """
-    found = warnings({"reports": collect_reports(case)})
-    log_warnings(f"{name}: {text}" if name else text for text in found)
-
-
-def _remarks(report: Record) -> list[str]:
-    """Return what a step has remarked on, under either of the names that steps use."""
-    return [str(text) for name in ("warnings", "notes") for text in report.get(name) or ()]
 
 
 def figures(provenance: Record) -> dict[str, list[tuple[str, str]]]:
