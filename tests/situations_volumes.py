@@ -246,6 +246,13 @@ ROWS = [
         "SPECT",
         units="RGB",
     ),
+    Row(
+        "a phase by its name in BIDS",
+        "niworkflows 591",
+        lambda folder: save(folder / "sub-01_part-phase_T1w.nii.gz", plain(), PLACED),
+        "MR",
+        refused="phase part of an MRI, which shows no anatomy",
+    ),
     # --- places
     Row("NRRD without space", "ANTsPy 514", nrrd_lines("spacings: 20 20 20"), "MR", note=NOWHERE),
     Row(

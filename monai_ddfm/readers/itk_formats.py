@@ -4,7 +4,7 @@ ITK keeps positions in LPS, whatever NRRD's ``space`` field says; they are turne
 
 Several values per voxel are frames unless the header calls them colors: by the ``kinds`` of NRRD,
 or, where that says nothing (and in MetaImage always), by holding bytes. What ITK assumes without a
-word, because the header does not place the volume, is noted (`itk_headers`).
+word, because the header does not place the volume, is noted (`itk_placement`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.checks import check_affine, check_shape
-from monai_ddfm.readers.itk_headers import fields_of, millimeters, placement_notes
+from monai_ddfm.readers.itk_placement import fields_of, millimeters, placement_notes
 from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combine_frames, reason
 
 __all__ = ["ITK_SUFFIXES", "lps_to_ras", "read_itk"]

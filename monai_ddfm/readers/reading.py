@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from monai_ddfm.readers.volume import Volume
 __all__ = ["read_volume"]
 
 _FEWEST_ACROSS = 32
+_NO_ANATOMY = re.compile(r"_part-(phase|imag)_")  # names of BIDS
 _ASSUMED_UNITS = {Modality.CT: "HU"}
 
 
@@ -65,6 +67,11 @@ def read_volume(
     place = _existing(path)
     word = Modality.parse(modality) if modality else None
     name = place.name.lower()
+    if word is Modality.MR and (part := _NO_ANATOMY.search(name)):
+        raise InputError(
+            f"{place} is named as the {part[1]} part of an MRI, which shows no anatomy by itself; "
+            "give the magnitude."
+        )
     if name.endswith(NIFTI_SUFFIXES) and place.is_file():
         volume = read_nifti(place, modality=word, frames=frames)
     elif name.endswith(ITK_SUFFIXES) and place.is_file():
