@@ -349,6 +349,14 @@ ROWS = [
         size=TWENTY,
     ),
     Row(
+        "quaternion that is not finite beside a good sform",
+        "nilearn 1505",
+        quaternion(float("nan"), 0.0, codes=(1, 1)),
+        "MR",
+        note="not finite; the sform is used",
+        size=TWENTY,
+    ),
+    Row(
         "quaternion off by rounding alone",
         "fmriprep 845",
         quaternion(HALF + 8e-7, HALF, codes=(1, 0)),

@@ -235,6 +235,8 @@ def _disagreement(image: Any) -> str:
     size[:, :3] *= np.array(image.shape[:3]) - 1
     moved = size @ (image.get_sform() - image.get_qform()).T
     apart = float(np.linalg.norm(moved, axis=1).max())
+    if not np.isfinite(apart):
+        return "the qform holds values that are not finite; the sform is used"
     if apart <= _DISAGREE_MM:
         return ""
     return f"sform and qform disagree by up to {apart:.1f} mm; the sform is used"
