@@ -518,6 +518,25 @@ ROWS = [
         "MR",
         note="3.50 mm in all, although only a CT has a gantry",
     ),
+    Row(
+        "a CT with one slice aside",
+        "dcm2niix 782",
+        series(
+            lambda d, k: setattr(
+                d, "ImagePositionPatient", [-20, 35.5 + 4 * (k == 3), 12 + 2.5 * k]
+            ),
+            expected=False,
+            **CT,
+        ),
+        "CT",
+        note="displaced against each other by up to",
+    ),
+    Row(
+        "a magnitude that is named on some slices only",
+        "dcm2niix 1033",
+        series(lambda d, k: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY", "M"][: 2 + k % 2])),
+        "MR",
+    ),
     Row("a CT of a tilted gantry", "dcm2niix 232", tilted_ct, "CT", note="tilt of 7.1 degrees"),
     # --- files
     Row("files without preamble and ending", "pydicom 150", bare, "MR"),

@@ -62,6 +62,14 @@ def test_names_of_results_are_no_raw_data(name: str, tmp_path: Path) -> None:
     assert any(name in note and "no raw data" in note for note in found.notes)
 
 
+def test_a_data_set_of_other_names_says_so(tmp_path: Path) -> None:
+    root = bids_root(tmp_path / "bids")
+    for name in ("sub-01_T1w.nii.gz", "sub-01_pet.nii.gz"):
+        tiny(root / "sub-01" / "scans" / name)
+    with pytest.raises(InputError, match="2 images with names that are no raw data of BIDS"):
+        find(root)
+
+
 @pytest.mark.parametrize("part", ["phase", "real", "imag"])
 def test_only_the_magnitude_is_a_source(part: str, tmp_path: Path) -> None:
     root = pair(tmp_path / "bids", mri="part-mag")

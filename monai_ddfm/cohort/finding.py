@@ -54,7 +54,10 @@ def find_cases(
         except InputError as error:
             problems.append(Problem(label_of(case.subject, case.session), str(error).rstrip(".")))
     if not cases and not problems:
-        raise InputError(f"{source} holds no pair of an MRI with a CT, PET or SPECT; check it.")
+        why = f" ({'; '.join(found.notes)})" if found.notes else ""
+        raise InputError(
+            f"{source} holds no pair of an MRI with a CT, PET or SPECT{why}; check it."
+        )
     kinds = Counter(case.modality for case in cases)
     notes = list(found.notes)
     if len(kinds) > 1:

@@ -152,8 +152,8 @@ def _check_kinds(
 
 
 def _essence(kind: Contrast) -> Contrast:
-    """Leave out the words of the image type, which may differ within a volume."""
-    return replace(kind, kind=())
+    """Leave out what may differ within a volume: further words, and magnitude said or not."""
+    return replace(kind, kind=(), part="" if kind.part == "magnitude" else kind.part)
 
 
 def _instance(frame: Frame) -> str:
