@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import situations_dicom
+import situations_dicom_places
 import situations_volumes
 from situation_rows import EXTENT, Row, check
 from volume_checks import notes
 
 from monai_ddfm.transforms.loading import LoadVolume
 
-ROWS = [*situations_volumes.ROWS, *situations_dicom.ROWS]
+ROWS = [*situations_volumes.ROWS, *situations_dicom.ROWS, *situations_dicom_places.ROWS]
 
 
 @pytest.mark.filterwarnings("ignore")
