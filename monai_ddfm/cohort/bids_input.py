@@ -34,6 +34,12 @@ _LIKE_RAW = re.compile(
     r"(?P=sub)(?(ses)_(?P=ses))(?:_(?!space-|desc-|res-)[a-z]+-[0-9a-zA-Z+]+)*_(?:ct|spect)\.nii"
     r"(?:\.gz)?"
 )
+_SIMPLE = re.compile(
+    r"(?P<sub>sub-[0-9a-zA-Z]+)/(?:(?P<ses>ses-[0-9a-zA-Z]+)/)?"
+    r"(?:anat/(?P=sub)(?(ses)_(?P=ses))_(?:T1w|T2w|FLAIR)"
+    r"|pet/(?P=sub)(?(ses)_(?P=ses))(?:_trc-[0-9a-zA-Z]+)?_pet)\.nii(?:\.gz)?"
+)
+"""The usual names of raw data, for which the slow validator need not be asked."""
 _ENTITY = re.compile(r"(?:^|_)([a-z]+)-([0-9a-zA-Z+]+)")
 _NOT_MAGNITUDE = ("phase", "real", "imag")
 _ENDINGS = (".nii.gz", ".nii")
@@ -94,8 +100,9 @@ def _volumes(
         unknown = suffix in _UNKNOWN_TO_BIDS
         if _is_left_out(below, rules_for[unknown]):
             continue
-        raw = _LIKE_RAW.fullmatch(below) if unknown else known.is_bids(f"/{below}")
-        if not isinstance(subject, str) or not raw:
+        raw = _LIKE_RAW if unknown else _SIMPLE
+        is_raw = bool(raw.fullmatch(below)) or (not unknown and known.is_bids(f"/{below}"))
+        if not isinstance(subject, str) or not is_raw:
             foreign.append(below)
             continue
         volumes[subject].append(
