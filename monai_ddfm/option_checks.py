@@ -19,9 +19,12 @@ from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, update_kwargs
 
 from monai_ddfm.errors import InputError, find_input_error
+from monai_ddfm.option_names import in_words_of
 
 __all__ = ["check_command_line", "check_options"]
 
+_PATHS = ("dataset_dir", "fixed", "landmarks", "moving", "output", "output_dir", "prior")
+_TEXTS = ("fixed_series", "moving_series", "registration", "window", "color_table", "push")
 _EVALUATED = ("$", "@", "%")
 _MONAI_OPTIONS = {
     "config_file",
@@ -55,15 +58,31 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
             return
         arguments = sys.argv[1:]
         sys.excepthook = _one_sentence
-    given = _parse_options(arguments)
+    typed = _typed_options(arguments)
+    given: dict[str, Any] = {name: DefaultParseValue(text) for name, text in typed.items()}
     given = update_kwargs(given.pop("args_file", None), **given)
     own = {name: value for name, value in given.items() if name not in _MONAI_OPTIONS}
     files = given.get("config_file")
-    check_options(own, config=ConfigParser.load_config_files(files) if files else None)
+    _check_values(own, config=ConfigParser.load_config_files(files) if files else None)
+    _check_typed(typed)
+    _check_paths(own)
 
 
 def check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | None) -> None:
     """Refuse options that `config` does not have, and values that MONAI would evaluate."""
+    _check_values(options, config=config)
+    _check_paths(options)
+
+
+def _check_paths(options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if name in _PATHS and not isinstance(value, str | Path | None):
+            raise InputError(
+                f"the value {value!r} of option {name!r} is no path; write it as text, in quotes."
+            )
+
+
+def _check_values(options: Mapping[str, Any], *, config: Mapping[str, Any] | None) -> None:
     for name, value in options.items():
         entry = re.split("#|::", name)[0]
         if config is not None and entry not in config:
@@ -78,17 +97,35 @@ def check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | Non
             raise InputError(f"option {name!r} takes a plain value, no object; write it as text.")
 
 
-def _parse_options(arguments: Sequence[str]) -> dict[str, Any]:
+def _typed_options(arguments: Sequence[str]) -> dict[str, str]:
     """Read ``--name value`` and ``--name=value`` as python-fire does, which also takes one dash."""
-    given: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for position, argument in enumerate(arguments):
         if not re.match("--|-[a-zA-Z]", argument):
             continue
         name, equals, value = argument.lstrip("-").partition("=")
         if not equals and position + 1 < len(arguments):
             value = arguments[position + 1]
-        given[name.replace("-", "_")] = DefaultParseValue(value)
+        given[name.replace("-", "_")] = value
     return given
+
+
+def _check_typed(typed: Mapping[str, str]) -> None:
+    """Refuse text that python-fire reads as something else: 2024_01_02 as the number 20240102."""
+    for name, text in typed.items():
+        value = DefaultParseValue(text)
+        if value is None or isinstance(value, str):
+            continue
+        if name in _PATHS:
+            raise InputError(
+                f"option --{name} is a path, but MONAI's command reads {text} as "
+                f"{value!r}; write ./{text}."
+            )
+        if name in _TEXTS and str(value) != text:
+            raise InputError(
+                f"option --{name} is text, but MONAI's command reads {text} as {value!r}; write "
+                f"\"'{text}'\" with both kinds of quotes."
+            )
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -114,4 +151,4 @@ def _one_sentence(kind: type[BaseException], error: BaseException, traceback: An
         sys.__excepthook__(kind, error, traceback)
     else:
         logging.getLogger(__name__).debug("refused", exc_info=error)
-        print(f"error: {cause}", file=sys.stderr)
+        print(f"error: {in_words_of('monai', str(cause))}", file=sys.stderr)

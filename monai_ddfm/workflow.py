@@ -26,6 +26,8 @@ from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
 from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.option_checks import check_command_line, check_options
+from monai_ddfm.option_names import in_words_of
+from monai_ddfm.warnings_log import log_warnings
 
 __all__ = [
     "FusionResult",
@@ -34,6 +36,7 @@ __all__ = [
     "check_device",
     "check_inference",
     "fuse",
+    "log_warnings_of",
     "run_configuration",
     "run_inference",
 ]
@@ -46,7 +49,7 @@ class FusionResult:
     Attributes:
         output_dir: the folder.
         files: path by file name, for example ``files["fused.nii.gz"]``.
-        provenance: content of ``provenance.json``.
+        provenance: content of ``provenance.json``; its ``warnings`` are what needs looking at.
     """
 
     output_dir: Path
@@ -137,6 +140,17 @@ def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]
     return outputs
 
 
+def log_warnings_of(evaluator: Any) -> None:
+    """Log what needs looking at in the last case; the configuration calls this at its end.
+
+    Args:
+        evaluator: that has run.
+    """
+    outputs = evaluator.state.output or []
+    for case in outputs:
+        log_warnings(case.get("outputs", {}).get("warnings", ()))
+
+
 def check_inference(options: Mapping[str, Any]) -> None:
     """Refuse options that inference would refuse before it reads a volume; nothing is written.
 
@@ -206,7 +220,7 @@ def _plain_errors() -> Iterator[None]:
         yield
     except Exception as error:
         if cause := find_input_error(error):
-            raise InputError(str(cause)) from error
+            raise InputError(in_words_of("python", str(cause))) from error
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -160,3 +161,31 @@ def test_an_uncaught_mistake_is_one_sentence(
     except ValueError as error:
         sys.excepthook(ValueError, error, error.__traceback__)
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--output_dir", "2024_01_02"], "reads 2024_01_02 as 20240102; write ./2024_01_02"),
+        (["--fixed=7e1"], "reads 7e1 as 70.0; write ./7e1"),
+        (["--moving", "[1,2]"], "option --moving is a path"),
+        (["--fixed_series", "1_2"], "reads 1_2 as 12; write"),
+        (["--window", "1e1"], "reads 1e1 as 10.0; write"),
+    ],
+)
+def test_text_that_fire_takes_for_a_number_is_told(arguments: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        check_command_line(["run", "--config_file", CONFIG, *arguments])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--output_dir", "./2024_01_02"], ["--fixed_series", "5"], ["--fixed_frames", "1,2"]],
+)
+def test_text_that_stays_what_it_is_passes(arguments: list[str]) -> None:
+    check_command_line(["run", "--config_file", CONFIG, *arguments])
+
+
+def test_a_path_that_is_a_number_is_refused_from_python_too() -> None:
+    with pytest.raises(InputError, match="the value 20240102 of option 'output_dir' is no path"):
+        run_inference({"output_dir": 20240102})

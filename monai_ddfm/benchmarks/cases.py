@@ -28,6 +28,7 @@ from monai_ddfm.transforms.pictures import (
     picture_luminance,
 )
 from monai_ddfm.transforms.windows import finding_level
+from monai_ddfm.writers.telling import log_case_warnings
 
 __all__ = ["Case", "load_case"]
 
@@ -121,6 +122,7 @@ def load_case(pair: Pair, **options: Any) -> Case:
     if pair.is_picture:
         case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
         case = JoinLuminanced()(LoadPictured()(case))
+        log_case_warnings(case, name=pair.name)
         shown = (_plain(case["fixed"]), _plain(case["moving"]))
         # Not by way of [-1, 1]: a value that two images share must stay one value.
         image = torch.cat([picture_luminance(picture) for picture in shown])
@@ -128,6 +130,7 @@ def load_case(pair: Pair, **options: Any) -> Case:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
         case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
+        log_case_warnings(case, name=pair.name)
         window = options.get("window")
         finding = finding_level(pair.modality, None if window is None else str(window))
         spacing = tuple(float(edge) for edge in affine_to_spacing(case["image"].affine))

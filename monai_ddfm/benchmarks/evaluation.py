@@ -24,6 +24,7 @@ from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.transforms.loading import LoadVolumed
 from monai_ddfm.transforms.pictures import JoinLuminanced, LoadPictured, picture_luminance
 from monai_ddfm.writers.outputs import MARKER
+from monai_ddfm.writers.telling import log_case_warnings
 
 __all__ = ["evaluate"]
 
@@ -116,6 +117,7 @@ def _from_run(
 def _pictures(paths: dict[str, Path]) -> tuple[Case, Tensor]:
     case: dict[Any, Any] = {role: str(path) for role, path in paths.items()}
     case = JoinLuminanced()(LoadPictured(_ROLES)(case))
+    log_case_warnings(case)
     sizes = {role: f"{case[role].shape[-1]} x {case[role].shape[-2]}" for role in _ROLES}
     if sizes["fused"] != sizes["fixed"]:
         raise InputError(
@@ -148,6 +150,7 @@ def _volumes(
     case = ToCanonicald(("fixed", "fused", "moving"))(case)
     fixed = NormalizeByModality(Modality.MR)(case["fixed"])
     moving = NormalizeByModality(modality, window=window)(case["moving"])
+    log_case_warnings({"fused": case["fused"], "fixed": fixed, "moving": moving})
     image = ((torch.cat([_plain(fixed), _plain(moving)]) + 1) / 2).clamp(0, 1)
     raw, result = _plain(case["moving"]), _plain(case["fused"])
     result = result / white_level(result, name=str(paths["fused"]))

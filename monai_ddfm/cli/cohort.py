@@ -66,6 +66,10 @@ def cohort(
         list[str] | None,
         _option("T1w, T2w or FLAIR, the preferred first; may be repeated.", panel=_WHICH),
     ] = None,
+    entity: Annotated[
+        list[str] | None,
+        _option("BIDS: of several of a kind, the one with run-1, rec-AC, ...", panel=_WHICH),
+    ] = None,
     fixed_series: cli.FixedSeries = None,
     moving_series: cli.MovingSeries = None,
     dry_run: Annotated[
@@ -164,7 +168,14 @@ def cohort(
         out=out,
         work=work_dir,
         selection=_selection(
-            participant_label, session_label, modality, tracer, mri, fixed_series, moving_series
+            participant_label,
+            session_label,
+            modality,
+            tracer,
+            mri,
+            fixed_series,
+            moving_series,
+            entity,
         ),
         options=options,
         prior=prior,
@@ -201,6 +212,7 @@ def _selection(
     mri: list[str] | None,
     fixed_series: str | None,
     moving_series: str | None,
+    entities: list[str] | None,
 ) -> Any:
     from monai_ddfm.cohort.cases import MRI_SUFFIXES, Selection  # noqa: PLC0415
     from monai_ddfm.modality import Modality  # noqa: PLC0415
@@ -215,7 +227,18 @@ def _selection(
         mri=tuple(mri) if mri else MRI_SUFFIXES,
         fixed_series=fixed_series or "",
         moving_series=moving_series or "",
+        entities=tuple(_entity(text) for text in entities or ()),
     )
+
+
+def _entity(text: str) -> tuple[str, str]:
+    from monai_ddfm.cohort.bids_input import CHOOSABLE  # noqa: PLC0415
+
+    name, _, label = text.partition("-")
+    if name not in CHOOSABLE or not label.isalnum():
+        known = ", ".join(f"{entity}-" for entity in CHOOSABLE)
+        raise InputError(f"--entity {text!r} is unusable; give one of {known} with its label.")
+    return name, label
 
 
 def _print_plan(prepared: Any) -> None:

@@ -17,6 +17,7 @@ from monai_ddfm.cli.options import NOTICE
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
 from monai_ddfm.cli.speed import bench, bench_cohort
+from monai_ddfm.cli.warnings import warnings_at_the_end
 from monai_ddfm.errors import InputError, StoppedError
 from monai_ddfm.version import __version__
 
@@ -45,12 +46,14 @@ app.add_typer(prior_app, name="prior")
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what is done.")] = False,
 ) -> None:
     if version:
         typer.echo(__version__)
         raise typer.Exit
+    context.with_resource(warnings_at_the_end())
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     if not verbose:
@@ -66,7 +69,7 @@ def main() -> None:
     try:
         status = app(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {_in_words_of_the_command_line(error)}", err=True)
         status = 2
     except StoppedError as error:
         stopped, status = str(error), 130
@@ -79,6 +82,12 @@ def main() -> None:
     if status == 130:
         typer.echo(f"error: {stopped}", err=True)
     sys.exit(status)
+
+
+def _in_words_of_the_command_line(error: InputError) -> str:
+    from monai_ddfm.option_names import in_words_of  # noqa: PLC0415 - keeps --help fast
+
+    return in_words_of("command line", str(error))
 
 
 def _refused_by_parser(error: Exception) -> int | None:

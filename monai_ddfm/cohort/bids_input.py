@@ -2,6 +2,11 @@
 
 MRIs are the files with suffix T1w, T2w or FLAIR; moving volumes those with suffix ``pet``, and
 ``ct`` or ``spect`` where the data set names them, for which BIDS has no place yet.
+
+Only the raw data of subjects count: what lies in other folders of the root (results of fMRIPrep,
+old derivatives, this program's own), what pybids' validator does not know as raw data, what
+``.bidsignore`` leaves out, and phase images are no sources. A rule of ``.bidsignore`` that is about
+``ct`` or ``spect`` is there because the validator does not know them, and does not count.
 """
 
 from __future__ import annotations
@@ -9,33 +14,53 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from monai_ddfm.cohort.bids_ignore import Rule, ignores, read_rules
 from monai_ddfm.cohort.cases import MRI_SUFFIXES, Case, Finding, Problem, Selection
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
 
-__all__ = ["find_in_bids"]
+__all__ = ["CHOOSABLE", "find_in_bids"]
 
+CHOOSABLE = ("run", "rec", "ce", "acq")
+"""Entities by which one of several volumes of a kind may be chosen."""
 _MOVING = {"pet": "PET", "ct": "CT", "spect": "SPECT"}
+_UNKNOWN_TO_BIDS = ("ct", "spect")
+_ABOUT_THEM = re.compile(r"(?:^|[/_*])(?:ct|spect)(?:[/_.*]|$)")
+_LIKE_RAW = re.compile(
+    r"(?P<sub>sub-[0-9a-zA-Z]+)/(?:(?P<ses>ses-[0-9a-zA-Z]+)/)?[0-9a-zA-Z]+/"
+    r"(?P=sub)(?(ses)_(?P=ses))(?:_(?!space-|desc-|res-)[a-z]+-[0-9a-zA-Z+]+)*_(?:ct|spect)\.nii"
+    r"(?:\.gz)?"
+)
+_SIMPLE = re.compile(
+    r"(?P<sub>sub-[0-9a-zA-Z]+)/(?:(?P<ses>ses-[0-9a-zA-Z]+)/)?"
+    r"(?:anat/(?P=sub)(?(ses)_(?P=ses))_(?:T1w|T2w|FLAIR)"
+    r"|pet/(?P=sub)(?(ses)_(?P=ses))(?:_trc-[0-9a-zA-Z]+)?_pet)\.nii(?:\.gz)?"
+)
+"""The usual names of raw data, for which the slow validator need not be asked."""
+_ENTITY = re.compile(r"(?:^|_)([a-z]+)-([0-9a-zA-Z+]+)")
+_NOT_MAGNITUDE = ("phase", "real", "imag")
 _ENDINGS = (".nii.gz", ".nii")
 _IGNORED = (
-    re.compile(r"^/(code|models|sourcedata|stimuli)"),  # as pybids does by itself
+    re.compile(r"^/(?!sub-)[^/.]+(?:/|$)"),  # folders beside those of the subjects
     re.compile(r"/[^/.]+\.(?!nii(\.gz)?$)[^/]*$"),  # files that are no images
 )
 
 
-def find_in_bids(root: Path, selection: Selection) -> Finding:
+def find_in_bids(root: Path, selection: Selection, *, outside: Sequence[Path] = ()) -> Finding:
     """Find the cases of a data set.
 
     Args:
         root: folder of the data set.
         selection: what is wanted.
+        outside: folders that hold no sources, such as the one for the results.
 
     Raises:
         InputError: the folder cannot be indexed, or a wanted participant is not there.
     """
-    volumes = _volumes(root)
+    volumes, notes = _volumes(root, selection, outside)
     if missing := sorted(set(selection.participants) - set(volumes)):
         raise InputError(
             f"{root} has no images of sub-{missing[0]}; correct --participant-label "
@@ -43,8 +68,10 @@ def find_in_bids(root: Path, selection: Selection) -> Finding:
         )
     cases: list[Case] = []
     problems: list[Problem] = []
-    notes: list[str] = []
-    choose = "choose with --tracer, --session-label or --mri, or keep one of them in the data set"
+    choose = (
+        "choose with --tracer, --session-label, --mri or --entity (run-1, rec-AC), or keep one of "
+        "them in the data set"
+    )
     for subject in sorted(volumes):
         if selection.participants and subject not in selection.participants:
             continue
@@ -55,10 +82,48 @@ def find_in_bids(root: Path, selection: Selection) -> Finding:
     return Finding("BIDS", root, cases, problems, notes)
 
 
-def _volumes(root: Path) -> dict[str, list[Candidate]]:
+def _volumes(
+    root: Path, selection: Selection, outside: Sequence[Path]
+) -> tuple[dict[str, list[Candidate]], list[str]]:
+    """Return the raw volumes by subject, and notes on what is left out."""
+    from bids_validator import BIDSValidator  # noqa: PLC0415 - comes with pybids
+
+    known, rules = BIDSValidator(), read_rules(root)
+    rules_for = {True: [r for r in rules if not _ABOUT_THEM.search(r.text)], False: rules}
+    volumes: dict[str, list[Candidate]] = defaultdict(list)
+    foreign: list[str] = []
+    for subject, session, tracer, suffix, path in _indexed(root):
+        place = Path(path)
+        below = place.relative_to(root).as_posix()
+        if not below.startswith("sub-") or any(place.is_relative_to(one) for one in outside):
+            continue
+        unknown = suffix in _UNKNOWN_TO_BIDS
+        if _is_left_out(below, rules_for[unknown]):
+            continue
+        raw = _LIKE_RAW if unknown else _SIMPLE
+        is_raw = bool(raw.fullmatch(below)) or (not unknown and known.is_bids(f"/{below}"))
+        if not isinstance(subject, str) or not is_raw:
+            foreign.append(below)
+            continue
+        volumes[subject].append(
+            Candidate(
+                session=_text(session),
+                kind=_MOVING.get(suffix, suffix),
+                files=(path,),
+                name=place.name,
+                tracer=_text(tracer) if suffix in _MOVING else "",
+            )
+        )
+    for subject, found in volumes.items():
+        volumes[subject] = sorted(_chosen(found, selection), key=lambda one: one.files)
+    return volumes, _notes(sorted(foreign))
+
+
+def _indexed(root: Path) -> Iterable[tuple[object, object, object, str, str]]:
+    """Yield subject, session, tracer, suffix and path of what may be a volume."""
     from bids import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow, needs the extra
 
-    # Only the names of images are needed: neither validation nor the sidecars.
+    # Only the names of images are needed, not the sidecars; names are validated one by one.
     logging.getLogger("bids").setLevel(logging.ERROR)
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=list(_IGNORED))
     try:
@@ -69,26 +134,52 @@ def _volumes(root: Path) -> dict[str, list[Candidate]]:
         raise InputError(
             f"{root} cannot be indexed as a BIDS data set ({why}); check it."
         ) from error
-    volumes: dict[str, list[Candidate]] = defaultdict(list)
     del layout  # its data base takes as much memory as all the rest
     columns = ["subject", "session", "tracer", "suffix", "path"]
-    for subject, session, tracer, suffix, path in rows.reindex(columns=columns).itertuples(
-        index=False, name=None
-    ):
-        if not isinstance(subject, str):
-            continue
-        volumes[subject].append(
-            Candidate(
-                session=_text(session),
-                kind=_MOVING.get(suffix, suffix),
-                files=(path,),
-                name=Path(path).name,
-                tracer=_text(tracer) if suffix in _MOVING else "",
-            )
-        )
-    for found in volumes.values():
-        found.sort(key=lambda one: one.files)
-    return volumes
+    found: Iterable[tuple[object, object, object, str, str]] = rows.reindex(
+        columns=columns
+    ).itertuples(index=False, name=None)
+    return found
+
+
+def _is_left_out(below: str, rules: Sequence[Rule]) -> bool:
+    return ignores(rules, below) or _entities(below).get("part") in _NOT_MAGNITUDE
+
+
+def _entities(path: str) -> dict[str, str]:
+    return dict(_ENTITY.findall(Path(path).name))
+
+
+def _chosen(found: Sequence[Candidate], selection: Selection) -> list[Candidate]:
+    """Keep, of the volumes of a kind, those with the wanted entities, where some have them."""
+    kept = list(found)
+    for name, label in selection.entities:
+        groups: dict[tuple[str, str], list[Candidate]] = defaultdict(list)
+        for one in kept:
+            groups[one.session, one.kind].append(one)
+        kept = [one for group in groups.values() for one in _with_entity(group, name, label)]
+    return kept
+
+
+def _with_entity(group: Sequence[Candidate], name: str, label: str) -> list[Candidate]:
+    labels = [_entities(one.files[0]).get(name) for one in group]
+    wanted = _plain(name, label)
+    fitting = [one for one, own in zip(group, labels, strict=True) if _plain(name, own) == wanted]
+    return fitting or [one for one, own in zip(group, labels, strict=True) if own is None]
+
+
+def _plain(name: str, label: str | None) -> str | None:
+    """Runs are numbers, which may be written with zeros in front."""
+    return (label.lstrip("0") or "0") if label and name == "run" else label
+
+
+def _notes(foreign: Sequence[str]) -> list[str]:
+    if not foreign:
+        return []
+    return [
+        f"{len(foreign)} images with names that are no raw data of BIDS are left out, such as "
+        f"{foreign[0]}"
+    ]
 
 
 def _text(value: object) -> str:

@@ -26,6 +26,7 @@ class Selection:
         mri: suffixes of the MRI, the preferred first.
         fixed_series: DICOM: description, number or UID of the MRI.
         moving_series: DICOM: description, number or UID of the moving volume.
+        entities: BIDS: entity and label of the volume to take where a kind has several.
     """
 
     participants: tuple[str, ...] = ()
@@ -35,6 +36,7 @@ class Selection:
     mri: tuple[str, ...] = MRI_SUFFIXES
     fixed_series: str = ""
     moving_series: str = ""
+    entities: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_files import looks_like_dicom
+from monai_ddfm.readers.dicom_series import GRID_TAGS, joined
 from monai_ddfm.readers.tags import text, texts, whole
+from monai_ddfm.writers.files import OWN_MANUFACTURER
 
 __all__ = ["find_in_dicom"]
 
@@ -36,8 +40,10 @@ _TAGS = [
     "Modality",
     "ImageType",
     "NumberOfFrames",
-    "Rows",
-    "Columns",
+    "ComplexImageComponent",
+    "Manufacturer",
+    "ImagePositionPatient",
+    *GRID_TAGS,
 ]
 _LEAST_SLICES = 2
 
@@ -56,24 +62,38 @@ class _Series:
     files: list[str] = field(default_factory=list)
     slices: int = 0
     localizers: int = 0
+    phases: int = 0
+    headers: list[Dataset] = field(default_factory=list)
+
+    def keep(self, header: Dataset) -> None:
+        """Keep a header until two of them show that the series is more than one slice."""
+        if len({texts(one, "ImagePositionPatient") for one in self.headers}) < 2:
+            self.headers.append(header)
 
     def fits(self, wanted: str) -> bool:
         plain = wanted.casefold()
         return plain == self.number or plain in self.description.casefold()
 
 
-def find_in_dicom(root: Path, selection: Selection, *, labels: Mapping[str, str]) -> Finding:
+def find_in_dicom(
+    root: Path,
+    selection: Selection,
+    *,
+    labels: Mapping[str, str],
+    outside: Sequence[Path] = (),
+) -> Finding:
     """Find the cases of a tree of DICOM files.
 
     Args:
         root: the folder, searched with its subfolders.
         selection: what is wanted.
         labels: label by patient, as an earlier run gave them.
+        outside: folders that hold no sources, such as the one for the results.
 
     Raises:
         InputError: there are no DICOM images, or a wanted participant is not there.
     """
-    series, unreadable = _scan(root)
+    series, unreadable = _scan(root, outside)
     if not series:
         what = "only unreadable files" if unreadable else "no DICOM images, no BIDS names"
         raise InputError(
@@ -113,15 +133,17 @@ def find_in_dicom(root: Path, selection: Selection, *, labels: Mapping[str, str]
     return Finding("DICOM", root, cases, problems, notes, given)
 
 
-def _scan(root: Path) -> tuple[dict[str, _Series], int]:
+def _scan(root: Path, outside: Sequence[Path]) -> tuple[dict[str, _Series], int]:
     """Read the headers of all images; returns series by UID, and how many files are damaged."""
     series: dict[str, _Series] = {}
     damaged = 0
-    for path in _files(root):
+    for path in _files(root, outside):
         if not looks_like_dicom(path):
             continue
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
+            header = pydicom.dcmread(
+                path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS)
+            )
         except Exception:  # what a damaged file raises is not documented
             damaged += 1
             continue
@@ -130,7 +152,8 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
             whole(header, "Rows"),
             whole(header, "Columns"),
         )
-        if not uid or rows <= 0 or columns <= 0:
+        own = text(header, "Manufacturer") == OWN_MANUFACTURER
+        if not uid or rows <= 0 or columns <= 0 or own:
             continue
         patient = "\n".join((text(header, "PatientID"), text(header, "IssuerOfPatientID"))).strip()
         one = series.setdefault(
@@ -148,17 +171,32 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
         one.files.append(str(path))
         one.slices += max(1, whole(header, "NumberOfFrames", 1))
         one.localizers += "LOCALIZER" in {t.upper() for t in texts(header, "ImageType")}
-    return series, damaged
+        one.phases += not shows_anatomy(header)
+        one.keep(header)
+    return _joined(series), damaged
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _joined(series: dict[str, _Series]) -> dict[str, _Series]:
+    """Put slices that have a series each together."""
+    groups, _ = joined({uid: one.headers for uid, one in series.items()})
+    for first, *others in groups:
+        for uid in others:
+            other = series.pop(uid)
+            series[first].files += other.files
+            series[first].slices += other.slices
+    for one in series.values():
+        one.headers.clear()  # a study of many files would fill the memory
+    return series
+
+
+def _files(root: Path, outside: Sequence[Path]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise InputError(
             f"{error.filename} cannot be read ({error.strerror}); correct its permissions."
         ) from error
 
     for folder, folders, names in os.walk(root, onerror=refuse):
-        folders.sort()
+        folders[:] = sorted(f for f in folders if Path(folder, f) not in outside)
         for name in sorted(names):
             if not name.startswith("."):
                 yield Path(folder, name)
@@ -179,7 +217,9 @@ def _candidates(series: Mapping[str, _Series], selection: Selection) -> list[Can
     whole_ones = {
         uid: one
         for uid, one in series.items()
-        if one.slices >= _LEAST_SLICES and one.localizers < len(one.files)
+        if one.slices >= _LEAST_SLICES
+        and one.localizers < len(one.files)
+        and one.phases < len(one.files)
     }
     kept = {
         uid: one

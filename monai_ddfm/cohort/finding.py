@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from pathlib import Path
@@ -20,14 +20,23 @@ from monai_ddfm.errors import InputError
 
 __all__ = ["find_cases"]
 
+_TABLES = (".csv", ".tsv")
 
-def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str]) -> Finding:
+
+def find_cases(
+    source: Path,
+    selection: Selection,
+    *,
+    labels: Mapping[str, str],
+    outside: Sequence[Path] = (),
+) -> Finding:
     """Find what of an input can be fused; headers are read, but no voxels.
 
     Args:
         source: a BIDS data set, a tree of DICOM studies, or a CSV file of pairs.
         selection: what is wanted.
         labels: label by patient of earlier runs, for DICOM.
+        outside: folders that hold no sources, such as the one for the results.
 
     Returns:
         The cases, sorted by key, and what is wrong with others.
@@ -36,7 +45,8 @@ def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str])
         InputError: the input as a whole cannot be used.
     """
     source = source.expanduser().absolute()
-    found = _find(source, selection, labels)
+    outside = [folder.expanduser().absolute() for folder in outside]
+    found = _find(source, selection, labels, outside)
     cases, problems = [], list(found.problems)
     for case in found.cases:
         try:
@@ -44,7 +54,10 @@ def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str])
         except InputError as error:
             problems.append(Problem(label_of(case.subject, case.session), str(error).rstrip(".")))
     if not cases and not problems:
-        raise InputError(f"{source} holds no pair of an MRI with a CT, PET or SPECT; check it.")
+        why = f" ({'; '.join(found.notes)})" if found.notes else ""
+        raise InputError(
+            f"{source} holds no pair of an MRI with a CT, PET or SPECT{why}; check it."
+        )
     kinds = Counter(case.modality for case in cases)
     notes = list(found.notes)
     if len(kinds) > 1:
@@ -58,9 +71,11 @@ def find_cases(source: Path, selection: Selection, *, labels: Mapping[str, str])
     )
 
 
-def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Finding:
+def _find(
+    source: Path, selection: Selection, labels: Mapping[str, str], outside: Sequence[Path]
+) -> Finding:
     if source.is_file():
-        if source.suffix.lower() != ".csv":
+        if source.suffix.lower() not in _TABLES:
             raise InputError(f"{source} is a file but no CSV table; give a folder or a .csv file.")
         return find_in_table(source, selection)
     entries = _entries(source)
@@ -73,8 +88,8 @@ def _find(source: Path, selection: Selection, labels: Mapping[str, str]) -> Find
     for entry in subjects:
         _entries(Path(entry.path))
     if subjects and (described or _looks_like_bids(Path(subjects[0].path))):
-        return find_in_bids(source, selection)
-    return find_in_dicom(source, selection, labels=labels)
+        return find_in_bids(source, selection, outside=outside)
+    return find_in_dicom(source, selection, labels=labels, outside=outside)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

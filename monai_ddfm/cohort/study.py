@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -25,6 +25,7 @@ from monai_ddfm.cohort.progress import Display
 from monai_ddfm.cohort.records import Record, read_records, write_record
 from monai_ddfm.cohort.worker import Job
 from monai_ddfm.errors import InputError
+from monai_ddfm.warnings_log import log_warnings
 from monai_ddfm.workflow import bundle_root, check_inference
 from monai_ddfm.writers.files import prepare_output_dir
 
@@ -123,7 +124,12 @@ def prepare(wishes: Wishes) -> Prepared:
         config=root / "configs" / "inference.json",
         device=wishes.device,
     )
-    finding = find_cases(wishes.source, wishes.selection, labels=kept_labels(wishes.work_folder))
+    finding = find_cases(
+        wishes.source,
+        wishes.selection,
+        labels=kept_labels(wishes.work_folder),
+        outside=(wishes.out, wishes.work_folder),
+    )
     out = wishes.out.expanduser().absolute()
     for modality in sorted({str(case.modality) for case in finding.cases}):
         check_inference({**options, "modality": modality, "output_dir": out})
@@ -174,6 +180,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
             records = _run(jobs, prepared, work, display, wishes.retries) if jobs else []
         finally:
             write_group(out)
+    _log_all_warnings(out, {entry.case.key for entry in plan.entries})
     computed = sum(record.status == "done" for record in records)
     failed = sum(record.status != "done" for record in records) + len(plan.problems)
     return Outcome(len(plan.entries) - len(jobs) + computed, failed, computed)
@@ -189,10 +196,20 @@ def gather_group(out: Path) -> int:
         InputError: there is nothing, or it cannot be written.
     """
     out = out.expanduser().absolute()
-    if not read_records(out):
+    records = read_records(out)
+    if not records:
         raise InputError(f"{out} has no results of a cohort; run the level participant first.")
     with only_run(out):
-        return write_group(out)
+        failed = write_group(out)
+    _log_all_warnings(out, set(records))
+    return failed
+
+
+def _log_all_warnings(out: Path, keys: Collection[str]) -> None:
+    """Log what the records of these cases warn of, those of earlier runs included."""
+    for key, record in read_records(out).items():
+        if key in keys:
+            log_warnings(f"{key}: {text}" for text in record.warnings)
 
 
 def _check_places(wishes: Wishes) -> None:

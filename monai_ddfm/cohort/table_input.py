@@ -2,11 +2,15 @@
 
 The columns ``subject``, ``fixed``, ``moving`` and ``modality`` are needed, ``session`` and
 ``tracer`` are optional. Paths count from the folder of the file.
+
+Spreadsheets write such tables with commas, semicolons or tabs, depending on the language of the
+computer, in UTF-8 or UTF-16, with or without a byte-order mark; all of them are read.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -65,24 +69,47 @@ def find_in_table(path: Path, selection: Selection) -> Finding:
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            names = [str(name).strip().lower() for name in reader.fieldnames or ()]
-            if missing := [name for name in _NEEDED if name not in names]:
-                raise InputError(
-                    f"{path} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}."
-                )
-            if unknown := [name for name in names if name not in _KNOWN]:
-                raise InputError(
-                    f"{path} has an unknown column {unknown[0]!r}; use {', '.join(_KNOWN)}."
-                )
-            reader.fieldnames = names
-            return [
-                (reader.line_num, {k: (v or "").strip() for k, v in row.items() if k in _KNOWN})
-                for row in reader
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = _decoded(path.read_bytes())
+        first, _, rest = text.partition("\n")
+        told = re.fullmatch(r"sep=(.)\r?", first)  # as some spreadsheets begin
+        delimiter = told[1] if told else _delimiter(first)
+        file = io.StringIO(rest if told else text, newline="")
+        reader = csv.DictReader(file, delimiter=delimiter)
+        names = [str(name).strip().lower() for name in reader.fieldnames or ()]
+        if missing := [name for name in _NEEDED if name not in names]:
+            raise InputError(f"{path} has no column {missing[0]!r}; it needs {', '.join(_NEEDED)}.")
+        if unknown := [name for name in names if name and name not in _KNOWN]:
+            raise InputError(
+                f"{path} has an unknown column {unknown[0]!r}; use {', '.join(_KNOWN)}."
+            )
+        reader.fieldnames = names
+        skipped = int(told is not None)
+        return [
+            (
+                reader.line_num + skipped,
+                {k: (v or "").strip() for k, v in row.items() if k in _KNOWN},
+            )
+            for row in reader
+            if any((row.get(name) or "").strip() for name in names)
+        ]
+    except (OSError, UnicodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as a CSV table ({error}); check it.") from error
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text, by its byte-order mark or by the zeros of UTF-16."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    if content[1:2] == b"\0":
+        return content.decode("utf-16-le")
+    if content[:1] == b"\0":
+        return content.decode("utf-16-be")
+    return content.decode("utf-8-sig")
+
+
+def _delimiter(heading: str) -> str:
+    """Return what separates the names of the columns, which have no such signs themselves."""
+    return max((",", ";", "\t"), key=heading.count)
 
 
 def _case(row: Mapping[str, str], folder: Path) -> Case:

@@ -33,6 +33,8 @@ from monai_ddfm.cohort.records import Record, is_complete, write_record
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import LogProgress
 from monai_ddfm.kept_prior import kept_prior
+from monai_ddfm.option_names import in_words_of
+from monai_ddfm.warnings_log import WARNINGS_LOG
 from monai_ddfm.workflow import FusionResult, run_inference
 from monai_ddfm.writers.report.summary import warnings
 
@@ -90,7 +92,7 @@ def fuse_case(job: Job) -> Record:
         try:
             return _fuse_or_keep(job, folder)
         except InputError as error:
-            reason = _without_paths(str(error), job, folder)
+            reason = in_words_of("command line", _without_paths(str(error), job, folder))
         except Exception as error:
             told = _without_paths(traceback.format_exc(), job, folder)
             reason = _without_paths(f"{type(error).__name__}: {error}", job, folder)
@@ -191,15 +193,18 @@ def _logging_to(path: Path, *, private: bool) -> Iterator[None]:
     """Write what the package logs into a file; only our own lines where paths may tell names."""
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
-    source = logger if private else logging.getLogger("monai_ddfm")
-    level = source.level
-    source.addHandler(handler)
-    source.setLevel(logging.INFO)
+    names = (logger.name, WARNINGS_LOG) if private else ("monai_ddfm",)
+    sources = [logging.getLogger(name) for name in names]
+    levels = [source.level for source in sources]
+    for source in sources:
+        source.addHandler(handler)
+        source.setLevel(logging.INFO)
     try:
         yield
     finally:
-        source.removeHandler(handler)
-        source.setLevel(level)
+        for source, level in zip(sources, levels, strict=True):
+            source.removeHandler(handler)
+            source.setLevel(level)
         handler.close()
 
 

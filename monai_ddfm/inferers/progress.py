@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,9 +35,15 @@ class SamplingProgress:
 ProgressCallback = Callable[[SamplingProgress], None]
 
 
+_LONG_S = 10.0
+"""A run of so many seconds tells where it stands even if nobody seems to watch."""
+
+
 @dataclass
 class TqdmProgress:
     """Shows progress as a tqdm bar, in slice-steps.
+
+    Where there is no terminal, as in a log file, a long run gets a line for every tenth instead.
 
     Attributes:
         description: text before the bar.
@@ -45,6 +53,8 @@ class TqdmProgress:
     description: str = "fusing"
     disable: bool | None = None
     _bar: tqdm | None = field(default=None, init=False, repr=False)
+    _begin: float = field(default=0.0, init=False, repr=False)
+    _tenth: int = field(default=0, init=False, repr=False)
 
     def __call__(self, progress: SamplingProgress) -> None:
         """Move the bar."""
@@ -53,11 +63,23 @@ class TqdmProgress:
             self._bar = tqdm(
                 total=total, desc=self.description, unit="slice-step", disable=self.disable
             )
+            self._begin, self._tenth = time.monotonic(), 0
         done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
         self._bar.update(done - self._bar.n)
+        if self._bar.disable:
+            # A bar that is hidden does not count.
+            self._bar.n = done
+            self._line(10 * done // max(1, total))
         if done >= total:
             self._bar.close()
             self._bar = None
+
+    def _line(self, tenth: int) -> None:
+        long = time.monotonic() - self._begin >= _LONG_S
+        if self.disable is None and long and tenth > self._tenth:
+            self._tenth = tenth
+            line = f"{self.description}: {10 * tenth} % of the sampling"
+            print(line, file=sys.stderr, flush=True)
 
 
 @dataclass

@@ -15,13 +15,15 @@ import numpy.typing as npt
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["check_affine", "check_hounsfield", "check_shape", "check_values"]
+__all__ = ["check_affine", "check_hounsfield", "check_shape", "check_values", "remark_on_extent"]
 
 MAX_VOXELS = 2**30
 """4 GiB in float32; beyond that a header is far more likely damaged than right."""
 MAX_SHEAR = 1e-3
 """Largest cosine between two voxel axes: 0.06 degrees, what rounding leaves in real headers."""
 SPACING_RANGE = (1e-3, 100.0)
+HEAD_MM = (50.0, 1000.0)
+"""No head is smaller or larger; what is has lost its units, or shows something else."""
 HOUNSFIELD_RANGE = (-10_000.0, 40_000.0)
 """Padding of -3024 and metal of 30,710 (extended scale) are inside, nothing sensible outside."""
 
@@ -79,6 +81,24 @@ def check_affine(affine: npt.NDArray[np.float64], path: Path) -> None:
             f"the affine of {path} is sheared by {angle:.2f} degrees; resample the volume onto a "
             "rectangular grid first."
         )
+
+
+def remark_on_extent(affine: npt.NDArray[np.float64], shape: Sequence[int]) -> str:
+    """Look at how large the volume is.
+
+    Args:
+        affine: [4, 4] voxel index to millimetres.
+        shape: sizes along the spatial axes.
+
+    Returns:
+        A remark for the report, ``""`` where a head would fit.
+    """
+    extent = np.linalg.norm(affine[:3, :3], axis=0) * np.asarray(shape[:3])
+    longest = float(extent.max())
+    if HEAD_MM[0] <= longest <= HEAD_MM[1]:
+        return ""
+    size = " x ".join(f"{mm:.3g}" for mm in extent)
+    return f"the volume measures {size} mm, which is no head: check the units of its header"
 
 
 def check_values(array: npt.NDArray[np.float32], path: Path) -> None:

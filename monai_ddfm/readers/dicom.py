@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ from pydicom.dataset import Dataset
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.dicom_contrast import usable_kinds
 from monai_ddfm.readers.dicom_files import Series, find_series
 from monai_ddfm.readers.dicom_frames import Frame, frames_of
 from monai_ddfm.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_frames
 from monai_ddfm.readers.dicom_pixels import FrameDecoder, is_color
+from monai_ddfm.readers.dicom_values import ACTIVITY_UNITS
 from monai_ddfm.readers.suv import Scaling, acquired_at, pet_scaling
-from monai_ddfm.readers.tags import text, whole
+from monai_ddfm.readers.tags import UnreadableError, text, whole
 from monai_ddfm.readers.volume import FrameStack, Volume, combine_frames
 
 __all__ = ["read_dicom"]
 
 _MEASURED = (Modality.CT, Modality.PET, Modality.SPECT)
+_COUNTS = ("US", "{counts}", "{count}", "1", "COUNTS", "CNTS")
 
 
 def read_dicom(
@@ -51,9 +55,10 @@ def read_dicom(
     """
     chosen = find_series(path, modality=modality, series=series)
     found = frames_of(chosen, path, allow_unknown_geometry=allow_unknown_geometry)
+    kind = modality or _modality(chosen.code)
+    found, kind_notes = usable_kinds(found, kind, path)
     places = sort_frames(found, path)
     header = places[0][0].file.header
-    kind = modality or _modality(chosen.code)
     grid = plan_grid([place[0] for place in places], path)
     if is_color(header):
         array, frame_note = _color(places, grid, path), dict[str, Any]()
@@ -73,8 +78,8 @@ def read_dicom(
         "relative": scaling.relative and scaling.units not in ("HU", "RGB"),
         "frames": frame_note,
         "series": _series_note(chosen, len(places)),
-        "notes": [note for note in (grid.note, scaling.explanation) if note]
-        + _notes(places[0][0], kind, len(places)),
+        "notes": [note for note in (grid.note, scaling.explanation, chosen.note) if note]
+        + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)],
     }
     if kind is Modality.PET or scaling.details:
         report["suv"] = {"factor": scaling.factor, **scaling.details, "reason": scaling.explanation}
@@ -98,26 +103,58 @@ def _scalings(places: list[list[Frame]], kind: Modality | None) -> Callable[[Fra
     """Return what gives the scaling of a frame; for PET it may differ from frame to frame."""
     sample = places[0][0]
     if kind is Modality.CT:
-        if sample.rescaled and sample.units in ("", "HU", "[hnsf'U]"):
-            return lambda _: Scaling(1.0, "HU")
-        stated = f"of type {sample.units}" if sample.rescaled else "without a rescale slope"
-        why = f"the header calls the values {stated}, so they are relative and not HU"
-        return lambda _: Scaling(1.0, "relative", why)
-    if kind is Modality.SPECT and text(sample.file.header, "Units").upper() != "BQML":
-        return lambda _: Scaling(1.0, "counts")
+        return _ct_scaling
+    if kind is Modality.SPECT and not _is_activity(sample):
+        return _counts
     if kind not in (Modality.PET, Modality.SPECT):
         return lambda _: Scaling(1.0, "")
-    starts = [t for place in places for f in place if (t := acquired_at(f.file.header))]
+    starts = [t for place in places for f in place if (t := _began(f))]
     first = min(starts) if starts else None
     known: dict[tuple[str, Path], Scaling] = {}
 
     def scaling(frame: Frame) -> Scaling:
         key = (frame.units, frame.file.path)
         if key not in known:
-            known[key] = pet_scaling(frame.file.header, first=first, units=frame.units)
+            known[key] = pet_scaling(
+                frame.file.header,
+                first=first,
+                units=frame.units,
+                rescaled=frame.rescaling.stated,
+            )
         return known[key]
 
     return scaling
+
+
+def _ct_scaling(frame: Frame) -> Scaling:
+    rescaling = frame.rescaling
+    complete = rescaling.stated and rescaling.has_intercept
+    if complete and frame.units in ("", "HU", "[hnsf'U]"):
+        return Scaling(1.0, "HU")
+    stated = f"calls the values of type {frame.units!r}"
+    if not complete:
+        lacking = "intercept" if rescaling.stated else "slope"
+        stated = f"calls the values without a rescale {lacking}"
+    return Scaling(1.0, "relative", f"the header {stated}, so they are relative and not HU")
+
+
+def _is_activity(frame: Frame) -> bool:
+    return frame.units in ACTIVITY_UNITS or text(frame.file.header, "Units").upper() == "BQML"
+
+
+def _counts(frame: Frame) -> Scaling:
+    code = frame.units
+    if code and frame.rescaling.stated and code not in _COUNTS:
+        return Scaling(1.0, "relative", f"the header's units are {code!r}, which are not known")
+    return Scaling(1.0, "counts")
+
+
+def _began(frame: Frame) -> datetime | None:
+    """Return when a frame's acquisition began; the frame itself tells what cannot be read."""
+    try:
+        return acquired_at(frame.file.header)
+    except UnreadableError:
+        return None
 
 
 def _values(
@@ -130,10 +167,12 @@ def _values(
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """Return [columns, rows, n] in units, time frames combined."""
     decoder = FrameDecoder()
-    units = {scalings(frame).units for place in places for frame in place}
-    if len(units) > 1:
+    found = {(s := scalings(frame)).units: s.explanation for place in places for frame in place}
+    if len(found) > 1:
+        why = "; ".join(text for text in found.values() if text)
         raise InputError(
-            f"{path} mixes images in {' and '.join(sorted(units))}; give a series in one unit."
+            f"{path} mixes images in {' and '.join(sorted(found))}{f' ({why})' if why else ''}; "
+            "give a series in one unit."
         )
 
     def load(t: int) -> npt.NDArray[np.float32]:
@@ -149,6 +188,13 @@ def _values(
             raise InputError(f"{path} has a single time frame; leave frames={list(frames)} out.")
         return load(0), {}
     durations = [places[0][t].duration for t in range(count)]
+    kinds = {frame.contrast for frame in places[0]}
+    if len(kinds) > 1 and frames is None and modality in (Modality.PET, Modality.SPECT):
+        shown = "; ".join(str(kind) for kind in sorted(kinds))
+        raise InputError(
+            f"{path} holds images of {len(kinds)} kinds at each place ({shown}), which must not be "
+            f"averaged; choose of the frames 0 to {count - 1} with frames=."
+        )
     return combine_frames(
         FrameStack(count, load, durations), path, modality=modality, frames=frames
     )
@@ -198,6 +244,11 @@ def _notes(sample: Frame, kind: Modality | None, slices: int) -> list[str]:
             else "MONOCHROME1 concerns the display only; values were kept"
         )
     return notes
+
+
+def _comma_notes(frames: Sequence[Frame]) -> list[str]:
+    names = sorted({name for frame in frames for name in frame.commas})
+    return [f"decimal commas were read as points in {', '.join(names)}"] if names else []
 
 
 def _meta(

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.dataset import Dataset
-from pydicom.uid import UID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.dicom_contrast import shows_anatomy
+from monai_ddfm.readers.dicom_series import joined
 from monai_ddfm.readers.tags import text, texts, whole
 from monai_ddfm.readers.volume import reason
 
@@ -33,6 +40,7 @@ _PLACES = (
     "DetectorInformationSequence",
 )
 _MOST_FILES = 100_000
+_LONGEST_FIRST = 1024
 _LISTED = 12
 
 
@@ -56,10 +64,17 @@ class DicomFile:
 
 @dataclass(frozen=True)
 class Series:
-    """The image files that share a SeriesInstanceUID."""
+    """The image files that share a SeriesInstanceUID, or were put together.
+
+    Attributes:
+        uid: the SeriesInstanceUID, of the first file if they were put together.
+        files: the files.
+        note: what had to be done to find them, ``""`` for nothing.
+    """
 
     uid: str
     files: tuple[DicomFile, ...]
+    note: str = ""
 
     @property
     def header(self) -> Dataset:
@@ -87,6 +102,11 @@ class Series:
         return all(file.is_localizer for file in self.files)
 
     @property
+    def shows_anatomy(self) -> bool:
+        """Whether it is more than phase images of an MRI."""
+        return any(shows_anatomy(file.header) for file in self.files)
+
+    @property
     def is_placed(self) -> bool:
         """Whether its first image may say where it lies; screenshots and projections do not."""
         return any(keyword in self.header for keyword in _PLACES)
@@ -98,7 +118,7 @@ class Series:
 
 
 def looks_like_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's preamble, or at least its ending.
+    """Whether a file has DICOM's preamble, at least its ending, or at least its first element.
 
     Args:
         path: an existing file.
@@ -110,9 +130,31 @@ def looks_like_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+            begin = stream.read(132)
     except OSError:
         return False
+    return begin[128:] == b"DICM" or (_begins_like_dicom(begin) and _is_bare_dicom(path))
+
+
+def _begins_like_dicom(begin: bytes) -> bool:
+    """Whether the first bytes may be an element of the groups that a dataset begins with."""
+    if len(begin) < 8:
+        return False
+    little = begin[:2] in (b"\x02\x00", b"\x08\x00")
+    if not little and begin[:2] not in (b"\x00\x02", b"\x00\x08"):
+        return False
+    explicit = begin[4:6].isalpha() and begin[4:6].isupper()
+    return explicit or int.from_bytes(begin[4:8], "little" if little else "big") < _LONGEST_FIRST
+
+
+def _is_bare_dicom(path: Path) -> bool:
+    """Whether a file without preamble can be read as an image."""
+    try:
+        wanted = ["SOPClassUID", "Rows", "Columns"]
+        dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=wanted)
+    except Exception:  # what anything but DICOM raises is not documented
+        return False
+    return "SOPClassUID" in dataset or ("Rows" in dataset and "Columns" in dataset)
 
 
 def read_dataset(path: Path, *, pixels: bool) -> Dataset:
@@ -137,7 +179,20 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         ) from error
     if not known:
         raise InputError(f"{path} is not a DICOM image; give another file or remove it.")
+    _name_syntax(dataset)
     return dataset
+
+
+def _name_syntax(dataset: Dataset) -> None:
+    """Say how a file without preamble is encoded, as it was found by reading it."""
+    meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    if "TransferSyntaxUID" not in meta:
+        implicit, little = dataset.original_encoding
+        if little:
+            meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        else:
+            meta.TransferSyntaxUID = ExplicitVRBigEndian
+        dataset.file_meta = meta
 
 
 def find_series(path: Path, *, modality: Modality | None, series: str | None) -> Series:
@@ -158,7 +213,11 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
     groups: dict[str, list[DicomFile]] = {}
     for file in files:
         groups.setdefault(text(file.header, "SeriesInstanceUID"), []).append(file)
-    found = [Series(uid, tuple(members)) for uid, members in groups.items()]
+    members, notes = joined({uid: [f.header for f in files] for uid, files in groups.items()})
+    found = [
+        Series(uids[0], tuple(file for uid in uids for file in groups[uid]), note)
+        for uids, note in zip(members, notes, strict=True)
+    ]
     fitting = _named(found, series, path) if series else found
     if modality is not None:
         codes = _CODES[modality]
@@ -169,6 +228,7 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
     if len(fitting) > 1:
         fitting = [s for s in fitting if s.frames > 1 and not s.is_localizer] or fitting
         fitting = [s for s in fitting if s.is_placed] or fitting
+        fitting = [s for s in fitting if s.shows_anatomy] or fitting
     _check_patients(fitting, path)
     if len(fitting) > 1:
         raise InputError(
@@ -230,7 +290,7 @@ def _kind(header: Dataset) -> str:
 def _named(found: Sequence[Series], wanted: str, path: Path) -> list[Series]:
     plain = str(wanted).strip().casefold()
     rules = (
-        lambda s: s.uid == plain,
+        lambda s: any(text(f.header, "SeriesInstanceUID") == plain for f in s.files),
         lambda s: s.description.casefold() == plain,
         lambda s: text(s.header, "SeriesNumber") == plain,
         lambda s: plain in s.description.casefold(),

@@ -10,7 +10,8 @@ direction: positive stacks along the normal (row direction x column direction), 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +20,28 @@ from pydicom.dataset import Dataset
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers.checks import MAX_VOXELS
+from monai_ddfm.readers.clock import date_time, zone_of
+from monai_ddfm.readers.dicom_contrast import Contrast, contrast_of
 from monai_ddfm.readers.dicom_files import DicomFile, Series
+from monai_ddfm.readers.dicom_values import Rescaling, rescaling_of
 from monai_ddfm.readers.suv import acquired_at
-from monai_ddfm.readers.tags import EPOCH, instant, item, number, numbers, text, texts, whole
+from monai_ddfm.readers.tags import (
+    EPOCH,
+    UnreadableError,
+    decimals,
+    has_decimal_comma,
+    item,
+    number,
+    numbers,
+    sure_number,
+    sure_numbers,
+    text,
+    texts,
+    whole,
+)
 
 __all__ = ["Frame", "frames_of"]
 
-_KNOWN_UNITS = ("Bq/ml", "{SUVbw}g/ml", "[hnsf'U]")
 _MOST_FRAMES = 200_000
 _FARTHEST_MM = 1e6
 _TURN = 1e-3
@@ -44,12 +60,13 @@ class Frame:
         spacing: mm between rows, mm between columns.
         size: columns, rows.
         time: orders the frames that share a position.
+        clock: the element that `time` begins with.
         duration: seconds, 0 where unknown.
         thickness: mm, 0 where unknown.
-        slope: from stored to rescaled values.
-        intercept: likewise.
-        rescaled: whether the header has slope and intercept at all.
-        units: a code for the units of rescaled values, ``""`` where none is stated.
+        rescaling: from stored values to values in units.
+        contrast: what kind of image it is.
+        decimals: that position and orientation are written with.
+        commas: elements whose decimal commas were read as points.
         placed: whether the header says where the slice lies.
     """
 
@@ -62,11 +79,17 @@ class Frame:
     time: tuple[float, ...]
     duration: float
     thickness: float
-    slope: float = 1.0
-    intercept: float = 0.0
-    rescaled: bool = False
-    units: str = ""
+    clock: str = ""
+    rescaling: Rescaling = field(default_factory=Rescaling)
+    contrast: Contrast = field(default_factory=Contrast)
+    decimals: tuple[int, int] = (6, 6)
+    commas: tuple[str, ...] = ()
     placed: bool = True
+
+    @property
+    def units(self) -> str:
+        """A code for the units of rescaled values, empty where none is stated."""
+        return self.rescaling.units
 
     @property
     def name(self) -> str:
@@ -107,12 +130,19 @@ def frames_of(series: Series, path: Path, *, allow_unknown_geometry: bool) -> li
 
 
 def _frames(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]:
+    try:
+        yield from _described(file, allow_unknown_geometry=allow_unknown_geometry)
+    except UnreadableError as error:
+        raise UnreadableError(error.keyword, error.shown, file.path) from error
+
+
+def _described(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]:
     header = file.header
     groups = _functional_groups(header, file.frames)
     detector = item(header, "DetectorInformationSequence")
     step = np.zeros(3) if groups or file.frames == 1 else _stacking(file, detector)
     for index in range(file.frames):
-        sources = groups[index] if groups else (header, detector)
+        holders, sources = groups[index] if groups else ((header,), (header, detector))
         orientation = _first(sources, "ImageOrientationPatient", 6)
         position = _first(sources, "ImagePositionPatient", 3)
         spacing = _first(sources, "PixelSpacing", 2)
@@ -130,10 +160,10 @@ def _frames(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]
             )
         if not np.abs(origin).max() < _FARTHEST_MM:
             raise InputError(f"the position in {file.path} cannot be; correct the header.")
-        slope, intercept, rescaled, units = _values(sources)
-        lasted = _first(sources, "FrameAcquisitionDuration") or numbers(
-            header, "ActualFrameDuration"
-        )
+        clock, time = _time(sources, header, index)
+        lasted = (number(s, "FrameAcquisitionDuration") for s in sources)
+        duration = next((ms for ms in lasted if ms), None) or number(header, "ActualFrameDuration")
+        thick = (number(s, "SliceThickness") for s in sources)
         yield Frame(
             file=file,
             index=index,
@@ -141,15 +171,40 @@ def _frames(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]
             orientation=_unit_vectors(orientation, file.path),
             spacing=(spacing[0], spacing[1]),
             size=(whole(header, "Columns"), whole(header, "Rows")),
-            time=(*_time(sources, header, index), whole(header, "InstanceNumber"), index),
-            duration=lasted[0] / 1000.0 if lasted else 0.0,
-            thickness=next(iter(_first(sources, "SliceThickness")), 0.0),
-            slope=slope,
-            intercept=intercept,
-            rescaled=rescaled,
-            units=units,
+            time=(*time, whole(header, "InstanceNumber"), index),
+            clock=clock,
+            duration=(duration or 0.0) / 1000.0,
+            thickness=next((mm for mm in thick if mm), 0.0),
+            rescaling=rescaling_of(holders, sources),
+            contrast=contrast_of(sources, header),
+            decimals=(_decimals(sources, "Position"), _decimals(sources, "Orientation")),
+            commas=_commas(sources),
             placed=placed,
         )
+
+
+_COMMAS = (
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "PixelSpacing",
+    "RescaleIntercept",
+    "RescaleSlope",
+    "PatientWeight",
+    "ActualFrameDuration",
+    "FrameReferenceTime",
+)
+_COMMAS_OF_TRACER = ("RadionuclideTotalDose", "RadionuclideHalfLife")
+
+
+def _commas(sources: tuple[Dataset | None, ...]) -> tuple[str, ...]:
+    header = next(source for source in reversed(sources) if source is not None)
+    tracer = item(header, "RadiopharmaceuticalInformationSequence")
+    found = [name for name in _COMMAS if any(has_decimal_comma(s, name) for s in sources)]
+    return (*found, *(name for name in _COMMAS_OF_TRACER if has_decimal_comma(tracer, name)))
+
+
+def _decimals(sources: tuple[Dataset | None, ...], what: str) -> int:
+    return max(decimals(source, f"Image{what}Patient") for source in sources)
 
 
 _GROUPS = (
@@ -160,11 +215,19 @@ _GROUPS = (
     "RealWorldValueMappingSequence",
     "FrameContentSequence",
     "TemporalPositionSequence",
+    "MREchoSequence",
+    "MRImageFrameTypeSequence",
+    "MRDiffusionSequence",
+    "PETFrameTypeSequence",
 )
+_Sources = tuple[Dataset | None, ...]
 
 
-def _functional_groups(header: Dataset, count: int) -> list[tuple[Dataset | None, ...]]:
-    """Return, for every frame, the items in which its values may stand, nearest first."""
+def _functional_groups(header: Dataset, count: int) -> list[tuple[_Sources, _Sources]]:
+    """Return, for every frame, its groups and the items in which values may stand, nearest first.
+
+    A file that has lost its groups is no enhanced image any more and is read as any other.
+    """
     try:
         own = list(header.get("PerFrameFunctionalGroupsSequence") or ())
     except Exception:  # a damaged sequence
@@ -172,53 +235,57 @@ def _functional_groups(header: Dataset, count: int) -> list[tuple[Dataset | None
     if len(own) != count:
         return []
     shared = item(header, "SharedFunctionalGroupsSequence")
-    common = [item(shared, name) for name in _GROUPS]
-    return [(*(item(group, name) for name in _GROUPS), *common, header) for group in own]
+    common = [found for name in _GROUPS if (found := item(shared, name)) is not None]
+    return [
+        (
+            (group, shared, header),
+            (*(f for name in _GROUPS if (f := item(group, name)) is not None), *common, header),
+        )
+        for group in own
+    ]
 
 
 def _first(sources: tuple[Dataset | None, ...], keyword: str, count: int = 0) -> tuple[float, ...]:
-    return next((v for s in sources if (v := numbers(s, keyword, count))), ())
+    return next((v for s in sources if (v := sure_numbers(s, keyword, count))), ())
 
 
-def _values(sources: tuple[Dataset | None, ...]) -> tuple[float, float, bool, str]:
-    """Return slope, intercept, whether they are there, and a unit code."""
-    for source in sources:
-        factor = number(source, "RealWorldValueSlope")
-        code = text(item(source, "MeasurementUnitsCodeSequence"), "CodeValue")
-        if factor and code in _KNOWN_UNITS:
-            return factor, number(source, "RealWorldValueIntercept") or 0.0, True, code
-    for source in sources:
-        factor = number(source, "RescaleSlope")
-        if factor:
-            kind = text(source, "RescaleType").upper()
-            return factor, number(source, "RescaleIntercept") or 0.0, True, kind
-    return 1.0, 0.0, False, ""
-
-
-def _time(sources: tuple[Dataset | None, ...], header: Dataset, index: int) -> tuple[float, ...]:
-    """Return what orders frames that were measured at the same place."""
+def _time(
+    sources: tuple[Dataset | None, ...], header: Dataset, index: int
+) -> tuple[str, tuple[float, ...]]:
+    """Return what orders frames that were measured at the same place, and its element."""
     for keyword in ("TemporalPositionIndex", "TemporalPositionTimeOffset"):
-        found = _first(sources, keyword, 1)
+        found = next((v for s in sources if (v := numbers(s, keyword, 1))), ())
         if found:
-            return found
-    stamps = (text(s, "FrameReferenceDateTime") for s in sources if s is not None)
-    moment = next((m for stamp in stamps if (m := instant(stamp))), None)
+            return keyword, found
+    moment = _frame_moment(sources, header)
     if moment is not None:
-        return ((moment - EPOCH).total_seconds(),)
+        return "FrameReferenceDateTime", ((moment - EPOCH).total_seconds(),)
     slots = [
         vector[index]
         for name in ("RRIntervalVector", "TimeSlotVector", "TimeSliceVector", "PhaseVector")
         if len(vector := numbers(header, name)) > index
     ]
     if slots:
-        return tuple(slots)
+        return "TimeSlotVector", tuple(slots)
     reference = number(header, "FrameReferenceTime")
-    acquired = acquired_at(header)
     if reference is not None:
-        return (reference,)
+        return "FrameReferenceTime", (reference,)
+    try:
+        acquired = acquired_at(header)
+    except UnreadableError:  # it only orders here
+        acquired = None
     if acquired is not None:
-        return ((acquired - EPOCH).total_seconds(),)
-    return (number(header, "TriggerTime") or 0.0,)
+        return "AcquisitionTime", ((acquired - EPOCH).total_seconds(),)
+    return "TriggerTime", (number(header, "TriggerTime") or 0.0,)
+
+
+def _frame_moment(sources: tuple[Dataset | None, ...], header: Dataset) -> datetime | None:
+    try:
+        zone = zone_of(header)
+        moments = (date_time(source, "FrameReferenceDateTime", zone) for source in sources)
+        return next((moment for moment in moments if moment is not None), None)
+    except UnreadableError:  # it only orders here
+        return None
 
 
 def _stacking(file: DicomFile, first: Dataset | None) -> npt.NDArray[np.float64]:
@@ -235,7 +302,7 @@ def _stacking(file: DicomFile, first: Dataset | None) -> npt.NDArray[np.float64]
     if len(set(windows)) > 1:
         raise InputError(f"{file.path} holds several energy windows; export one of them alone.")
     cosines = _first((header, first), "ImageOrientationPatient", 6)
-    distance = number(header, "SpacingBetweenSlices") or number(header, "SliceThickness")
+    distance = sure_number(header, "SpacingBetweenSlices") or sure_number(header, "SliceThickness")
     if not cosines or not distance:
         return np.zeros(3)
     axes = _unit_vectors(cosines, file.path)
@@ -243,7 +310,7 @@ def _stacking(file: DicomFile, first: Dataset | None) -> npt.NDArray[np.float64]
 
 
 def _slice_number(header: Dataset, index: int) -> float:
-    vector = numbers(header, "SliceVector")
+    vector = sure_numbers(header, "SliceVector")
     return vector[index] - 1 if len(vector) > index else float(index)
 
 
@@ -274,6 +341,13 @@ def _check_alike(frames: list[Frame], path: Path) -> None:
         raise InputError(
             f"{other.file.path} has {other.size[0]} x {other.size[1]} pixels where the series has "
             f"{first.size[0]} x {first.size[1]}; separate the two."
+        )
+    other = next((f for f in frames if f.rescaling.stated != first.rescaling.stated), None)
+    if other is not None:
+        lacking = other if first.rescaling.stated else first
+        raise InputError(
+            f"{lacking.file.path} has no rescale slope, which other images of its series have; "
+            "export the series again."
         )
     other = next((f for f in frames if not np.allclose(f.spacing, first.spacing, rtol=1e-3)), None)
     if other is not None:

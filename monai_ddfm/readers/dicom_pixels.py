@@ -53,10 +53,33 @@ def decode(dataset: Dataset, path: Path, index: int) -> npt.NDArray[Any]:
     if not any(name in dataset for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise InputError(f"{path} has no pixel data; fetch the file again.")
     try:
-        pixels = pixel_array(dataset, index=index)
-        return _rgb(pixels, dataset) if is_color(dataset) else pixels
+        if is_color(dataset):
+            return _rgb(pixel_array(dataset, index=index), dataset)
+        return _gray(dataset, index)
     except Exception as error:  # what plug-ins raise is not documented
         raise _undecodable(dataset, path, error) from error
+
+
+def _gray(dataset: Dataset, index: int) -> npt.NDArray[Any]:
+    """Decode values, also those whose bits do not end at the lowest one there.
+
+    That is retired, but still around. pydicom takes the lowest bits whatever ``HighBit`` says, so
+    it is shown all of them.
+    """
+    allocated, stored = whole(dataset, "BitsAllocated"), whole(dataset, "BitsStored")
+    shift = whole(dataset, "HighBit", stored - 1) + 1 - stored
+    if not 0 < shift <= allocated - stored:
+        return pixel_array(dataset, index=index)
+    shown = copy.copy(dataset)
+    shown.file_meta = dataset.file_meta
+    shown.BitsStored, shown.HighBit = allocated, allocated - 1
+    pixels = pixel_array(shown, index=index)
+    # Bits above the highest one may hold an overlay.
+    above = allocated - stored - shift
+    wide = pixels.astype(np.int64 if pixels.dtype.kind == "i" else np.uint64)
+    bits = 64 - allocated + above
+    moved: npt.NDArray[Any] = (wide << bits) >> (bits + shift)
+    return moved.astype(pixels.dtype)
 
 
 def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
@@ -131,9 +154,19 @@ class FrameDecoder:
             except Exception as error:  # a damaged table
                 raise _undecodable(dataset, frame.file.path, error) from error
         else:
-            values = (stored * frame.slope + frame.intercept).astype(np.float32)
+            values = self._rescaled(stored, frame)
         values[_padding(stored, dataset)] = np.nan
         return np.ascontiguousarray(values.T)
+
+    def _rescaled(self, stored: npt.NDArray[Any], frame: Frame) -> npt.NDArray[np.float32]:
+        values = frame.rescaling(stored)
+        uncovered = np.isnan(values) & ~_padding(stored, self._dataset)
+        if frame.rescaling.segments and uncovered.any():
+            raise InputError(
+                f"{frame.name} has the stored value {stored[uncovered][0]}, for which its "
+                "real-world value mapping says nothing; export the series again."
+            )
+        return values
 
 
 def _padding(stored: npt.NDArray[Any], dataset: Dataset) -> npt.NDArray[np.bool_]:

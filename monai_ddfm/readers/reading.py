@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,13 @@ import numpy as np
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
-from monai_ddfm.readers.checks import check_affine, check_hounsfield, check_shape, check_values
+from monai_ddfm.readers.checks import (
+    check_affine,
+    check_hounsfield,
+    check_shape,
+    check_values,
+    remark_on_extent,
+)
 from monai_ddfm.readers.dicom import read_dicom
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.itk_formats import ITK_SUFFIXES, read_itk
@@ -22,6 +29,8 @@ from monai_ddfm.readers.volume import Volume
 
 __all__ = ["read_volume"]
 
+_FEWEST_ACROSS = 32
+_NO_ANATOMY = re.compile(r"_part-(phase|imag)_")  # names of BIDS
 _ASSUMED_UNITS = {Modality.CT: "HU"}
 
 
@@ -58,6 +67,11 @@ def read_volume(
     place = _existing(path)
     word = Modality.parse(modality) if modality else None
     name = place.name.lower()
+    if word is Modality.MR and (part := _NO_ANATOMY.search(name)):
+        raise InputError(
+            f"{place} is named as the {part[1]} part of an MRI, which shows no anatomy by itself; "
+            "give the magnitude."
+        )
     if name.endswith(NIFTI_SUFFIXES) and place.is_file():
         volume = read_nifti(place, modality=word, frames=frames)
     elif name.endswith(ITK_SUFFIXES) and place.is_file():
@@ -126,6 +140,9 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
     notes = list(volume.report.get("notes", []))
     if meta["units"] == "HU":
         notes += [note for note in [check_hounsfield(volume.array, path)] if note]
+    # DICOM knows only millimeters, so a few voxels are a small thing there, not lost units.
+    if volume.report.get("format") != "DICOM" or max(shape) >= _FEWEST_ACROSS:
+        notes += [note for note in [remark_on_extent(volume.affine, shape)] if note]
     report = {
         "path": str(path),
         "modality": meta["modality"],

@@ -17,6 +17,12 @@ the time :math:`\Delta t` from injection to the moment c refers to. Which moment
 * ``NONE``: the time of the average activity within the frame of duration T,
   :math:`t_{acq} + t_{avg}` with :math:`t_{avg} = \ln(\lambda T / (1 - e^{-\lambda T})) / \lambda`.
 
+The injection may lie a few minutes after the start of a dynamic scan. Its date decides where it is
+plausible; de-identification often moves one date and not the other, and then the time of day is
+used for nuclides that live for hours, whereas for those that live for days there is no SUV.
+
+A number or time that is there but cannot be read withholds the SUV, as one that is missing does.
+
 Philips scanners that write counts (``CNTS``) have the factor to SUV in (7053,1000) or to Bq/ml in
 (7053,1009). ``GML`` is SUV already. Sources: DICOM PS3.3 C.8.9.1 and C.8.9.4; QIBA's vendor-neutral
 pseudo-code for SUV.
@@ -31,16 +37,36 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from monai_ddfm.readers.tags import instant, item, number, private, private_number, text, texts
+from monai_ddfm.readers.clock import (
+    date_time,
+    day_and_time,
+    offset_of,
+    parse_moment,
+    zone_of,
+)
+from monai_ddfm.readers.dicom_values import ACTIVITY_UNITS
+from monai_ddfm.readers.tags import (
+    UnreadableError,
+    instant,
+    item,
+    private,
+    private_number,
+    sure_number,
+    text,
+    texts,
+)
 
 __all__ = ["Scaling", "acquired_at", "pet_scaling"]
 
 _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "PROPCNTS": "counts"}
-_CODED = {"Bq/ml": "BQML", "{SUVbw}g/ml": "GML"}
+_CODED = {"{SUVbw}g/ml": "GML"}
 _HALF_DAY = timedelta(hours=12)
 _DAY = timedelta(days=1)
 _LONG_LIVED = 12 * 3600.0
 _MOST_HALF_LIVES = 10
+_EARLY_S = 600.0
+"""So long before the injection a dynamic scan may begin."""
+_CLOCKS_AGREE_S = 60.0
 
 
 class _CannotTellError(Exception):
@@ -76,13 +102,16 @@ def acquired_at(header: Dataset) -> datetime | None:
         header: a PET image.
 
     Returns:
-        Acquisition date and time; the series' date stands in where only the date is missing.
+        Acquisition date and time on the header's clock; the series' date stands in where only the
+        date is missing.
+
+    Raises:
+        UnreadableError: date or time are there and cannot be read.
     """
-    whole = instant(text(header, "AcquisitionDateTime"))
+    whole = date_time(header, "AcquisitionDateTime", zone_of(header))
     if whole is not None:
         return whole
-    day = text(header, "AcquisitionDate") or _day(header)
-    return instant(day, text(header, "AcquisitionTime") or "x")
+    return day_and_time(text(header, "AcquisitionDate") or _day(header), header, "AcquisitionTime")
 
 
 def _day(header: Dataset) -> str:
@@ -91,46 +120,74 @@ def _day(header: Dataset) -> str:
     return next((day for day in days if instant(day, "00")), "20000101")
 
 
-def pet_scaling(header: Dataset, *, first: datetime | None, units: str = "") -> Scaling:
+def pet_scaling(
+    header: Dataset, *, first: datetime | None, units: str = "", rescaled: bool = True
+) -> Scaling:
     """Find the factor from a PET image's rescaled values to SUV.
 
     Args:
         header: the image (any of the series for ``START`` and ``ADMIN``).
         first: when the earliest image of the series was acquired.
         units: the code of a real-world value mapping (UCUM) or a rescale type, if there is one.
+        rescaled: whether the header tells the slope that makes the units; without it the stored
+            values are relative.
 
     Returns:
         The factor with units ``"SUVbw"``; else factor 1, the units the values are in, and why.
     """
-    code = _CODED.get(units) or text(header, "Units").upper() or units
+    code = _code(header, units)
+    if not rescaled:
+        why = "the header has no rescale slope, so values are relative and not SUV"
+        return Scaling(1.0, "relative", why)
     if code == "GML":
         kind = text(header, "SUVType").upper() or "BW"
         return Scaling(1.0, f"SUV{kind.lower()}", details={"method": "stored as SUV"})
-    concentration = 1.0
     if code == "CNTS":
-        group = (header, 0x7053, "Philips PET Private Group")
-        direct = private_number(*group, 0x00)
-        if direct is not None:
-            return Scaling(direct, "SUVbw", details={"method": "Philips (7053,1000)"})
-        concentration = private_number(*group, 0x09) or 0.0
-    elif code != "BQML":
-        shown = code or "missing"
-        why = f"the header's Units are {shown}, so values are relative and not SUV"
-        return Scaling(1.0, _UNITS.get(code, code.lower() or "relative"), why)
-    if not concentration:
-        why = "the header has counts and no Philips scale factor, so values are relative"
-        return Scaling(1.0, "counts", why)
+        return _from_counts(header, first)
+    if code == "BQML":
+        return _from_activity(header, first, ACTIVITY_UNITS.get(units, 1.0))
+    shown = repr(code) if code else "missing"
+    why = f"the header's Units are {shown}, so values are relative and not SUV"
+    return Scaling(1.0, _UNITS.get(code, code.lower() or "relative"), why)
+
+
+def _from_counts(header: Dataset, first: datetime | None) -> Scaling:
+    """Find the factor for counts, which Philips scanners tell."""
+    group = (header, 0x7053, "Philips PET Private Group")
     try:
+        direct, concentration = (private_number(*group, element) for element in (0x00, 0x09))
+    except UnreadableError as error:
+        return Scaling(1.0, "counts", f"no SUV, because {error.clause}; values are relative")
+    if direct is not None:
+        return Scaling(direct, "SUVbw", details={"method": "Philips (7053,1000)"})
+    if concentration is not None:
         return _from_activity(header, first, concentration)
+    why = "the header has counts and no Philips scale factor, so values are relative"
+    return Scaling(1.0, "counts", why)
+
+
+def _from_activity(header: Dataset, first: datetime | None, concentration: float) -> Scaling:
+    """Find the factor for values that are, times `concentration`, in Bq/ml."""
+    try:
+        return _body_weight(header, first, concentration)
     except _CannotTellError as error:
         why = str(error)
+    except UnreadableError as error:
+        why = error.clause
     except (OverflowError, ValueError, ZeroDivisionError):
         why = "the times in the header are beyond all measure"
     return Scaling(concentration, "Bq/ml", f"no SUV, because {why}; values are relative")
 
 
-def _from_activity(header: Dataset, first: datetime | None, concentration: float) -> Scaling:
-    """Compute the factor for values that are, times `concentration`, in Bq/ml."""
+def _code(header: Dataset, units: str) -> str:
+    """Return what the values are in, in the words of ``Units``; a mapping has the last word."""
+    if units in ACTIVITY_UNITS:
+        return "BQML"
+    return _CODED.get(units) or text(header, "Units").upper() or units
+
+
+def _body_weight(header: Dataset, first: datetime | None, concentration: float) -> Scaling:
+    """Compute SUV by body weight."""
     corrections = {c.upper() for c in texts(header, "CorrectedImage")}
     enhanced = text(header, "AttenuationCorrected").upper()
     if (corrections and "ATTN" not in corrections) or enhanced == "NO":
@@ -143,19 +200,19 @@ def _from_activity(header: Dataset, first: datetime | None, concentration: float
     share, how = 1.0, "decay corrected to the injection"
     if mode != "ADMIN":
         half_life = _within(tracer, "RadionuclideHalfLife", 1.0, 1e9)
-        scan, how = _reference(header, first, mode, half_life)
-        elapsed = _since_injection(tracer, scan, half_life)
+        zone = zone_of(header)
+        scan, how = _reference(header, first, mode, half_life, zone)
+        elapsed, doubt = _since_injection(tracer, scan, half_life, zone)
         share = 2.0 ** (-elapsed / half_life)
         details |= {"half_life_s": half_life, "decay_s": round(elapsed, 3)}
-        if half_life > _LONG_LIVED and not text(tracer, "RadiopharmaceuticalStartDateTime"):
-            assumed += " the date of the injection is missing; the day of the scan is assumed"
+        assumed = " ".join(part for part in (assumed, doubt) if part)
     factor = concentration * weight * 1000.0 / (dose * share)
-    return Scaling(factor, "SUVbw", assumed.strip(), {"method": how, **details})
+    return Scaling(factor, "SUVbw", assumed, {"method": how, **details})
 
 
 def _within(source: Dataset | None, keyword: str, low: float, high: float) -> float:
-    value = number(source, keyword)
-    if not value:
+    value = sure_number(source, keyword)
+    if value is None:
         raise _CannotTellError(f"{keyword} is missing")
     if not low <= value <= high:
         raise _CannotTellError(f"{keyword} is {value:g}, which cannot be")
@@ -165,7 +222,13 @@ def _within(source: Dataset | None, keyword: str, low: float, high: float) -> fl
 def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:
     mode = text(header, "DecayCorrection").upper()
     if mode in ("START", "ADMIN", "NONE"):
-        return mode, ""
+        contradicts = corrections and (mode == "NONE") == ("DECY" in corrections)
+        listed = "lists" if mode == "NONE" else "does not list"
+        return mode, f"DecayCorrection is {mode}, but CorrectedImage {listed} DECY." * bool(
+            contradicts
+        )
+    if mode:
+        raise _CannotTellError(f"DecayCorrection is {mode!r}, which is not known")
     enhanced = text(header, "DecayCorrected").upper()
     if enhanced in ("YES", "NO"):
         return ("START" if enhanced == "YES" else "NONE"), ""
@@ -176,7 +239,7 @@ def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:
 
 def _average_time(header: Dataset, half_life: float) -> float:
     """Return when, in seconds after its start, a frame has its average activity."""
-    duration = (number(header, "ActualFrameDuration") or 0.0) / 1000.0
+    duration = (sure_number(header, "ActualFrameDuration") or 0.0) / 1000.0
     decayed = duration * math.log(2.0) / half_life
     if decayed < 1e-9:
         return duration / 2.0
@@ -184,7 +247,11 @@ def _average_time(header: Dataset, half_life: float) -> float:
 
 
 def _reference(
-    header: Dataset, first: datetime | None, mode: str, half_life: float
+    header: Dataset,
+    first: datetime | None,
+    mode: str,
+    half_life: float,
+    zone: timedelta | None,
 ) -> tuple[datetime, str]:
     """Return the moment that the values refer to, and how it was found."""
     acquired = acquired_at(header)
@@ -193,21 +260,22 @@ def _reference(
             raise _CannotTellError("AcquisitionTime is missing")
         middle = timedelta(seconds=_average_time(header, half_life))
         return acquired + middle, "not decay corrected: average activity of the frame"
-    corrected = instant(text(header, "DecayCorrectionDateTime"))
+    corrected = date_time(header, "DecayCorrectionDateTime", zone)
     if corrected is not None:
         return corrected, "decay correction date and time"
-    started = instant(_day(header), text(header, "SeriesTime") or "x")
+    started = day_and_time(_day(header), header, "SeriesTime")
     first = first or acquired
     if started is not None and first is not None and not text(header, "AcquisitionDate"):
         # Without its own date the acquisition may lie on the day after the series began.
         first += _DAY if started - first > _HALF_DAY else timedelta()
     if started is not None and (first is None or started <= first):
         return started, "series time"
-    scanned = instant(private(header, 0x0009, "GEMS_PETD_01", 0x0D))
+    scan_time = private(header, 0x0009, "GEMS_PETD_01", 0x0D)
+    scanned = parse_moment(scan_time, "GE scan time (0009,100d)", zone)
     if scanned is not None:
         return scanned, "GE scan time (0009,100d)"
-    offset = number(header, "FrameReferenceTime")
-    if offset is not None and acquired is not None and number(header, "ActualFrameDuration"):
+    offset = sure_number(header, "FrameReferenceTime")
+    if offset is not None and acquired is not None and sure_number(header, "ActualFrameDuration"):
         after = timedelta(seconds=_average_time(header, half_life) - offset / 1000.0)
         return acquired + after, "computed back from the frame reference time"
     if first is None:
@@ -215,19 +283,48 @@ def _reference(
     return first, "first acquisition time"
 
 
-def _since_injection(tracer: Dataset | None, scan: datetime, half_life: float) -> float:
-    """Return the seconds from injection to `scan`, across midnight where necessary."""
-    dated = instant(text(tracer, "RadiopharmaceuticalStartDateTime"))
+def _since_injection(
+    tracer: Dataset | None, scan: datetime, half_life: float, zone: timedelta | None
+) -> tuple[float, str]:
+    """Return the seconds from injection to `scan`, and what is doubtful about them."""
+    name = "RadiopharmaceuticalStartDateTime"
+    longest = _MOST_HALF_LIVES * half_life
+    dated = date_time(tracer, name, zone)
+    doubts = []
+    if dated is not None and zone is None and offset_of(tracer, name) is not None:
+        doubts.append(f"{name} has an offset from UTC and the scan has none: it is left out.")
     if dated is not None:
         elapsed = (scan - dated).total_seconds()
-        if 0 <= elapsed <= _MOST_HALF_LIVES * half_life:
-            return elapsed
-    # De-identification often moves one date and not the other; the time of day is still right.
-    clock = text(tracer, "RadiopharmaceuticalStartTime") or (f"{dated:%H%M%S}" if dated else "")
-    injected = instant(f"{scan:%Y%m%d}", clock or "x")
+        if -_EARLY_S <= elapsed <= longest:
+            return elapsed, " ".join([*doubts, *_other_clock(tracer, scan, dated)])
+        if half_life > _LONG_LIVED:
+            raise _CannotTellError(
+                f"the injection is dated {elapsed / 3600:.1f} hours before the scan, which is "
+                "implausible"
+            )
+        doubts.append("the date of the injection is implausible; its time of day is used.")
+    injected = day_and_time(f"{scan:%Y%m%d}", tracer, "RadiopharmaceuticalStartTime")
+    if injected is None and dated is not None:
+        injected = datetime.combine(scan.date(), dated.time())
     if injected is None:
         raise _CannotTellError("RadiopharmaceuticalStartTime is missing")
     elapsed = (scan - injected).total_seconds() % _DAY.total_seconds()
-    if elapsed > _MOST_HALF_LIVES * half_life:
+    if elapsed > _DAY.total_seconds() - _EARLY_S:
+        elapsed -= _DAY.total_seconds()
+    if elapsed > longest:
         raise _CannotTellError(f"{elapsed:.0f} s from injection to scan are implausible")
-    return elapsed
+    if half_life > _LONG_LIVED:
+        doubts.append("the date of the injection is missing; the day of the scan is assumed")
+    return elapsed, " ".join(doubts)
+
+
+def _other_clock(tracer: Dataset | None, scan: datetime, dated: datetime) -> list[str]:
+    """Say so where the two elements for the time of the injection contradict each other."""
+    other = day_and_time(f"{scan:%Y%m%d}", tracer, "RadiopharmaceuticalStartTime")
+    if other is None:
+        return []
+    apart = (other - dated).total_seconds() % _DAY.total_seconds()
+    apart = min(apart, _DAY.total_seconds() - apart)
+    if apart <= _CLOCKS_AGREE_S:
+        return []
+    return [f"the date-time of the injection is used; its time of day differs by {apart:.0f} s."]

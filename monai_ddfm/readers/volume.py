@@ -44,11 +44,13 @@ class FrameStack:
         count: the number of time frames.
         load: gives frame `t` as [H, W, D].
         durations: seconds that each frame lasted, empty where unknown.
+        called: how a message calls the frames.
     """
 
     count: int
     load: Callable[[int], npt.NDArray[Any]]
     durations: Sequence[float] = field(default=())
+    called: str = "frames"
 
 
 def combine_frames(
@@ -75,8 +77,8 @@ def combine_frames(
     if frames is None and modality not in _AVERAGED:
         what = modality or "volume of unknown modality"
         raise InputError(
-            f"{path} is a 4-D {what} with {stack.count} frames, which must not be averaged; "
-            f"choose one of 0 to {stack.count - 1} with --fixed-frames or --moving-frames."
+            f"{path} is a 4-D {what} with {stack.count} {stack.called}, which must not be "
+            f"averaged; choose one of 0 to {stack.count - 1} with frames=."
         )
     chosen = list(range(stack.count)) if frames is None else [int(f) for f in frames]
     wrong = [f for f in chosen if not 0 <= f < stack.count]

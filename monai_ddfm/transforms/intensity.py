@@ -31,7 +31,7 @@ from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import IntensityMap, check_landmarks, fit_map
 from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.transforms.simpleitk_bridge import volume_name
-from monai_ddfm.transforms.windows import parse_window
+from monai_ddfm.transforms.windows import CT_WINDOWS, WITHOUT_HU, Window, parse_window
 
 __all__ = [
     "NormalizeByModality",
@@ -114,7 +114,8 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         if self.bias_correction:
             spacing, shrink = _spacing_of(source), self.shrink_factor
             values = correct_bias(values[0], spacing=spacing, shrink_factor=shrink)[None]
-        fitted = self._fit(source.as_tensor(), values, mask, name)
+        window = self._window_for(source)
+        fitted = self._fit(source.as_tensor(), values, mask, name, window)
         scaled = fitted.forward(values)
         if float(scaled.max() - scaled.min()) < _LEAST_CONTRAST:
             raise InputError(
@@ -123,7 +124,9 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
                 "another window."
             )
         result = _with_meta_of(source, scaled)
-        add_report(result, "intensity", self._report(values, fitted, in_color=len(source) == 3))
+        report = self._report(values, fitted, window, in_color=len(source) == 3)
+        report["warnings"] += self._doubts(source, window)
+        add_report(result, "intensity", report)
         self.push_transform(
             result, extra_info={"knots": list(fitted.knots), "values": list(fitted.values)}
         )
@@ -143,29 +146,61 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         fitted = IntensityMap(tuple(info["knots"]), tuple(info["values"]))
         return _with_meta_of(data, fitted.inverse(data.as_tensor()))
 
+    def _window_for(self, source: MetaTensor) -> Window:
+        """Return the window to use: the default of a CT is for HU only."""
+        if self.is_default_window and self._lacks_hounsfield(source):
+            return parse_window(WITHOUT_HU, self.modality)
+        return self.window
+
+    def _lacks_hounsfield(self, source: MetaTensor) -> bool:
+        """Whether the volume is a CT whose header says that it is not in HU."""
+        known = str(source.meta.get("units") or "HU")
+        return self.modality is Modality.CT and len(source) == 1 and known != "HU"
+
+    def _doubts(self, source: MetaTensor, window: Window) -> list[str]:
+        """Say so where a CT without HU is shown by a window."""
+        if not self._lacks_hounsfield(source):
+            return []
+        if self.is_default_window:
+            return [
+                f"the CT is not in HU, so its percentiles {window.spec} are shown; choose a window "
+                "for its values with window="
+            ]
+        if window.spec in ("fusion", *CT_WINDOWS):
+            return [
+                f"the window {window.spec!r} is for HU, in which the CT is not; choose one for its "
+                "values with window="
+            ]
+        return []
+
     def _fit(
-        self, source: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None, name: str
+        self,
+        source: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+        name: str,
+        window: Window,
     ) -> IntensityMap:
         """Return the map for one channel `values`, taken from `source`."""
         if len(source) == 3 and self.is_default_window:
             return IntensityMap((0.0, white_level(source, name=name)))
         return fit_map(
             values[0],
-            self.window,
+            window,
             landmarks=self.landmarks,
             reference_mask=None if mask is None else convert_to_tensor(mask, track_meta=False),
             name=name,
         )
 
     def _report(
-        self, values: torch.Tensor, fitted: IntensityMap, *, in_color: bool
+        self, values: torch.Tensor, fitted: IntensityMap, window: Window, *, in_color: bool
     ) -> dict[str, Any]:
         """Say what was done, in values that JSON knows."""
         lower, upper = fitted.knots[0], fitted.knots[-1]
         plain = in_color and self.is_default_window
         return {
             "modality": self.modality.value,
-            "window": "black..white" if plain else self.window.spec,
+            "window": "black..white" if plain else window.spec,
             "lower": lower,
             "upper": upper,
             "offset": fitted.offset,

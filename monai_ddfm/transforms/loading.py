@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ __all__ = [
     "parse_frames",
 ]
 
+_ROLES = ("fixed", "moving")
+_OPTION = re.compile(r"(?<![\w-])(series|frames)=")
 _MOST_FRAMES = 100_000  # of a range, so that a slip of the keyboard cannot fill the memory
 
 
@@ -149,8 +152,16 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]
         """
         case = dict(data)
         for key in self.key_iterator(case):
-            case[key] = self.loaders[key](case[key])
+            try:
+                case[key] = self.loaders[key](case[key])
+            except InputError as error:
+                raise InputError(_naming(str(key), str(error))) from error
         return case
+
+
+def _naming(key: str, sentence: str) -> str:
+    """Name the option of the item that a sentence is about."""
+    return _OPTION.sub(rf"{key}_\1=", sentence) if key in _ROLES else sentence
 
 
 def parse_frames(frames: int | str | Sequence[int] | None) -> list[int] | None:

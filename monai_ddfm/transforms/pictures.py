@@ -21,7 +21,7 @@ from monai_ddfm.color_styles import ColorStyle
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import PictureModality
 from monai_ddfm.noise_model import noise_model
-from monai_ddfm.readers import read_picture
+from monai_ddfm.readers import read_noted_picture
 from monai_ddfm.reports import add_report
 
 __all__ = [
@@ -54,15 +54,17 @@ class LoadPicture(Transform):  # type: ignore[misc]
 
         Returns:
             [1, H, W] or, in color, [3, H, W] in [0, 1], with ``filename_or_obj`` and ``bits`` in
-            its metadata.
+            its metadata, and the report ``"reading"``.
 
         Raises:
             InputError: if the file cannot be used.
         """
-        levels, bits = read_picture(data)
-        return MetaTensor(
+        (levels, bits), notes = read_noted_picture(data)
+        loaded = MetaTensor(
             torch.from_numpy(levels), meta={"filename_or_obj": str(data), "bits": bits}
         )
+        add_report(loaded, "reading", {"path": str(data), "bits": bits, "notes": list(notes)})
+        return loaded
 
 
 class LoadPictured(MapTransform):  # type: ignore[misc]

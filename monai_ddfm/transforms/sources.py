@@ -202,7 +202,12 @@ class LoadReferenceMaskd(MapTransform):  # type: ignore[misc]
         )
         case[self.output_key] = mask
         voxels = int((mask > 0).sum())
-        note = {"path": name, "drawn_on": drawn_on, "voxels": voxels}
+        note = {
+            "path": name,
+            "drawn_on": drawn_on,
+            "voxels": voxels,
+            "notes": reports_of(self.mask)["reading"]["notes"],
+        }
         add_report(case[self.moving_key], "reference_mask", note)
         return case
 

@@ -33,6 +33,7 @@ __all__ = [
     "CT_WINDOWS",
     "DEFAULT_WINDOWS",
     "FUSION_KNOTS",
+    "WITHOUT_HU",
     "Window",
     "finding_level",
     "parse_window",
@@ -62,6 +63,9 @@ DEFAULT_WINDOWS: Final = {
     Modality.SPECT: "maximum",
 }
 """The window of each modality when none is asked for."""
+
+WITHOUT_HU: Final = "0.5%..99.5%"
+"""The window of a CT that is known not to be in HU when none is asked for."""
 
 CEREBELLUM_SHARE: Final = 1.2
 """The white of the window "cerebellum" in means of the reference region."""

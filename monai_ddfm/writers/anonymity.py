@@ -4,11 +4,14 @@ What stays is listed, so that a field added later is left out until somebody has
 numbers, settings, software, and the figures of the registration, the gray scales and the bound.
 What goes: paths and names of files (people put names there), times, series and their UIDs, hashes
 of the inputs (whoever has the original could recognize it), body weight, dose, and every text that
-a header or the user has supplied. The report "dicom" has replaced UIDs already.
+a header or the user has supplied. The report "dicom" has replaced UIDs already. Notes of the
+reading stay, because whoever looks at the result has to know of them, but without numbers and
+quoted text.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,6 +34,8 @@ _SUPPLIED = (
 )
 _METHODS = ("rigid", "affine", "deformable", "none")
 _READING = ("format", "modality", "units", "relative", "frames", "shape", "spacing_mm")
+_QUOTED = re.compile(r"'[^']*'")
+_NUMBER = re.compile(r"\d[\d.,:]*")
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "patient": (),
     "registration": ("file",),
@@ -74,13 +79,23 @@ def _reports(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for name, by_key in reports.items():
         if name == "reading":
-            kept[name] = {key: _only(report, _READING) for key, report in by_key.items()}
+            kept[name] = {
+                key: {
+                    **_only(report, _READING),
+                    "notes": [_without_values(note) for note in report.get("notes", ())],
+                }
+                for key, report in by_key.items()
+            }
         elif name in _LEFT_OUT:
             kept[name] = {
                 key: {k: v for k, v in report.items() if k not in _LEFT_OUT[name]}
                 for key, report in by_key.items()
             }
     return kept
+
+
+def _without_values(note: str) -> str:
+    return _NUMBER.sub("#", _QUOTED.sub("'...'", note))
 
 
 def _only(content: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

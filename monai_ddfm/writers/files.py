@@ -27,10 +27,21 @@ try:
 except ImportError:  # Windows: leftovers of a killed run then stay until somebody removes them
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["NOTICE", "StagedFolder", "atomic_path", "make_folder", "prepare_output_dir", "sync"]
+__all__ = [
+    "NOTICE",
+    "OWN_MANUFACTURER",
+    "StagedFolder",
+    "atomic_path",
+    "make_folder",
+    "prepare_output_dir",
+    "sync",
+]
 
 NOTICE = "research use only - not for diagnosis"
 """What everything that leaves the program says."""
+
+OWN_MANUFACTURER = "monai_ddfm"
+"""How DICOM images of this program name their maker, so that they are told from sources."""
 
 _STAGING_PREFIX = ".ddfm-partial-"
 _LOCK = ".lock"

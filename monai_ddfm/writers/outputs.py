@@ -36,6 +36,7 @@ from monai_ddfm.writers.nifti import as_array, write_nifti
 from monai_ddfm.writers.panels import Panel, panels_of
 from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import RunRecord, collect_provenance
+from monai_ddfm.writers.remarks import warnings
 from monai_ddfm.writers.report import write_report
 from monai_ddfm.writers.views import robust_window
 
@@ -140,7 +141,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
         Returns:
             The case with a summary: ``folder``, ``files`` (path by file name), ``bound``,
-            ``seconds`` and ``notice``.
+            ``seconds``, ``warnings`` and ``notice``.
 
         Raises:
             InputError: a file cannot be written.
@@ -167,6 +168,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             "files": {name: str(self.folder / name) for name in (*provenance["outputs"], MARKER)},
             "bound": provenance["bound"],
             "seconds": provenance["seconds"],
+            "warnings": provenance["warnings"],
             "notice": NOTICE,
         }
         excess = (provenance["bound"] or {}).get("largest")
@@ -184,7 +186,10 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         written = {name: path for name, path in written.items() if path.is_file()}
         details = self._details(case)
         provenance = collect_provenance(self.record, case, outputs=written, details=details)
-        return without_identity(provenance) if self.deidentify else provenance
+        if not self.deidentify:
+            return provenance
+        bare = without_identity(provenance)
+        return {**bare, "warnings": warnings(bare)}
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         fixed = data[self.fixed_key]

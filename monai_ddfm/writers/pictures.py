@@ -21,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers import PICTURE_SUFFIXES, read_picture
+from monai_ddfm.warnings_log import log_warnings
 from monai_ddfm.writers.files import NOTICE, atomic_path, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
@@ -246,6 +247,7 @@ class SavePictured(Transform):  # type: ignore[misc]
         details = {"bound": data.get(self.bound_key)}
         provenance = collect_provenance(self.record, data, outputs=written, details=details)
         write_json(files["record"], provenance)
+        log_warnings(f"{target.name}: {text}" for text in provenance["warnings"])
         self.record.restart()
         summary = {
             "files": {role: str(path) for role, path in files.items()},

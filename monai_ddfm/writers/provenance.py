@@ -26,6 +26,7 @@ from monai_ddfm.reports import reports_of
 from monai_ddfm.writers.files import NOTICE
 from monai_ddfm.writers.hashes import describe_file, describe_input
 from monai_ddfm.writers.json_files import jsonable
+from monai_ddfm.writers.remarks import warnings
 
 __all__ = [
     "MarkStage",
@@ -153,6 +154,8 @@ def collect_provenance(
         InputError: an input has vanished since it was read.
     """
     options = dict(record.options)
+    reports = collect_reports(data)
+    found = {**jsonable(details or {}), "reports": reports}
     return {
         "notice": NOTICE,
         "schema": SCHEMA,
@@ -162,8 +165,8 @@ def collect_provenance(
         "options": jsonable({"preset": None, "steps": None, "seed": None, **options}),
         "inputs": {role: describe_input(path) for role, path in record.inputs.items()},
         "prior": describe_input(record.prior) if record.prior else None,
-        "reports": collect_reports(data),
-        **jsonable(details or {}),
+        **found,
+        "warnings": warnings(found),
         "outputs": {name: describe_file(path) for name, path in (outputs or {}).items()},
         "seconds": record.seconds(),
         "memory": peak_memory(record.device),

@@ -18,7 +18,7 @@ from monai_ddfm.writers.dicom.grid import SliceGrid
 from monai_ddfm.writers.dicom.sources import ImageReference, SourceSeries
 from monai_ddfm.writers.dicom.uids import Uids
 from monai_ddfm.writers.dicom.values import code, copy, item, line, update
-from monai_ddfm.writers.files import NOTICE
+from monai_ddfm.writers.files import NOTICE, OWN_MANUFACTURER
 
 __all__ = ["IMPLEMENTATION_UID", "ROLES", "Context", "made_here", "moment_of", "save"]
 
@@ -163,7 +163,7 @@ class Context:
                 "ContentTime": self.time,
                 "InstanceCreationDate": self.date,
                 "InstanceCreationTime": self.time,
-                "Manufacturer": "monai_ddfm",
+                "Manufacturer": OWN_MANUFACTURER,
                 "ManufacturerModelName": "DDFM fusion",
                 "DeviceSerialNumber": __version__,
                 "SoftwareVersions": list(self.versions),

@@ -33,7 +33,7 @@ from pydicom.uid import (
 
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.suv import acquired_at, pet_scaling
-from monai_ddfm.readers.tags import text
+from monai_ddfm.readers.tags import UnreadableError, text
 from monai_ddfm.writers.dicom.color import as_bytes, color_series
 from monai_ddfm.writers.dicom.context import Context
 from monai_ddfm.writers.dicom.images import (
@@ -98,6 +98,8 @@ def moving_values(
     if slices.ndim == 4:
         colors = np.stack([as_bytes(one / 255.0) for one in slices])
         return MovingValues(Stored(colors), "RGB", (0.0, 1.0))
+    if context.modality is Modality.CT and units not in ("", "HU"):
+        return MovingValues(stored(slices, signed=True), "US", window)  # unspecified
     if context.modality is Modality.CT:
         return MovingValues(stored(slices, slope=1.0, lowest=_AIR_HU), "HU", window)
     if units.startswith("SUV"):
@@ -120,7 +122,10 @@ def _gives(context: Context, factor: float | None) -> bool:
     written = Dataset()
     written.update(context.patient)
     written.update(pet_elements(context, "BQML"))
-    scaling = pet_scaling(written, first=acquired_at(written))
+    try:
+        scaling = pet_scaling(written, first=acquired_at(written))
+    except UnreadableError:
+        return False
     return scaling.units == "SUVbw" and math.isclose(scaling.factor, factor, rel_tol=1e-4)
 
 

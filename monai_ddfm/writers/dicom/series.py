@@ -128,8 +128,8 @@ def _fixed(
     slices = context.grid.slices(grey)
     size = (slices.shape[1], slices.shape[2])
     if own is not None and context.fixed is not None:
-        frame = context.fixed.frames[0]
-        return own, Layer(own, size, frame.slope, frame.intercept, window=shown)
+        line = context.fixed.frames[0].rescaling
+        return own, Layer(own, size, line.slope, line.intercept, window=shown)
     values = stored(slices)
     low, high = ((end - values.intercept) / values.slope for end in shown)
     copies = yield from _emit("fixed", fixed_series(context, values, (low, high)))
@@ -148,7 +148,7 @@ def _own_images(context: Context) -> list[ImageReference] | None:
     if len(set(matches)) < len(matches):
         return None
     frames = [source.frames[match] for match in matches]
-    if len({(frame.slope, frame.intercept) for frame in frames}) > 1:
+    if len({frame.rescaling for frame in frames}) > 1 or frames[0].rescaling.segments:
         return None
     if text(source.header, "PhotometricInterpretation").upper() != "MONOCHROME2":
         return None

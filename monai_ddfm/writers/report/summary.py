@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from monai_ddfm.writers.remarks import warnings
+
 __all__ = ["figures", "warnings"]
 
 Record = Mapping[str, Any]
@@ -22,29 +24,6 @@ _FUSION_OPTIONS = (
     "amp",
 )
 _PROGRAMS = ("monai-ddfm", "monai", "torch")
-
-
-def warnings(provenance: Record) -> list[str]:
-    """Return what needs looking at, as clauses, the most serious first.
-
-    Args:
-        provenance: the record of a run.
-    """
-    found = []
-    for report in _reports(provenance, "registration"):
-        if report.get("status", "ok") != "ok":
-            found += [f"registration: {reason}" for reason in report.get("reasons", [])]
-    for report in _reports(provenance, "patient"):
-        if report.get("same") is False:
-            found.append("the patient IDs of the two volumes differ, and that was allowed")
-    excess = (provenance.get("bound") or {}).get("largest")
-    if excess:
-        found.append(f"the fusion exceeds the sources by up to {excess:.2g} of the gray scale")
-    for report in _reports(provenance, "intensity"):
-        found += [str(text) for text in report.get("warnings", [])]
-    for key, report in provenance.get("reports", {}).get("reading", {}).items():
-        found += [f"{key}: {note}" for note in report.get("notes", [])]
-    return list(dict.fromkeys(found))
 
 
 def figures(provenance: Record) -> dict[str, list[tuple[str, str]]]:

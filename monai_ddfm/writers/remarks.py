@@ -1,0 +1,47 @@
+"""What of the reports of a run needs looking at, as clauses: the warnings of its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["warnings"]
+
+Record = Mapping[str, Any]
+
+_TOLD = {"registration", "patient", "intensity", "reading"}
+
+
+def warnings(provenance: Record) -> list[str]:
+    """Return what needs looking at, as clauses, the most serious first.
+
+    Args:
+        provenance: the record of a run.
+    """
+    found = []
+    for report in _named(provenance, "registration"):
+        reasons = report.get("reasons", []) if report.get("status", "ok") != "ok" else []
+        found += [f"registration: {reason}" for reason in (*reasons, *_remarks(report))]
+    for report in _named(provenance, "patient"):
+        if report.get("same") is False:
+            found.append("the patient IDs of the two volumes differ, and that was allowed")
+    excess = (provenance.get("bound") or {}).get("largest")
+    if excess:
+        found.append(f"the fusion exceeds the sources by up to {excess:.2g} of the gray scale")
+    for report in _named(provenance, "intensity"):
+        found += _remarks(report)
+    for key, report in provenance.get("reports", {}).get("reading", {}).items():
+        found += [f"{key}: {note}" for note in _remarks(report)]
+    for name in sorted(set(provenance.get("reports", {})) - _TOLD):
+        words = name.replace("_", " ")
+        found += [f"{words}: {text}" for r in _named(provenance, name) for text in _remarks(r)]
+    return list(dict.fromkeys(found))
+
+
+def _remarks(report: Record) -> list[str]:
+    """Return what a step has remarked on, under either of the names that steps use."""
+    return [str(text) for name in ("warnings", "notes") for text in report.get(name) or ()]
+
+
+def _named(provenance: Record, name: str) -> list[Record]:
+    return list(provenance.get("reports", {}).get(name, {}).values())
