@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.checks import check_affine, check_shape
+from monai_ddfm.readers.itk_headers import read_itk_header
 from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combine_frames, reason
 
 __all__ = ["ITK_SUFFIXES", "lps_to_ras", "read_itk"]
@@ -39,7 +40,9 @@ def read_itk(
     Raises:
         InputError: the file cannot be read or is not a usable volume.
     """
+    header = read_itk_header(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(header.library)  # any other might follow what its own headers name
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -58,6 +61,7 @@ def read_itk(
         raise InputError(f"{path} holds complex numbers; give their magnitude as a real volume.")
     affine = _affine(reader)
     check_affine(affine, path)
+    header.check()
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:
