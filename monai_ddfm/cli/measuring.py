@@ -9,6 +9,8 @@ import typer
 
 from monai_ddfm.cli import options as cli
 from monai_ddfm.cli.options import NOTICE, parse_path
+from monai_ddfm.errors import InputError
+from monai_ddfm.places import check_apart
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -60,6 +62,7 @@ def benchmark(
     from monai_ddfm.benchmarks import benchmark as run  # noqa: PLC0415 - keeps --help fast
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
 
+    check_apart({"FOLDER": folder}, written=[], mixed=[output_dir])
     names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
     result = run(
         folder,
@@ -129,6 +132,11 @@ def evaluate(
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
     from monai_ddfm.writers import write_json  # noqa: PLC0415
 
+    if json_file is not None:
+        if json_file.suffix.lower() != ".json":
+            raise InputError(f"{json_file} is no name for figures; end it in .json.")
+        read = {"FUSED": fused, "--fixed": fixed, "--moving": moving}
+        check_apart({**read, "its record": fused / "provenance.json"}, written=[json_file])
     names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
     figures = run(
         fused,

@@ -14,9 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from monai_ddfm.cohort.cases import Case
+from monai_ddfm.errors import InputError
+from monai_ddfm.writers.files import sync
 from monai_ddfm.writers.json_files import write_json
 
-__all__ = ["STATE_FOLDER", "Record", "case_state", "read_records", "record_path", "write_record"]
+__all__ = [
+    "STATE_FOLDER",
+    "Record",
+    "case_state",
+    "read_records",
+    "record_path",
+    "remove_record",
+    "write_record",
+]
 
 STATE_FOLDER = ".monai-ddfm"
 _SCHEMA = "monai_ddfm.cohort.record/1"
@@ -93,6 +103,21 @@ def write_record(out: Path, record: Record) -> None:
     path = record_path(out, record.key)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"schema": _SCHEMA, **asdict(record)})
+
+
+def remove_record(out: Path, key: str) -> None:
+    """Remove the record of a case, so that its files do not count as a result.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    path = record_path(out, key)
+    try:
+        if path.exists():
+            path.unlink()
+            sync(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be replaced ({error.strerror}); check it.") from error
 
 
 def read_records(out: Path) -> dict[str, Record]:

@@ -27,7 +27,15 @@ try:
 except ImportError:  # Windows: leftovers of a killed run then stay until somebody removes them
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["NOTICE", "StagedFolder", "atomic_path", "make_folder", "prepare_output_dir", "sync"]
+__all__ = [
+    "NOTICE",
+    "StagedFolder",
+    "atomic_path",
+    "make_folder",
+    "only_one",
+    "prepare_output_dir",
+    "sync",
+]
 
 NOTICE = "research use only - not for diagnosis"
 """What everything that leaves the program says."""
@@ -162,23 +170,33 @@ class StagedFolder:
     Use as a context manager: write to `path(name)`, for any number of names. If the block succeeds,
     everything is flushed and renamed into the folder, the marker last; if it fails, the temporary
     files are removed and earlier results stay as they were. Only a crash within the renaming itself
-    (milliseconds) can leave new files without the marker, and never a half-written one. What
-    earlier, killed runs have left under temporary names is swept away.
+    (milliseconds) can leave new files without the marker, and never a half-written one. Two
+    processes rename one after the other, so that the set is one of theirs. What earlier, killed
+    runs have left under temporary names is swept away.
 
     Args:
         folder: where the files end; made if it does not exist.
         marker: the name that is renamed last, for instance ``provenance.json``.
         owned: names that belong to the set even if this run does not write them: those are removed
             with the renaming, so that files of two runs never stand side by side.
+        inner: names of the set that mark a part of it: they go first and come just before `marker`.
 
     Raises:
         InputError: the operating system refuses to write.
     """
 
-    def __init__(self, folder: str | Path, *, marker: str, owned: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        marker: str,
+        owned: Iterable[str] = (),
+        inner: Iterable[str] = (),
+    ) -> None:
         self.marker = marker
+        self.inner = tuple(inner)
         self.owned = tuple(owned)
-        self.folder = prepare_output_dir(folder, names=(*self.owned, marker))
+        self.folder = prepare_output_dir(folder, names=(*self.owned, *self.inner, marker))
         self._made: list[Path] = []
         self._staging: Path | None = None
         self._lock: IO[bytes] | None = None
@@ -200,10 +218,11 @@ class StagedFolder:
     def __enter__(self) -> StagedFolder:
         with _explained(self.folder):
             self._made = _make_folders(self.folder)
-            _sweep(self.folder)
-            self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
-            self._lock = (self._staging / _LOCK).open("wb")
-            _try_lock(self._lock)
+            with only_one(self.folder):  # a folder that is not locked yet looks like a leftover
+                _sweep(self.folder)
+                self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
+                self._lock = (self._staging / _LOCK).open("wb")
+                _try_lock(self._lock)
         return self
 
     def __exit__(
@@ -237,16 +256,52 @@ class StagedFolder:
             raise RuntimeError(f"the marker {self.marker} has not been written")
         for name in names:
             sync(self._staging / name)
+        with only_one(self.folder):
+            self._replace(self._staging, names)
+
+    def _replace(self, staging: Path, names: list[Path]) -> None:
+        """Put the new set in the place of the old one."""
+        marks = [*map(Path, self.inner), Path(self.marker)]
         # From here to the end the marker is absent: a crash cannot pass a mixture off as complete.
-        (self.folder / self.marker).unlink(missing_ok=True)
-        sync(self.folder)
-        for name in sorted(names, key=lambda name: name == Path(self.marker)):
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (self._staging / name).replace(self.folder / name)
+        for mark in reversed(marks):
+            if (self.folder / mark).exists():
+                (self.folder / mark).unlink()
+                sync((self.folder / mark).parent)
         for owned in self.owned:
             if Path(owned) not in names:
                 (self.folder / owned).unlink(missing_ok=True)
-        sync(self.folder)
+        parts = [name for name in names if name not in marks]
+        for name in parts:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(self.folder / name)
+        for parent in {(self.folder / name).parent for name in parts}:
+            sync(parent)
+        for mark in (mark for mark in marks if mark in names):
+            (self.folder / mark).parent.mkdir(parents=True, exist_ok=True)
+            (staging / mark).replace(self.folder / mark)
+            sync((self.folder / mark).parent)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder.
+
+    The lock is the operating system's, on the folder itself: it leaves no file, and ends with the
+    process that holds it. Where there are no such locks, nothing is waited for.
+
+    Args:
+        folder: an existing folder.
+    """
+    descriptor = None
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _fsync(path: Path, flags: int) -> None:
