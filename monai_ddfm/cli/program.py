@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_ddfm.cli.cohort import cohort
+from monai_ddfm.cli.endings import explanation, noting_interrupts, was_interrupted
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
@@ -63,8 +64,10 @@ def _root(
 def main() -> None:
     """Run the command; a mistake of the user ends in one sentence and exit status 2."""
     stopped = "stopped by the user; results of this run were not written."
+    interrupts: list[int] = []
     try:
-        status = app(prog_name="monai-ddfm", standalone_mode=False)
+        with noting_interrupts(interrupts):
+            status = app(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         status = 2
@@ -73,12 +76,27 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
-        status = _refused_by_parser(error)
+        status = 130 if interrupts else _ended(error)
         if status is None:
             raise
     if status == 130:
         typer.echo(f"error: {stopped}", err=True)
     sys.exit(status)
+
+
+def _ended(error: Exception) -> int | None:
+    """Say why a run has ended, if it is no fault of the program.
+
+    Returns:
+        The exit status; None if the error is a fault of the program.
+    """
+    status = _refused_by_parser(error)
+    if status is None and was_interrupted(error):
+        return 130
+    if status is None and (told := explanation(error)):
+        typer.echo(f"error: {told}", err=True)
+        return 2
+    return status
 
 
 def _refused_by_parser(error: Exception) -> int | None:

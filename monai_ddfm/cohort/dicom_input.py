@@ -18,6 +18,7 @@ import pydicom
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_claims import check_deflated
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.tags import text, texts, whole
 
@@ -121,6 +122,7 @@ def _scan(root: Path) -> tuple[dict[str, _Series], int]:
         if not looks_like_dicom(path):
             continue
         try:
+            check_deflated(path)
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
         except Exception:  # what a damaged file raises is not documented
             damaged += 1
@@ -160,8 +162,10 @@ def _files(root: Path) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders.sort()
         for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
+            path = Path(folder, name)
+            # Opening what is no ordinary file may wait forever.
+            if not name.startswith(".") and path.is_file():
+                yield path
 
 
 def _numbered(patients: Mapping[str, object], labels: Mapping[str, str]) -> dict[str, str]:

@@ -130,7 +130,7 @@ def read_records(out: Path) -> dict[str, Record]:
                 continue
             content |= {name: tuple(content[name]) for name in ("warnings", "notes")}
             record = Record(**content)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         found[record.key] = record
     return found

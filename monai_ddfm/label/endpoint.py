@@ -100,7 +100,7 @@ async def fuse(
 def _decoded(params: str) -> Any:
     try:
         return json.loads(params or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(422, "the parameters are no JSON.") from error
 
 

@@ -13,6 +13,7 @@ from pydicom.uid import UID
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.dicom_claims import check_deflated
 from monai_ddfm.readers.tags import text, texts, whole
 from monai_ddfm.readers.volume import reason
 
@@ -129,8 +130,11 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         InputError: it is not a DICOM file, or cut off.
     """
     try:
+        check_deflated(path)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         known = any(name in dataset for name in ("SOPClassUID", "Rows", "DirectoryRecordSequence"))
+    except InputError:
+        raise
     except Exception as error:  # what a damaged file raises is not documented
         raise InputError(
             f"{path} is a damaged or cut off DICOM file ({reason(error)}); fetch it again."

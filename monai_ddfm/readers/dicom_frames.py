@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers.checks import MAX_VOXELS
+from monai_ddfm.readers.dicom_claims import check_series_claim
 from monai_ddfm.readers.dicom_files import DicomFile, Series
 from monai_ddfm.readers.suv import acquired_at
 from monai_ddfm.readers.tags import EPOCH, instant, item, number, numbers, text, texts, whole
@@ -97,6 +98,7 @@ def frames_of(series: Series, path: Path, *, allow_unknown_geometry: bool) -> li
             f"{path} claims {series.frames} slices with {total} pixels, more than can be worked "
             "on; check its header."
         )
+    check_series_claim([(file.path, file.header) for file in series.files], path)
     found = [
         frame
         for file in series.files

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.claims import check_against_memory
 
 __all__ = ["PICTURE_SUFFIXES", "Picture", "read_picture"]
 
@@ -78,6 +79,12 @@ def _levels(opened: Image.Image, place: Path) -> Picture:
         raise InputError(
             f"{place} holds {frames} pictures; give one, or a volume to `monai-ddfm fuse`."
         )
+    # Beside the decoded picture: its values as the widest type on the way, and the result.
+    width, height = opened.size
+    bands = len(opened.getbands())
+    check_against_memory(
+        place, voxels=width * height, stored=4 * width * height, beside=20 * bands, what="pixels"
+    )
     picture = ImageOps.exif_transpose(opened)
     if picture.mode in _SIXTEEN_BITS:
         values = np.asarray(picture, dtype=np.int64)
