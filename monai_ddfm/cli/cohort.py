@@ -123,6 +123,7 @@ def cohort(
     bone_tint: cli.BoneTint = False,
     output_format: cli.Format = "nifti",
     deidentify: cli.Deidentify = False,
+    allow_burned_in: cli.AllowBurnedIn = False,
     deterministic_uids: cli.DeterministicUids = False,
 ) -> None:
     """Fuse a whole study, on this machine or on a cluster; the same command continues it.
@@ -156,6 +157,7 @@ def cohort(
         "bone_tint": bone_tint,
         "format": output_format,
         "deidentify": deidentify,
+        "allow_burned_in": allow_burned_in,
         "deterministic_uids": deterministic_uids,
     }
     study = _study()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from monai_ddfm.cohort.cases import MRI_SUFFIXES, Case, Finding, Problem, Selection
@@ -59,11 +61,13 @@ def _volumes(root: Path) -> dict[str, list[Candidate]]:
     from bids import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow, needs the extra
 
     # Only the names of images are needed: neither validation nor the sidecars.
-    logging.getLogger("bids").setLevel(logging.ERROR)
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=list(_IGNORED))
     try:
-        layout = BIDSLayout(str(root), validate=False, indexer=indexer)
-        rows = layout.to_df(suffix=[*MRI_SUFFIXES, *_MOVING], extension=list(_ENDINGS), scope="raw")
+        with _quiet():
+            layout = BIDSLayout(str(root), validate=False, indexer=indexer)
+            rows = layout.to_df(
+                suffix=[*MRI_SUFFIXES, *_MOVING], extension=list(_ENDINGS), scope="raw"
+            )
     except Exception as error:  # pybids raises of many kinds for damaged data sets
         why = " ".join(str(error).split())
         raise InputError(
@@ -89,6 +93,18 @@ def _volumes(root: Path) -> dict[str, list[Candidate]]:
     for found in volumes.values():
         found.sort(key=lambda one: one.files)
     return volumes
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the remarks of pybids off the screen."""
+    logger = logging.getLogger("bids")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _text(value: object) -> str:

@@ -40,6 +40,7 @@ from monai_ddfm.writers.dicom.patient import Patient, describe_patient
 from monai_ddfm.writers.dicom.push import PushTarget, push_dicom
 from monai_ddfm.writers.dicom.series import Volumes, all_series, array_of
 from monai_ddfm.writers.dicom.sources import read_sources
+from monai_ddfm.writers.dicom.terms import keep_defined_terms
 from monai_ddfm.writers.dicom.uids import Uids
 from monai_ddfm.writers.dicom_results import (
     DICOM_FOLDER,
@@ -178,6 +179,8 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         series: dict[str, dict[str, Any]] = {}
         with self.record.stage("writing DICOM"):
             for role, dataset in all_series(context, volumes, data):
+                if self.deidentify:
+                    keep_defined_terms(dataset)
                 count = series.get(role, {"files": 0})["files"] + 1
                 names.append(Path(role) / f"{count:04d}.dcm")
                 save(dataset, path(str(names[-1])))
