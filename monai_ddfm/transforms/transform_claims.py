@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_plain"]
+__all__ = ["MiscountError", "is_plain"]
 
 _LARGEST = 4 * 2**20
 _COUNTS = {
@@ -31,6 +31,11 @@ _GRIDS = ("BSplineTransform", "DisplacementFieldTransform")
 _WHOLE = "CompositeTransform"
 _MOST_POINTS = 10**7
 
+
+class MiscountError(Exception):
+    """A transform has another number of parameters than its kind; the message is a clause."""
+
+
 Block = tuple[str, list[float], list[float]]
 """Name of the kind, parameters, fixed parameters."""
 
@@ -43,6 +48,8 @@ def is_plain(path: Path) -> bool:
 
     Raises:
         OSError: it cannot be read.
+        MiscountError: a transform of a known kind has another number of parameters. ITK would take
+            what lies in memory after those that there are.
     """
     if path.stat().st_size > _LARGEST:
         return False
@@ -58,7 +65,14 @@ def is_plain(path: Path) -> bool:
     kinds = [kind for kind, _, _ in blocks]
     if _WHOLE in kinds[1:] or not set(kinds) - {_WHOLE}:
         return False
-    return all(_adds_up(*block) for block in blocks)
+    for kind, parameters, fixed in blocks:
+        if kind in _COUNTS and len(parameters) != _COUNTS[kind][0]:
+            raise MiscountError(
+                f"a {kind} has {_COUNTS[kind][0]} parameters, and not {len(parameters)}"
+            )
+        if not _adds_up(kind, parameters, fixed):
+            return False
+    return True
 
 
 def _adds_up(kind: str, parameters: list[float], fixed: list[float]) -> bool:

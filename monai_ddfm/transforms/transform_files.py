@@ -21,7 +21,7 @@ from monai.data import MetaTensor
 from monai_ddfm.apart import DiedError, run_apart
 from monai_ddfm.errors import InputError
 from monai_ddfm.reports import reports_of
-from monai_ddfm.transforms.transform_claims import is_plain
+from monai_ddfm.transforms.transform_claims import MiscountError, is_plain
 
 __all__ = [
     "CONVENTION",
@@ -94,7 +94,7 @@ def _read(file: Path) -> Any:
             clean = Path(folder) / "transform.h5"
             run_apart(_CHILD, str(file.absolute()), str(clean), seconds=_MOST_SECONDS)
             return sitk.ReadTransform(str(clean)).Downcast()
-    except DiedError as error:
+    except (DiedError, MiscountError) as error:
         raise InputError(
             f"{file} holds no ITK transform that can be read, {error}: convert it to .tfm "
             "(FSL's .mat, for example, with c3d_affine_tool -fsl2ras -oitk)"
