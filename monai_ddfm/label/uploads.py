@@ -19,7 +19,6 @@ from monailabel.endpoints.user.auth import RBAC
 from monailabel.interfaces.utils.app import app_instance
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.guard import is_identifier
 from monai_ddfm.readers.uploads import check_upload
 
 __all__ = ["make_session_router"]
@@ -58,7 +57,8 @@ async def create(
     if len(names) > _MOST_FILES or len(set(names)) < len(names):
         raise HTTPException(422, "there are too many files, or two of one name.")
     for name in names:
-        if not is_identifier(name) or name == "meta.info":
+        # Folders before the name are left out, whatever they are.
+        if Path(name).name in ("", "..", "meta.info") or not name.isprintable():
             raise HTTPException(422, f"{name[:60]!r} is no name for an upload.")
     kept: dict[str, Any] = await run_in_threadpool(_keep, background, files, expiry)
     return kept

@@ -142,7 +142,10 @@ def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:
             raise InputError(f"Cannot write to {folder}: it is a file, so name a folder instead.")
         made = _make_folders(folder)
         try:
-            with tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder) as trial:
+            with (
+                only_one(folder),  # within it, a trial that is there is that of a killed run
+                tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder) as trial,
+            ):
                 trial.write(b"\0" * 4096)
                 trial.flush()
                 os.fsync(trial.fileno())
@@ -337,8 +340,14 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove staging folders whose run is dead, which shows by their lock being free."""
+    """Remove staging folders whose run is dead, which shows by their lock being free.
+
+    Call it within `only_one`.
+    """
     for leftover in folder.glob(_STAGING_PREFIX + "*"):
+        if leftover.is_file() and not leftover.is_symlink():
+            leftover.unlink(missing_ok=True)  # the trial of a run that was killed at its beginning
+            continue
         with suppress(OSError), (leftover / _LOCK).open("rb") as lock:
             if _try_lock(lock):
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import signal
@@ -23,7 +24,7 @@ from run_cases import demo_subject, saved_prior
 from monai_ddfm.writers.files import StagedFolder
 
 pytestmark = pytest.mark.slow
-KILLS = 30  # of each kind
+KILLS = int(os.environ.get("ATTACK_KILLS", "30"))  # of each kind
 _QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
 
 

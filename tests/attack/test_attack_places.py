@@ -16,7 +16,7 @@ from run_cases import command, demo_subject, one_sentence, saved_prior
 
 from monai_ddfm.cohort.folders import check_places, cleared_cases
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers import WorkFolder
+from monai_ddfm.writers import StagedFolder, WorkFolder
 
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")
 
@@ -285,3 +285,10 @@ def test_the_work_of_another_process_stays(tmp_path: Path) -> None:
     live.keep({1: torch.zeros(2, 3, 3)})
     live.clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_trial_of_a_killed_run_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".ddfm-partial-abcd").write_bytes(bytes(4096))
+    with StagedFolder(tmp_path, marker="end") as staged:
+        staged.path("end").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["end"]

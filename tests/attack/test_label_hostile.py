@@ -94,10 +94,11 @@ def test_other_uploads_are_refused(running: Server, tmp_path: Path) -> None:
         assert put(running, tmp_path / name).status_code == 422, name
     claim = metaimage(tmp_path / "claim.mha", DimSize="1000 1000 1000", ElementType="MET_DOUBLE")
     assert put(running, claim).status_code == 422
-    answer = requests.put(
-        f"{running.url}/session/", files=[("files", ("../../x.nii", b"x"))], timeout=20
-    )
-    assert answer.status_code == 422
+    for name in ("..", "a/..", "../meta.info"):
+        answer = requests.put(
+            f"{running.url}/session/", files=[("files", (name, b"x"))], timeout=20
+        )
+        assert 400 <= answer.status_code < 500, name
 
 
 def test_a_bomb_is_one_sentence_and_the_server_lives(running: Server, tmp_path: Path) -> None:
