@@ -66,8 +66,8 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         raise InputError(f"{place} is not a picture known here; give PNG, JPEG or TIFF.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{place} has more than 89 million pixels; give a smaller one.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
+    except Exception as error:  # what Pillow raises on a damaged file is not documented
+        if isinstance(error, InputError | MemoryError):
             raise
         raise InputError(
             f"{place} is damaged or cut short ({error}); fetch the file again."

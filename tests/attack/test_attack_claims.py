@@ -302,3 +302,15 @@ def test_sound_files_of_all_kinds_are_read(tmp_path: Path) -> None:
     first, second = volume(tmp_path / "a.mha"), volume(tmp_path / "a.nrrd")
     np.testing.assert_array_equal(first.array, second.array)
     network_from_file(saved_prior(tmp_path))
+
+
+def test_a_tiff_without_dimensions(tmp_path: Path) -> None:
+    """Pillow raises of many kinds."""
+    path = tmp_path / "a.tif"
+    Image.new("L", (20, 20)).save(path)
+    content = path.read_bytes()
+    for tag in (256, 257):  # width and length become unknown tags
+        content = content.replace(struct.pack("<HH", tag, 4), struct.pack("<HH", tag + 60_000, 4))
+        content = content.replace(struct.pack("<HH", tag, 3), struct.pack("<HH", tag + 60_000, 3))
+    path.write_bytes(content)
+    refused(read_picture, path)
