@@ -187,6 +187,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
             records = _run(jobs, prepared, work, display, wishes.retries) if jobs else []
         finally:
             write_group(out)
+        cleared_cases(work)  # of what workers have left that were ended or lost
     computed = sum(record.status == "done" for record in records)
     failed = sum(record.status != "done" for record in records) + len(plan.problems)
     return Outcome(len(plan.entries) - len(jobs) + computed, failed, computed)
