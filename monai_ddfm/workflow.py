@@ -27,6 +27,7 @@ from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.option_checks import check_command_line, check_options
 from monai_ddfm.option_names import in_words_of
+from monai_ddfm.places import check_apart
 from monai_ddfm.warnings_log import log_warnings
 
 __all__ = [
@@ -93,6 +94,7 @@ def fuse(
     files = {"fixed": _path("fixed", fixed), "moving": _path("moving", moving)}
     if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
         raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
+    check_apart(files, written=[], mixed=[_path("output_dir", output_dir)])
     options = {
         **files,
         "modality": str(modality),

@@ -118,7 +118,7 @@ def server(
 ) -> Iterator[Server]:
     """Run ``monai-ddfm label`` in a process of its own until the block ends."""
     port = free_port()
-    (folder / "tmp").mkdir(parents=True)
+    (folder / "tmp").mkdir(parents=True, exist_ok=True)
     own = {
         "HOME": str(folder),
         "TMPDIR": str(folder / "tmp"),

@@ -119,7 +119,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
         "patient_sex": "F",
     }
     switches = ("amp", "allow_patient_mismatch", "invert_transform", "bias_correction")
-    switches += ("deidentify", "deterministic_uids")
+    switches += ("deidentify", "allow_burned_in", "deterministic_uids")
     not_here = {"bone_tint", "push", "compile", "max_memory"}
     command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
     known = {p.opts[0].removeprefix("--").replace("-", "_") for p in command.params}

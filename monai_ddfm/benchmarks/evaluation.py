@@ -100,7 +100,7 @@ def _from_run(
         record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         source, options = record["inputs"]["fixed"]["path"], record["options"]
         named = modality or str(options["modality"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / MARKER} is no record of a fusion; fuse again.") from error
     volume = folder / "fused_rgb.nii.gz"
     if not volume.is_file():

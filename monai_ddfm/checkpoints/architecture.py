@@ -14,6 +14,18 @@ from monai_ddfm.networks import ADMUNet, ScaleShiftResnetBlock
 
 __all__ = ["Architecture", "check_keys"]
 
+_MOST_LEVELS = 16
+_MOST = {
+    "in_channels": 1024,
+    "out_channels": 2048,
+    "channels": 65_536,
+    "num_res_blocks": 256,
+    "num_head_channels": 65_536,
+    "norm_num_groups": 65_536,
+    "patch_size": 256,
+}
+"""The largest number in each field that is let through."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -70,6 +82,7 @@ class Architecture:
             architecture = cls(**fields)
         except TypeError as error:
             raise InputError(f"{name} does not describe an ADMUNet: {error}") from error
+        architecture.check_size(name=name)
         architecture.build(name=name)
         return architecture
 
@@ -77,6 +90,22 @@ class Architecture:
     def learns_variance(self) -> bool:
         """Whether the network predicts a variance beside the noise."""
         return self.out_channels == 2 * self.in_channels
+
+    def check_size(self, *, name: str) -> None:
+        """Refuse numbers that no network has, which would take forever to build.
+
+        Args:
+            name: the file that the numbers come from, for errors.
+
+        Raises:
+            InputError: naming the field.
+        """
+        for field, most in _MOST.items():
+            value = getattr(self, field)
+            numbers = value if isinstance(value, tuple) else (value,)
+            whole = all(isinstance(number, int) for number in numbers)
+            if not whole or len(numbers) > _MOST_LEVELS or any(n > most for n in numbers):
+                raise InputError(f"{name} describes no network that can be built: {field} is wrong")
 
     def build(self, *, name: str = "the architecture") -> ADMUNet:
         """Build the network on the meta device, where it has shapes and no weights.

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from monai_ddfm.checkpoints.architecture import Architecture
+from monai_ddfm.checkpoints.claims import check_archive, check_extent
 from monai_ddfm.errors import InputError
 
 __all__ = [
@@ -88,6 +89,8 @@ def read_tensors(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:
     if head.lstrip().startswith(b"<"):
         raise InputError(f"{path} is a web page, not a checkpoint; download the file itself")
     zipped = head.startswith(b"PK")
+    if zipped:
+        check_archive(path)
     try:
         # Files from before PyTorch 1.6 are no archives and cannot be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -118,6 +121,7 @@ def _only_tensors(content: object, path: Path) -> dict[str, Tensor]:
                 f"{path}: {key} is not a tensor of floating point numbers; "
                 "save the network's state dict alone"
             )
+    check_extent(content, path)
     return {str(key): value.detach() for key, value in content.items()}
 
 
@@ -164,7 +168,7 @@ def read_sidecar(path: Path) -> tuple[Architecture, str]:
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
         architecture, sha256 = dict(content["architecture"]), str(content["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{sidecar} is not the description of a prior; write it again with "
             "`monai-ddfm prior convert`"

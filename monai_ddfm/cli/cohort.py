@@ -19,6 +19,7 @@ LOST = 3
 FAILED = 100
 """Exit status beyond this one: so many have failed, 25 and more in 125."""
 _MOST_TOLD = 25
+_MOST_HOURS = 10_000.0
 _GOING_ON = "what is finished stays: run the same command again"
 
 _WHICH = "What is fused"
@@ -95,6 +96,9 @@ def cohort(
     retries: Annotated[
         int, _option("How often a case is tried again whose worker was lost.", panel=_WHERE)
     ] = 3,
+    time_limit: Annotated[
+        float, _option("Hours that a case may take; 0 for any time.", panel=_WHERE)
+    ] = 6.0,
     progress: Annotated[
         str, _option("auto, live, plain lines, or json lines.", panel=_WHERE)
     ] = "auto",
@@ -124,6 +128,7 @@ def cohort(
     bone_tint: cli.BoneTint = False,
     output_format: cli.Format = "nifti",
     deidentify: cli.Deidentify = False,
+    allow_burned_in: cli.AllowBurnedIn = False,
     deterministic_uids: cli.DeterministicUids = False,
 ) -> None:
     """Fuse a whole study, on this machine or on a cluster; the same command continues it.
@@ -158,6 +163,7 @@ def cohort(
         "bone_tint": bone_tint,
         "format": output_format,
         "deidentify": deidentify,
+        "allow_burned_in": allow_burned_in,
         "deterministic_uids": deterministic_uids,
     }
     study = _study()
@@ -184,11 +190,18 @@ def cohort(
         profile=profile,
         address=scheduler or "",
         retries=retries,
+        time_limit=_seconds(time_limit),
     )
     if dry_run:
         _print_plan(study.prepare(wishes))
     else:
         _fuse(study, wishes, progress)
+
+
+def _seconds(hours: float) -> float:
+    if not 0 <= hours <= _MOST_HOURS:
+        raise InputError(f"--time-limit {hours:g} makes no sense; give hours, or 0 for any time.")
+    return hours * 3600.0
 
 
 def _study() -> Any:

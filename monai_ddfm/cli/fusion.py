@@ -55,6 +55,7 @@ def fuse(
     bone_tint: cli.BoneTint = False,
     output_format: cli.Format = "nifti",
     deidentify: cli.Deidentify = False,
+    allow_burned_in: cli.AllowBurnedIn = False,
     deterministic_uids: cli.DeterministicUids = False,
     patient_name: cli.PatientName = None,
     patient_id: cli.PatientId = None,

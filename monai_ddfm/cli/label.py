@@ -41,6 +41,15 @@ def label(
         typer.Option(help="GiB that the fusing process may hold; four fifths of all if not given."),
     ] = None,
     queue: Annotated[int, typer.Option(help="Fusions that may be in work or wait.")] = 16,
+    writable: Annotated[
+        bool,
+        typer.Option("--writable", help="Let clients change and remove what is in the store."),
+    ] = False,
+    upload_limit: Annotated[float, typer.Option(help="GiB that one request may have.")] = 2.0,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name under which clients reach the server; may be repeated."),
+    ] = None,
     certificate: Annotated[
         Path | None, typer.Option(parser=parse_path, metavar="PATH", help="For TLS, PEM.")
     ] = None,
@@ -52,7 +61,8 @@ def label(
 
     **Example**: `monai-ddfm label --studies volumes --port 8000`
     """
-    if time_limit <= 0 or queue < 1 or (memory_limit is not None and memory_limit <= 0):
+    limits = [time_limit, queue, upload_limit, *([] if memory_limit is None else [memory_limit])]
+    if any(limit <= 0 for limit in limits):
         raise InputError("limits must be positive; give more than 0.")
     if (certificate is None) != (key is None):
         raise InputError("TLS needs both --certificate and --key.")
@@ -70,5 +80,8 @@ def label(
         time_limit=time_limit,
         memory_limit=memory_limit,
         queue_length=queue,
+        hosts=tuple(allowed_host or ()),
+        writable=writable,
+        upload_limit=upload_limit,
     )
     serve(studies, host=host, port=port, settings=settings, certificate=certificate, key=key)

@@ -11,6 +11,7 @@ import typer
 from monai_ddfm.cli import options as cli
 from monai_ddfm.cli.options import NOTICE, parse_path
 from monai_ddfm.errors import InputError
+from monai_ddfm.places import check_apart
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -112,6 +113,7 @@ def benchmark(
     from monai_ddfm.benchmarks.run import DEFAULT_METHODS  # noqa: PLC0415
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
 
+    check_apart({"FOLDER": folder}, written=[], mixed=[output_dir])
     of_lesions: dict[str, Any] = {
         "count": lesion_count,
         "internal_noise": internal_noise,
@@ -262,6 +264,11 @@ def evaluate(
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
     from monai_ddfm.writers import write_json  # noqa: PLC0415
 
+    if json_file is not None:
+        if json_file.suffix.lower() != ".json":
+            raise InputError(f"{json_file} is no name for figures; end it in .json.")
+        read = {"FUSED": fused, "--fixed": fixed, "--moving": moving}
+        check_apart({**read, "its record": fused / "provenance.json"}, written=[json_file])
     names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
     figures = run(
         fused,

@@ -181,6 +181,10 @@ Deidentify = Annotated[
     bool,
     _option("Write nothing that names the patient; faces stay.", "--deidentify", panel=_WRITING),
 ]
+AllowBurnedIn = Annotated[
+    bool,
+    _option("De-identify images with text in their pixels.", "--allow-burned-in", panel=_WRITING),
+]
 DeterministicUids = Annotated[
     bool,
     _option("DICOM: the same run gives the same UIDs.", "--deterministic-uids", panel=_WRITING),

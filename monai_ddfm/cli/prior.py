@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.places import check_apart
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +32,7 @@ def prior_convert(
     """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
     from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415 - keeps --help fast
 
+    _check_target([checkpoint], out)
     convert_checkpoint(
         checkpoint, out, num_head_channels=num_head_channels, dtype=_weights_type(dtype)
     )
@@ -47,6 +49,7 @@ def prior_average(
     from monai_ddfm.checkpoints import averaged_prior, save_prior  # noqa: PLC0415
 
     kind = _weights_type(dtype)
+    _check_target(priors, out)
     save_prior(averaged_prior(priors), out, dtype=kind)
     prior_show(out)
 
@@ -65,6 +68,13 @@ def prior_show(
         for part, text in values:
             label = f"{name} {part}".strip().replace("_", " ")
             typer.echo(f"{label:34}{'not known' if text is None else text}")
+
+
+def _check_target(read: list[Path], out: Path) -> None:
+    """Refuse to write a prior, or its description, over one of the files it is made from."""
+    for path in read:
+        inputs = {"the checkpoint": path, "its description": path.with_suffix(".json")}
+        check_apart(inputs, written=[out, out.with_suffix(".json")])
 
 
 def _weights_type(name: str | None) -> torch.dtype | None:

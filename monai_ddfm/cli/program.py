@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from monai_ddfm.cli.cohort import cohort
+from monai_ddfm.cli.endings import explanation, noting_interrupts, was_interrupted
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
@@ -66,8 +67,10 @@ def _root(
 def main() -> None:
     """Run the command; a mistake of the user ends in one sentence and exit status 2."""
     stopped = "stopped by the user; results of this run were not written."
+    interrupts: list[int] = []
     try:
-        status = app(prog_name="monai-ddfm", standalone_mode=False)
+        with noting_interrupts(interrupts):
+            status = app(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {_in_words_of_the_command_line(error)}", err=True)
         status = 2
@@ -76,7 +79,7 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         status = 130
     except Exception as error:
-        status = _refused_by_parser(error)
+        status = 130 if interrupts else _ended(error)
         if status is None:
             raise
     if status == 130:
@@ -88,6 +91,21 @@ def _in_words_of_the_command_line(error: InputError) -> str:
     from monai_ddfm.option_names import in_words_of  # noqa: PLC0415 - keeps --help fast
 
     return in_words_of("command line", str(error))
+
+
+def _ended(error: Exception) -> int | None:
+    """Say why a run has ended, if it is no fault of the program.
+
+    Returns:
+        The exit status; None if the error is a fault of the program.
+    """
+    status = _refused_by_parser(error)
+    if status is None and was_interrupted(error):
+        return 130
+    if status is None and (told := explanation(error)):
+        typer.echo(f"error: {told}", err=True)
+        return 2
+    return status
 
 
 def _refused_by_parser(error: Exception) -> int | None:

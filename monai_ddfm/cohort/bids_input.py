@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from monai_ddfm.cohort.bids_ignore import Rule, ignores, read_rules
@@ -124,11 +125,13 @@ def _indexed(root: Path) -> Iterable[tuple[object, object, object, str, str]]:
     from bids import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow, needs the extra
 
     # Only the names of images are needed, not the sidecars; names are validated one by one.
-    logging.getLogger("bids").setLevel(logging.ERROR)
     indexer = BIDSLayoutIndexer(validate=False, index_metadata=False, ignore=list(_IGNORED))
     try:
-        layout = BIDSLayout(str(root), validate=False, indexer=indexer)
-        rows = layout.to_df(suffix=[*MRI_SUFFIXES, *_MOVING], extension=list(_ENDINGS), scope="raw")
+        with _quiet():
+            layout = BIDSLayout(str(root), validate=False, indexer=indexer)
+            rows = layout.to_df(
+                suffix=[*MRI_SUFFIXES, *_MOVING], extension=list(_ENDINGS), scope="raw"
+            )
     except Exception as error:  # pybids raises of many kinds for damaged data sets
         why = " ".join(str(error).split())
         raise InputError(
@@ -180,6 +183,18 @@ def _notes(foreign: Sequence[str]) -> list[str]:
         f"{len(foreign)} images with names that are no raw data of BIDS are left out, such as "
         f"{foreign[0]}"
     ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the remarks of pybids off the screen."""
+    logger = logging.getLogger("bids")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _text(value: object) -> str:

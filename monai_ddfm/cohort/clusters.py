@@ -37,6 +37,7 @@ __all__ = ["Site", "choose_site", "open_client"]
 # Measured on the demo subject (2.6 million voxels, 1.1 GB), see docs/reference/outputs.md.
 _WORKER_BYTES = 600_000_000
 _VOXEL_BYTES = 220
+_DASK = ("distributed", "tornado", "asyncio")
 _CONFIG = {
     # A lost worker is reported at once; retries and their waiting are the engine's.
     "distributed.scheduler.allowed-failures": 0,
@@ -147,7 +148,12 @@ def open_client(site: Site, work: Path) -> Iterator[Client]:
     Raises:
         InputError: the scheduler cannot be reached, or the batch system refuses the options.
     """
-    _silence()
+    with _silenced(), _client(site, work) as client:
+        yield client
+
+
+@contextmanager
+def _client(site: Site, work: Path) -> Iterator[Client]:
     # Dask gives up a worker that is not back in this time. On this machine a lost one is started
     # again at once, but where there is much to do, imports alone take longer than Dask's 15 s.
     patience = "60s" if site.profile else "1d"
@@ -184,11 +190,26 @@ def _deaf_children() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _silence() -> None:
-    """Keep Dask's own messages off the screen: the display tells what matters."""
-    for name in ("tornado", "asyncio", *logging.root.manager.loggerDict):
-        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep Dask's own messages off the screen: the display tells what matters.
+
+    Dask sets levels itself as it starts, so all of its loggers are put back, with those that it
+    makes meanwhile.
+    """
+    before = {name: logging.getLogger(name).level for name in _dask_loggers()}
+    for name in before:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name in _dask_loggers():
+            logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
+
+
+def _dask_loggers() -> list[str]:
+    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _DASK]
+    return sorted({*_DASK, *known})
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def kept_labels(work: Path) -> dict[str, str]:
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))["patients"]
         return {str(one["patient"]): str(int(one["label"])).zfill(4) for one in entries}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read; restore it, or remove it to number the patients anew."
         ) from error

@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_claims import check_deflated
 from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.dicom_series import GRID_TAGS, joined
@@ -141,6 +142,7 @@ def _scan(root: Path, outside: Sequence[Path]) -> tuple[dict[str, _Series], int]
         if not looks_like_dicom(path):
             continue
         try:
+            check_deflated(path)
             header = pydicom.dcmread(
                 path, force=True, stop_before_pixels=True, specific_tags=list(_TAGS)
             )
@@ -198,8 +200,10 @@ def _files(root: Path, outside: Sequence[Path]) -> Iterator[Path]:
     for folder, folders, names in os.walk(root, onerror=refuse):
         folders[:] = sorted(f for f in folders if Path(folder, f) not in outside)
         for name in sorted(names):
-            if not name.startswith("."):
-                yield Path(folder, name)
+            path = Path(folder, name)
+            # Opening what is no ordinary file may wait forever.
+            if not name.startswith(".") and path.is_file():
+                yield path
 
 
 def _numbered(patients: Mapping[str, object], labels: Mapping[str, str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from distributed import Client, Future, KilledWorker, wait
 
 from monai_ddfm.cohort.records import Record
+from monai_ddfm.cohort.time_limit import took_too_long
 from monai_ddfm.cohort.worker import Job, fuse_case
 
 __all__ = ["EngineLostError", "Watcher", "run_jobs"]
@@ -104,6 +105,12 @@ def run_jobs(
         for future in _finished(running):
             entry = running.pop(future)
             record = _record_of(future, entry)
+            if record is None and took_too_long(entry.job.work, entry.job.case.key):
+                reason = (
+                    f"it took more than {entry.job.seconds:.0f} s; give it more with --time-limit, "
+                    "or look at its files"
+                )
+                record = Record.of(entry.job.case, "failed", reason=reason)
             if record is None and entry.attempt <= retries:
                 delay = min(_MOST_WAIT_S, 2.0 ** (entry.attempt - 1))
                 watcher.lost(entry.job.case.key, entry.attempt, delay)

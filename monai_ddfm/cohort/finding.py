@@ -10,13 +10,17 @@ from math import prod
 from pathlib import Path
 
 import nibabel as nib
-import SimpleITK as sitk
 
 from monai_ddfm.cohort.bids_input import find_in_bids
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.dicom_input import find_in_dicom
 from monai_ddfm.cohort.table_input import find_in_table
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_files import looks_like_dicom
+from monai_ddfm.readers.itk_formats import ITK_SUFFIXES
+from monai_ddfm.readers.itk_headers import read_itk_header
+from monai_ddfm.readers.nifti import NIFTI_SUFFIXES
+from monai_ddfm.readers.nifti_claims import check_nifti_claim, check_nifti_start
 
 __all__ = ["find_cases"]
 
@@ -121,19 +125,33 @@ def _measured(case: Case) -> Case:
 
 
 def _voxels(path: Path) -> int:
-    """Return how many voxels the header of a file tells; 0 for a folder."""
+    """Return how many voxels the header of a file tells; 0 for a folder or DICOM.
+
+    No library that may crash sees the file: planning is done by the process of the command.
+    """
     if path.is_dir():
         return 0
     if not path.exists():
         raise InputError(f"{path} does not exist; correct the path")
+    if not path.is_file():
+        raise InputError(f"{path} is no ordinary file; give a volume")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty; fetch it again")
+    name = path.name.lower()
     try:
-        if path.name.endswith((".nii", ".nii.gz")):
-            return prod(nib.load(path).shape[:3])
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        return prod(reader.GetSize()[:3])
+        if name.endswith(NIFTI_SUFFIXES):
+            check_nifti_start(path)
+            image = nib.load(path)
+            check_nifti_claim(image, image.shape, path)
+            return prod(image.shape[:3])
+        if name.endswith(ITK_SUFFIXES):
+            header = read_itk_header(path)
+            header.check()
+            return prod(header.sizes)
+        if looks_like_dicom(path):
+            return 0
+    except InputError as error:
+        raise InputError(str(error).rstrip(".")) from error
     except Exception as error:  # readers raise of many kinds for damaged files
         raise InputError(f"{path} has no readable header; fetch it again") from error
+    raise InputError(f"{path} is no volume known here; give NIfTI, MGH, NRRD, MHA or DICOM")

@@ -22,6 +22,7 @@ BATCH_SYSTEMS = {
 }
 """Class of dask-jobqueue and the program it needs, by the name in a profile."""
 
+_LARGEST = 100_000
 _KEYS = ("scheduler", "workers", "gpus", "options")
 
 
@@ -42,6 +43,16 @@ class Profile:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
+    """Loads YAML without aliases, a few of which can stand for billions of entries."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, unless it is an alias."""
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
 def read_profile(path: Path) -> Profile:
     """Read a profile and see that its batch system is installed.
 
@@ -49,8 +60,12 @@ def read_profile(path: Path) -> Profile:
         InputError: the file is no profile, or the batch system is not on this machine.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} is too large for a profile; give another file.")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        if isinstance(error, InputError):
+            raise
         why = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as YAML ({why}); check it.") from error
     if not isinstance(content, dict):

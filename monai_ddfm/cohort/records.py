@@ -14,9 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from monai_ddfm.cohort.cases import Case
+from monai_ddfm.errors import InputError
+from monai_ddfm.writers.files import sync
 from monai_ddfm.writers.json_files import write_json
 
-__all__ = ["STATE_FOLDER", "Record", "case_state", "read_records", "record_path", "write_record"]
+__all__ = [
+    "STATE_FOLDER",
+    "Record",
+    "case_state",
+    "read_records",
+    "record_path",
+    "remove_record",
+    "write_record",
+]
 
 STATE_FOLDER = ".monai-ddfm"
 _SCHEMA = "monai_ddfm.cohort.record/1"
@@ -95,6 +105,21 @@ def write_record(out: Path, record: Record) -> None:
     write_json(path, {"schema": _SCHEMA, **asdict(record)})
 
 
+def remove_record(out: Path, key: str) -> None:
+    """Remove the record of a case, so that its files do not count as a result.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    path = record_path(out, key)
+    try:
+        if path.exists():
+            path.unlink()
+            sync(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be replaced ({error.strerror}); check it.") from error
+
+
 def read_records(out: Path) -> dict[str, Record]:
     """Return the records of an output folder by key; damaged ones are as good as none."""
     found: dict[str, Record] = {}
@@ -105,7 +130,7 @@ def read_records(out: Path) -> dict[str, Record]:
                 continue
             content |= {name: tuple(content[name]) for name in ("warnings", "notes")}
             record = Record(**content)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         found[record.key] = record
     return found

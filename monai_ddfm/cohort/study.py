@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from monai_ddfm.cohort.confidential import keep_labels, kept_labels
 from monai_ddfm.cohort.engine import run_jobs
 from monai_ddfm.cohort.finding import find_cases
 from monai_ddfm.cohort.fingerprints import Settings, options_digest
+from monai_ddfm.cohort.folders import check_inputs, check_places, cleared_cases
 from monai_ddfm.cohort.group import write_group, write_problems
 from monai_ddfm.cohort.locking import only_run
 from monai_ddfm.cohort.placing import describe_output
@@ -31,6 +31,8 @@ from monai_ddfm.writers.files import prepare_output_dir
 
 __all__ = ["Outcome", "Prepared", "Wishes", "fuse_participants", "gather_group", "prepare"]
 
+TIME_LIMIT_S = 6 * 3600.0
+"""Seconds that a case may take, if nothing else is said."""
 _PATIENCE_S = 600.0
 
 
@@ -50,6 +52,7 @@ class Wishes:
         profile: file of a batch system's profile.
         address: of a running scheduler.
         retries: how often a case is tried again whose worker was lost.
+        time_limit: seconds that a case may take; 0 for any time.
     """
 
     source: Path
@@ -63,6 +66,7 @@ class Wishes:
     profile: Path | None = None
     address: str = ""
     retries: int = 3
+    time_limit: float = TIME_LIMIT_S
 
     @property
     def work_folder(self) -> Path:
@@ -115,7 +119,7 @@ def prepare(wishes: Wishes) -> Prepared:
         InputError: nothing can be fused, or a wish cannot be met.
     """
     root = bundle_root()
-    _check_places(wishes)
+    check_places(wishes.source, wishes.out, wishes.work_folder)
     options = {name: value for name, value in wishes.options.items() if value is not None}
     prior = wishes.prior and wishes.prior.expanduser().absolute()
     digest = options_digest(
@@ -131,6 +135,8 @@ def prepare(wishes: Wishes) -> Prepared:
         outside=(wishes.out, wishes.work_folder),
     )
     out = wishes.out.expanduser().absolute()
+    named = {"the prior": prior, **{k: v for k, v in options.items() if isinstance(v, Path)}}
+    check_inputs(finding.cases, named, out, wishes.work_folder)
     for modality in sorted({str(case.modality) for case in finding.cases}):
         check_inference({**options, "modality": modality, "output_dir": out})
     site = choose_site(
@@ -159,10 +165,8 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
     out, work = prepare_output_dir(wishes.out), prepare_output_dir(wishes.work_folder)
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    cases = work / "cases"
-    with only_run(out):
-        shutil.rmtree(cases, ignore_errors=True)  # what killed workers have left
-        cases.mkdir()
+    with only_run(out), only_run(work):
+        cases = cleared_cases(work)
         plan = prepared.plan()
         for line in lines_of(plan, workers=prepared.site.workers or 1, who_pairs=False):
             display.say(line)
@@ -172,7 +176,16 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
         root = None if secret else plan.root
         describe_output(out, root if plan.kind == "BIDS" else None)
         jobs = [
-            Job(entry.case, prepared.settings, out, cases, root, entry.known, prepared.site.threads)
+            Job(
+                entry.case,
+                prepared.settings,
+                out,
+                cases,
+                root,
+                entry.known,
+                prepared.site.threads,
+                wishes.time_limit,
+            )
             for entry in plan.todo
         ]
         write_problems(out, plan.problems, only=wishes.selection.participants)
@@ -180,6 +193,7 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
             records = _run(jobs, prepared, work, display, wishes.retries) if jobs else []
         finally:
             write_group(out)
+        cleared_cases(work)  # of what workers have left that were ended or lost
     _log_all_warnings(out, {entry.case.key for entry in plan.entries})
     computed = sum(record.status == "done" for record in records)
     failed = sum(record.status != "done" for record in records) + len(plan.problems)
@@ -210,16 +224,6 @@ def _log_all_warnings(out: Path, keys: Collection[str]) -> None:
     for key, record in read_records(out).items():
         if key in keys:
             log_warnings(f"{key}: {text}" for text in record.warnings)
-
-
-def _check_places(wishes: Wishes) -> None:
-    source, out = (path.expanduser().absolute() for path in (wishes.source, wishes.out))
-    if source == out or (source.is_dir() and source.is_relative_to(out)):
-        raise InputError(f"{out} holds the input; choose another output folder.")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the results.")
-    if wishes.work_folder == out:
-        raise InputError(f"{out} cannot be the work folder, too; choose another with -w.")
 
 
 def _run(

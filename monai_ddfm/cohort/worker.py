@@ -29,7 +29,8 @@ from monai_ddfm.cohort.cases import Case
 from monai_ddfm.cohort.figures import figures_of
 from monai_ddfm.cohort.fingerprints import Settings, content_of, stamps_of
 from monai_ddfm.cohort.placing import place_results
-from monai_ddfm.cohort.records import Record, is_complete, write_record
+from monai_ddfm.cohort.records import Record, is_complete, remove_record, write_record
+from monai_ddfm.cohort.time_limit import ending_process
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import LogProgress
 from monai_ddfm.kept_prior import kept_prior
@@ -58,6 +59,7 @@ class Job:
         root: folder of the input, to name sources by; None if they must not be named.
         known: the record of an earlier run that may still hold.
         threads: of PyTorch; 0 leaves it alone.
+        seconds: that the case may take; 0 for any time.
     """
 
     case: Case
@@ -67,6 +69,7 @@ class Job:
     root: Path | None = None
     known: Record | None = None
     threads: int = 0
+    seconds: float = 0.0
 
 
 def fuse_case(job: Job) -> Record:
@@ -90,7 +93,8 @@ def fuse_case(job: Job) -> Record:
             reason = f"the work folder cannot be written ({error.strerror}); make room there"
             return Record.of(job.case, "failed", reason=reason)
         try:
-            return _fuse_or_keep(job, folder)
+            with ending_process(job.work, job.case.key, job.seconds):
+                return _fuse_or_keep(job, folder)
         except InputError as error:
             reason = in_words_of("command line", _without_paths(str(error), job, folder))
         except Exception as error:
@@ -122,6 +126,8 @@ def _fuse_or_keep(job: Job, folder: Path) -> Record:
         result = _fuse(job, folder)
     if content_of(job.case, job.settings) != content:
         raise InputError("the input files were changed while they were fused; run again.")
+    # Without its record nothing of the case counts as done, while files of two runs are mixed.
+    remove_record(job.out, job.case.key)
     placed = place_results(job.case, result, log=log, out=job.out, root=job.root)
     record = Record.of(
         job.case,

@@ -12,6 +12,8 @@ by about 3e-6 of the network's output in float32; `monai-ddfm bench --compile` m
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -67,12 +69,26 @@ class Acceleration:
             raise InputError(f"compilation {compile_mode!r} is unknown; use default or graphs.")
         return cls(known[dtype], modes[compile_mode])
 
-    def prepare(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Return the network as the sampling loop is to call it."""
+    @contextmanager
+    def prepared(self, network: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+        """Give the network as the sampling loop is to call it; it is left as it was.
+
+        Args:
+            network: the caller's.
+            device: where it computes.
+
+        Yields:
+            The network, or its compiled form.
+        """
         if device.type == "cpu" or (device.type == "cuda" and self.autocast_dtype is not None):
             # oneDNN and tensor cores take channels last; convolutions would reorder everything
             # otherwise.
-            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            with _channels_last(network):
+                yield self._called(network)
+        else:
+            yield self._called(network)
+
+    def _called(self, network: nn.Module) -> nn.Module:
         if self.compile is None:
             return network
         if network not in self._compiled:
@@ -80,6 +96,23 @@ class Acceleration:
             self._compiled[network] = torch.compile(network, mode=_MODES[self.compile])
         compiled: nn.Module = self._compiled[network]
         return compiled
+
+
+@contextmanager
+def _channels_last(network: nn.Module) -> Iterator[None]:
+    """Have a network's weights with their channels last in memory, and put them back after."""
+    weights = [*network.parameters(), *network.buffers()]
+    before = [(weight, weight.stride()) for weight in weights if weight.dim() == 4]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        for weight, stride in before:
+            if weight.stride() != stride:
+                old = torch.empty_strided(
+                    weight.shape, stride, dtype=weight.dtype, device=weight.device
+                )
+                weight.data = old.copy_(weight.data)
 
 
 def limit_device_memory(device: str | torch.device, gibibytes: Any) -> None:

@@ -268,15 +268,16 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             if store is not None:
                 store.keep({p.number: part for p, part in zip(batch, outcome, strict=True)})
 
-        runner = SliceRunner(
-            sampler=sampler,
-            network=self.acceleration.prepare(network, slices.device),
-            layout=layout,
-            batch_size=self.batch_size,
-            progress=self.progress,
-            total=len(mine),
-        )
-        runner(slices, left, on_batch=keep)
+        with self.acceleration.prepared(network, slices.device) as called:
+            runner = SliceRunner(
+                sampler=sampler,
+                network=called,
+                layout=layout,
+                batch_size=self.batch_size,
+                progress=self.progress,
+                total=len(mine),
+            )
+            runner(slices, left, on_batch=keep)
         if self.distributed:
             gather(result, layout)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import shutil
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Request, UploadFile
@@ -92,7 +91,7 @@ async def fuse(
         raise HTTPException(500, "the fusion failed; the server's log says why.") from error
     if fusion is None:
         return Response(status_code=_CLIENT_GONE)
-    background.add_task(shutil.rmtree, fusion.folder, ignore_errors=True)
+    background.add_task(fusion.scratch.remove)
     result = {"file": str(fusion.file), "params": dict(fusion.about)}
     return send_response(None, result, output or ResultType.all, background)
 
@@ -100,7 +99,7 @@ async def fuse(
 def _decoded(params: str) -> Any:
     try:
         return json.loads(params or "{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(422, "the parameters are no JSON.") from error
 
 

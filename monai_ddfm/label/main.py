@@ -11,12 +11,14 @@ from monailabel.config import settings
 from monailabel.datastore.local import LocalDatastore
 from monailabel.interfaces.app import MONAILabelApp
 
+from monai_ddfm.errors import InputError
 from monai_ddfm.label.archive import ArchiveStudies, connect
 from monai_ddfm.label.process import FusionProcess
 from monai_ddfm.label.queue import FusionQueue
 from monai_ddfm.label.settings import ServerSettings
 from monai_ddfm.label.studies import FolderStudies, Studies
 from monai_ddfm.label.task import FusionTask
+from monai_ddfm.readers.uploads import check_upload
 from monai_ddfm.version import __version__
 from monai_ddfm.writers.files import NOTICE
 
@@ -26,12 +28,24 @@ __all__ = ["DDFMApp", "VolumeFolder"]
 class VolumeFolder(LocalDatastore):  # type: ignore[misc]
     """MONAI Label's store of a folder, which takes volumes only.
 
-    Without this an upload could take the place of the store's own list of what it holds.
+    Without this an upload could take the place of the store's own list of what it holds, or of a
+    volume of the operator's.
     """
+
+    writable = False
+    """Whether an upload may take the place of a volume."""
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Add an uploaded volume."""
         self._check(image_filename)
+        ending = "".join(Path(image_filename).suffixes)
+        there = Path(self._datastore.image_path()) / f"{image_id}{ending}"
+        if not self.writable and (image_id in self.list_images() or there.exists()):
+            raise HTTPException(409, f"{image_id!r} is in the store already; choose another name.")
+        try:
+            check_upload(Path(image_filename))
+        except InputError as error:
+            raise HTTPException(422, str(error)) from error
         return str(super().add_image(image_id, image_filename, image_info))
 
     def save_label(
@@ -79,12 +93,14 @@ class DDFMApp(MONAILabelApp):  # type: ignore[misc]
         """Open the store."""
         if str(self.studies).startswith(("http://", "https://")):
             return super().init_datastore()
-        return VolumeFolder(
+        store = VolumeFolder(
             self.studies,
             extensions=settings.MONAI_LABEL_DATASTORE_FILE_EXT,
             auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
         )
+        store.writable = self._settings.writable
+        return store
 
     def init_infers(self) -> dict[str, FusionTask]:
         """Make the model; its process starts with the first request."""

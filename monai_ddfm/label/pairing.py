@@ -210,7 +210,7 @@ def _list(candidates: Sequence[Candidate]) -> str:
 def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path} cannot be read as JSON ({error}); give a map of pairs."
         ) from error

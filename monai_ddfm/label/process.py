@@ -12,13 +12,14 @@ from __future__ import annotations
 import gc
 import logging
 import multiprocessing
+import os
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from monai_ddfm.workflow import FusionResult, run_inference
 __all__ = ["LOG_FORMAT", "Cancelled", "FusionProcess", "Limits"]
 
 _WAIT_S = 0.2
+_SIGNALS = ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGFPE", "SIGILL")
+_CRASHES = tuple(-int(getattr(signal, name)) for name in _SIGNALS if hasattr(signal, name))
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = logging.getLogger(__name__)
@@ -113,6 +116,11 @@ class FusionProcess:
                 self._process.join(1)
             code = self._process.exitcode if self._process else None
             self.close()
+            if code is not None and code in _CRASHES:
+                raise InputError(
+                    f"reading or fusing these volumes ends the process that does it (signal "
+                    f"{-code}); one of them may be damaged, export it again."
+                ) from error
             raise RuntimeError(f"the process that fuses has ended (status {code})") from error
         except (Cancelled, InputError):
             self.close()
@@ -188,9 +196,18 @@ def _unwrapped(answer: FusionResult | _Refused | _Failed) -> FusionResult:
             return result
 
 
+def _end_with_parent() -> None:
+    """End this process when the server is gone, whatever is being fused."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
 def _work(connection: Connection, prior: Path | None, device: str | None, level: int) -> None:
     """Serve fusions until the connection is closed; the body of the process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the server's to handle
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(format=LOG_FORMAT)
     logging.getLogger("monai_ddfm").setLevel(level)
     kept: dict[str, Any] = {}

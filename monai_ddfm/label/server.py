@@ -10,14 +10,20 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.label.barrier import Barrier
 from monai_ddfm.label.compatibility import mend_packages, mend_tokens
 from monai_ddfm.label.guard import IdentifierGuard
+from monai_ddfm.label.page import api_page
+from monai_ddfm.label.privacy import FolderHider
+from monai_ddfm.label.scratch import Scratch, sweep
 from monai_ddfm.label.settings import ServerSettings
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import check_device
@@ -34,6 +40,8 @@ _ENVIRONMENT = {
     "MONAI_LABEL_AUTO_UPDATE_SCORING": False,
     "MONAI_ZOO_SOURCE": "local",
 }
+SCRATCH_PREFIX = "ddfm-label-"
+_SERVER_PREFIX = "ddfm-server-"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 logger = logging.getLogger(__name__)
@@ -70,23 +78,96 @@ def serve(
         os.environ.setdefault(name, value if isinstance(value, str) else json.dumps(value))
     import uvicorn  # noqa: PLC0415 - only in MONAI Label's environment
 
-    app = _build(studies, chosen, port)
-    if host not in _LOOPBACK and not _authenticates():
-        logger.warning("everybody who reaches %s:%d may use this server", host, port)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        log_level="warning",
-        ssl_certfile=None if certificate is None else str(certificate),
-        ssl_keyfile=None if key is None else str(key),
-    )
+    place = Path(tempfile.gettempdir())
+    swept = sum(sweep(prefix, place) for prefix in (SCRATCH_PREFIX, _SERVER_PREFIX))
+    if swept:
+        logger.info("removed %d folders that a killed server had left", swept)
+    own = Scratch(_SERVER_PREFIX, place)
+    try:
+        with _bound(host, port) as listening, _temporary_files_in(own.path):
+            app = _build(studies, chosen, host, port, place)
+            if host not in _LOOPBACK and not _authenticates():
+                logger.warning("everybody who reaches %s:%d may use this server", host, port)
+            config = uvicorn.Config(
+                app,
+                host=host,
+                port=port,
+                log_level="warning",
+                ssl_certfile=None if certificate is None else str(certificate),
+                ssl_keyfile=None if key is None else str(key),
+            )
+            running = uvicorn.Server(config)
+            _announce(running, f"ready at port {port} for {studies}", own)
+            running.run(sockets=[listening])
+    finally:
+        own.remove()
 
 
-def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; binding it first tells at once whether that can be.
+
+    Raises:
+        InputError: the address is in use or not of this machine.
+    """
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        made = socket.socket(family, kind, number)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            made.bind(address)
+            made.set_inheritable(False)
+        except OSError:
+            made.close()
+            raise
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"the server cannot listen at {host}:{port} ({why}); choose another --port or --host."
+        ) from error
+    return made
+
+
+def _announce(server: Any, words: str, own: Scratch) -> None:
+    """Have a server say that it is ready when it is, and remove its folder when it stops.
+
+    It ends by the signal that stops it, after which nothing of ours runs.
+    """
+    start, stop = server.startup, server.shutdown
+
+    async def startup(sockets: Any = None) -> None:
+        await start(sockets=sockets)
+        if server.started:
+            logger.info(words)
+
+    async def shutdown(sockets: Any = None) -> None:
+        await stop(sockets=sockets)
+        own.remove()
+
+    server.startup, server.shutdown = startup, shutdown
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Have this process and its children put temporary files into a folder."""
+    before, variable = tempfile.tempdir, os.environ.get("TMPDIR")
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        if variable is None:
+            os.environ.pop("TMPDIR", None)
+        else:
+            os.environ["TMPDIR"] = variable
+
+
+def _build(studies: str, chosen: ServerSettings, host: str, port: int, place: Path) -> Any:
     """Put the application together."""
     from fastapi import FastAPI  # noqa: PLC0415 - likewise
     from fastapi.middleware.cors import CORSMiddleware  # noqa: PLC0415
+    from fastapi.responses import HTMLResponse  # noqa: PLC0415
     from monailabel.config import settings  # noqa: PLC0415
     from monailabel.endpoints import (  # noqa: PLC0415
         activelearning,
@@ -95,11 +176,11 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         login,
         ohif,
         proxy,
-        session,
     )
     from monailabel.interfaces.utils.app import app_instance  # noqa: PLC0415
 
     from monai_ddfm.label.endpoint import make_router  # noqa: PLC0415
+    from monai_ddfm.label.uploads import make_session_router  # noqa: PLC0415
 
     mend_tokens()
     settings.MONAI_LABEL_APP_DIR = str(Path(__file__).resolve().parent)
@@ -113,8 +194,8 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         instance = app_instance()
         instance.server_mode(True)
         instance.on_init_complete()
+        instance.task.place = place
         instance.task.process.start()
-        logger.info("ready at port %d for %s", port, studies)
         yield
         instance.task.close()
 
@@ -122,10 +203,13 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         title="monai_ddfm",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from elsewhere; there is one of our own
         redoc_url=None,
     )
     app.add_middleware(IdentifierGuard)
+    sessions = settings.MONAI_LABEL_SESSION_PATH or str(Path.home() / ".cache" / "monailabel")
+    folders = [*([] if "://" in studies else [studies]), sessions, tempfile.gettempdir()]
+    app.add_middleware(FolderHider, folders=[*folders, settings.MONAI_LABEL_APP_DIR])
     app.add_middleware(
         CORSMiddleware,
         allow_origins=[str(origin).rstrip("/") for origin in settings.MONAI_LABEL_CORS_ORIGINS],
@@ -133,10 +217,18 @@ def _build(studies: str, chosen: ServerSettings, port: int) -> Any:
         allow_methods=["*"],
         allow_headers=["*"],
     )
-    parts = [info, activelearning, datastore, session, ohif, proxy]
+    app.add_middleware(  # the last added is the first that a request meets
+        Barrier,
+        hosts=(host, *chosen.hosts),
+        writable=chosen.writable,
+        most_bytes=chosen.most_bytes,
+    )
+    parts = [info, activelearning, datastore, ohif, proxy]
     for part in [login, *parts] if settings.MONAI_LABEL_AUTH_ENABLE else parts:
         app.include_router(part.router)
+    app.include_router(make_session_router())
     app.include_router(make_router())
+    app.add_api_route("/", lambda: HTMLResponse(api_page(app.openapi())), include_in_schema=False)
     return app
 
 

@@ -25,6 +25,9 @@ class ServerSettings:
         memory_limit: GiB of main memory that the process of the fusions may hold; None is four
             fifths of what the machine has.
         queue_length: fusions that may be in work or wait.
+        hosts: names under which clients reach the server, beside its own and addresses.
+        writable: whether clients may change and remove what is in the store; they may add to it.
+        upload_limit: GiB that one request may have.
     """
 
     prior: Path | None = None
@@ -33,6 +36,14 @@ class ServerSettings:
     time_limit: float = 1800.0
     memory_limit: float | None = None
     queue_length: int = 16
+    hosts: tuple[str, ...] = ()
+    writable: bool = False
+    upload_limit: float = 2.0
+
+    @property
+    def most_bytes(self) -> int:
+        """Return the bytes that one request may have."""
+        return int(self.upload_limit * 2**30)
 
     @property
     def limits(self) -> Limits:

@@ -17,8 +17,6 @@ from monai_ddfm.modality import Modality
 
 __all__ = ["FolderStudies", "Studies", "Volume"]
 
-_LISTED = 12
-
 
 @dataclass(frozen=True)
 class Volume:
@@ -77,9 +75,7 @@ class FolderStudies:
         """Look a volume up; see `Studies.find`."""
         ids = self._ids()
         if image not in ids:
-            shown = ", ".join(sorted(ids)[:_LISTED]) or "nothing"
-            more = " and more" if len(ids) > _LISTED else ""
-            raise InputError(f"{image!r} is not in the store, which holds {shown}{more}.")
+            raise InputError(f"{image!r} is not in the store; correct its name.")
         path = Path(self._datastore.get_image_uri(image)).resolve()
         if not path.is_relative_to(self._folder) or not path.is_file():
             raise InputError(f"{image!r} has no file in the store; upload it again.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import re
-import shutil
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -20,9 +19,11 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from monai_ddfm.errors import InputError
 from monai_ddfm.label.process import Cancelled, FusionProcess
 from monai_ddfm.label.queue import FusionQueue, Turn
+from monai_ddfm.label.scratch import Scratch
 from monai_ddfm.label.studies import Studies, Volume
 from monai_ddfm.label.wishes import Wishes, offered_options, read_wishes
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.uploads import check_alone
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import FusionResult
 from monai_ddfm.writers.files import NOTICE
@@ -63,11 +64,13 @@ class Fusion:
         folder: holds everything; whoever has this object removes it.
         file: the volume for the client.
         about: what was done, for JSON.
+        scratch: removes the folder; it is not taken for left behind as long as this lives.
     """
 
     folder: Path
     file: Path
     about: Mapping[str, Any]
+    scratch: Scratch
 
 
 class FusionTask(InferTask):  # type: ignore[misc]
@@ -91,6 +94,7 @@ class FusionTask(InferTask):  # type: ignore[misc]
             config=offered_options(archive=studies.is_archive),
         )
         self.studies, self.sessions, self.process, self.queue = studies, sessions, process, queue
+        self.place = Path(tempfile.gettempdir())
         self._numbers = itertools.count(1)
 
     def info(self) -> dict[str, Any]:
@@ -171,22 +175,24 @@ class FusionTask(InferTask):  # type: ignore[misc]
         return self.studies.find_partner(fixed.id, wishes.modality)
 
     def _run(self, job: Job, cancelled: threading.Event) -> Fusion:
-        folder = Path(tempfile.mkdtemp(prefix="ddfm-label-")) / str(job.number)
+        scratch = Scratch("ddfm-label-", self.place)
         try:
-            fusion = self._fuse(job, folder, cancelled)
+            fusion = self._fuse(job, scratch, cancelled)
         except BaseException as error:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+            scratch.remove()
             kind = "given up" if isinstance(error, Cancelled) else f"failed ({error})"
             logger.info("fusion %d: %s", job.number, kind)
             raise
         logger.info("fusion %d: done in %.1f s", job.number, fusion.about["seconds"]["total"])
         return fusion
 
-    def _fuse(self, job: Job, folder: Path, cancelled: threading.Event) -> Fusion:
+    def _fuse(self, job: Job, scratch: Scratch, cancelled: threading.Event) -> Fusion:
+        folder = scratch.path / str(job.number)
         sources = {}
         for role, volume in (("fixed", job.fixed), ("moving", job.moving)):
             (folder / role).mkdir(parents=True)
             sources[role] = volume.fetch(folder / role)
+            check_alone(sources[role])
         keep = self.studies.is_archive and job.wishes.store != "nothing"
         options = {
             **job.wishes.options,
@@ -198,7 +204,7 @@ class FusionTask(InferTask):  # type: ignore[misc]
         result = self.process.fuse(options, cancelled)
         file = _as_wished(result.files[_FILES[job.wishes.result]], job.wishes.extension)
         stored = self._keep(result, job.wishes.store) if keep else {}
-        return Fusion(folder.parent, file, _about(job, result, stored))
+        return Fusion(scratch.path, file, _about(job, result, stored), scratch)
 
     def _keep(self, result: FusionResult, what: str) -> dict[str, str]:
         """Store the series in the archive; returns their UIDs by role."""

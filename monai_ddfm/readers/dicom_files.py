@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.readers.dicom_claims import check_deflated
 from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_series import joined
 from monai_ddfm.readers.tags import text, texts, whole
@@ -171,8 +172,11 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         InputError: it is not a DICOM file, or cut off.
     """
     try:
+        check_deflated(path)
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
         known = any(name in dataset for name in ("SOPClassUID", "Rows", "DirectoryRecordSequence"))
+    except InputError:
+        raise
     except Exception as error:  # what a damaged file raises is not documented
         raise InputError(
             f"{path} is a damaged or cut off DICOM file ({reason(error)}); fetch it again."

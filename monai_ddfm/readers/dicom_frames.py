@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers.checks import MAX_VOXELS
 from monai_ddfm.readers.clock import date_time, zone_of
+from monai_ddfm.readers.dicom_claims import check_series_claim
 from monai_ddfm.readers.dicom_contrast import Contrast, contrast_of
 from monai_ddfm.readers.dicom_files import DicomFile, Series
 from monai_ddfm.readers.dicom_values import Rescaling, rescaling_of
@@ -120,6 +121,7 @@ def frames_of(series: Series, path: Path, *, allow_unknown_geometry: bool) -> li
             f"{path} claims {series.frames} slices with {total} pixels, more than can be worked "
             "on; check its header."
         )
+    check_series_claim([(file.path, file.header) for file in series.files], path)
     found = [
         frame
         for file in series.files

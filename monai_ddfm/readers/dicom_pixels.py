@@ -21,6 +21,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.dicom_apart import ApartDecoder, is_compressed
 from monai_ddfm.readers.dicom_files import read_dataset
 from monai_ddfm.readers.dicom_frames import Frame
 from monai_ddfm.readers.tags import number, text, whole
@@ -126,6 +127,8 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._path: Path | None = None
         self._dataset = Dataset()
+        self._packed = False
+        self._apart = ApartDecoder()
 
     def __call__(self, frame: Frame) -> npt.NDArray[np.float32]:
         """Decode one frame.
@@ -140,10 +143,15 @@ class FrameDecoder:
             InputError: the pixels cannot be decoded.
         """
         if frame.file.path != self._path:
-            self._dataset = read_dataset(frame.file.path, pixels=True)
+            self._packed = is_compressed(frame.file.header)
+            self._dataset = read_dataset(frame.file.path, pixels=not self._packed)
             self._path = frame.file.path
         dataset = self._dataset
-        stored = decode(dataset, frame.file.path, frame.index)
+        stored = (
+            self._apart(frame.file.path, frame.index)
+            if self._packed
+            else decode(dataset, frame.file.path, frame.index)
+        )
         if stored.shape[:2] != frame.size[::-1]:
             raise InputError(f"the pixels of {frame.file.path} do not have the size it claims.")
         if stored.ndim == 3:

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.checks import check_affine, check_shape
+from monai_ddfm.readers.itk_headers import read_itk_header
 from monai_ddfm.readers.itk_placement import fields_of, millimeters, placement_notes
 from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combine_frames, reason
 
@@ -67,7 +68,9 @@ def read_itk(
     Raises:
         InputError: the file cannot be read or is not a usable volume.
     """
+    header = read_itk_header(path)
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(header.library)  # any other might follow what its own headers name
     reader.SetFileName(str(path))
     fields = fields_of(path)
     kind = _kind_of_values(fields, path)
@@ -86,6 +89,7 @@ def read_itk(
     affine[:3] *= millimeters(fields, path)
     check_affine(affine, path)
     color = components > 1 and _is_color(reader, components, kind)
+    header.check()
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:

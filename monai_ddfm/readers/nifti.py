@@ -27,6 +27,7 @@ from nibabel.spatialimages import HeaderDataError
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.checks import check_affine, check_shape
+from monai_ddfm.readers.nifti_claims import check_nifti_claim, check_nifti_start
 from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combine_frames, reason
 
 __all__ = ["NIFTI_SUFFIXES", "read_nifti"]
@@ -72,12 +73,15 @@ def read_nifti(
     Raises:
         InputError: the file cannot be read or is not a usable volume.
     """
+    check_nifti_start(path)
     try:
         image = _opened(path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
         notes = _placement_notes(image, path)
-    except _FAULTS as error:
+    except InputError:
+        raise
+    except Exception as error:  # what nibabel raises on a damaged header is not documented
         raise _unreadable(path, error) from error
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
@@ -87,6 +91,7 @@ def read_nifti(
     check_shape(shape[:3], path)
     affine[:3] *= _millimetres(image)
     check_affine(affine, path)
+    check_nifti_claim(image, shape, path)
     try:
         array, frame_note = _voxels(image, shape, path, modality, frames)
     except InputError:

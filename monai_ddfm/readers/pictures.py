@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.readers.claims import check_against_memory
 
 __all__ = ["PICTURE_SUFFIXES", "Picture", "Reading", "read_noted_picture", "read_picture"]
 
@@ -90,8 +91,8 @@ def read_noted_picture(path: str | os.PathLike[str]) -> Reading:
         raise InputError(f"{place} is not a picture known here; give PNG, JPEG or TIFF.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{place} has more than 89 million pixels; give a smaller one.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
+    except Exception as error:  # what Pillow raises on a damaged file is not documented
+        if isinstance(error, InputError | MemoryError):
             raise
         raise InputError(
             f"{place} is damaged or cut short ({error}); fetch the file again."
@@ -104,6 +105,12 @@ def _levels(opened: Image.Image, place: Path) -> Reading:
             f"{place} holds {frames} pictures; give one, or a volume to `monai-ddfm fuse`."
         )
     zero_is_white = _zero_is_white(opened)
+    # Beside the decoded picture: its values as the widest type on the way, and the result.
+    width, height = opened.size
+    bands = len(opened.getbands())
+    check_against_memory(
+        place, voxels=width * height, stored=4 * width * height, beside=20 * bands, what="pixels"
+    )
     picture = ImageOps.exif_transpose(opened)
     if picture.mode in _SIXTEEN_BITS:
         return _deep(picture, place, zero_is_white=zero_is_white)

@@ -18,8 +18,10 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from monai.data import MetaTensor
 
+from monai_ddfm.apart import DiedError, run_apart
 from monai_ddfm.errors import InputError
 from monai_ddfm.reports import reports_of
+from monai_ddfm.transforms.transform_claims import MiscountError, is_plain
 
 __all__ = [
     "CONVENTION",
@@ -36,6 +38,8 @@ CONVENTION = (
 )
 _KEY = "ddfm_transform"
 _SUFFIXES = (".tfm", ".txt", ".h5", ".hdf5", ".mat")
+_CHILD = "monai_ddfm.transforms.transform_child"
+_MOST_SECONDS = 120.0
 _LONGEST = 100_000  # parameters; dense displacement fields stay in their file
 
 
@@ -60,13 +64,7 @@ def read_transform(path: str | os.PathLike[str], *, invert: bool = False) -> Any
         raise InputError(
             f"{file} does not end in .tfm, .txt, .h5 or .mat: give an ITK transform file"
         )
-    try:
-        transform = sitk.ReadTransform(str(file)).Downcast()
-    except RuntimeError as error:
-        raise InputError(
-            f"{file} holds no ITK transform that can be read: convert it to .tfm "
-            "(FSL's .mat, for example, with c3d_affine_tool -fsl2ras -oitk)"
-        ) from error
+    transform = _read(file)
     if transform.GetDimension() != 3:
         raise InputError(
             f"{file} transforms {transform.GetDimension()} dimensions: give one for volumes"
@@ -84,6 +82,26 @@ def read_transform(path: str | os.PathLike[str], *, invert: bool = False) -> Any
         raise InputError(
             f"the transform in {file} has no inverse that ITK can compute: export it from the "
             "registering program in the other direction"
+        ) from error
+
+
+def _read(file: Path) -> Any:
+    """Read a file that may be damaged."""
+    try:
+        if is_plain(file):
+            return sitk.ReadTransform(str(file)).Downcast()
+        with tempfile.TemporaryDirectory() as folder:
+            clean = Path(folder) / "transform.h5"
+            run_apart(_CHILD, str(file.absolute()), str(clean), seconds=_MOST_SECONDS)
+            return sitk.ReadTransform(str(clean)).Downcast()
+    except (DiedError, MiscountError) as error:
+        raise InputError(
+            f"{file} holds no ITK transform that can be read, {error}: convert it to .tfm "
+            "(FSL's .mat, for example, with c3d_affine_tool -fsl2ras -oitk)"
+        ) from error
+    except (RuntimeError, OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{file} holds no ITK transform that can be read: export it again"
         ) from error
 
 

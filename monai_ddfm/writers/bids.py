@@ -23,7 +23,7 @@ from monai_ddfm.writers.files import NOTICE, StagedFolder
 from monai_ddfm.writers.hashes import describe_file
 from monai_ddfm.writers.json_files import write_json
 
-__all__ = ["bids_name", "dataset_description", "entities_of", "sidecar", "write_bids"]
+__all__ = ["bids_name", "bids_names", "dataset_description", "entities_of", "sidecar", "write_bids"]
 
 _VERSION = "1.10.0"
 _ORDER = ("sub", "ses", "trc", "space", "from", "to", "mode", "desc")
@@ -77,6 +77,35 @@ def bids_name(
     folders = [f"{entity}-{labels[entity]}" for entity in ("sub", "ses") if entity in labels]
     stem = "_".join(f"{entity}-{label}" for entity, label in labels.items())
     return "/".join([*folders, folder or suffix, f"{stem}_{suffix}{extension}"])
+
+
+def bids_names(
+    modality: Modality,
+    *,
+    subject: str,
+    session: str = "",
+    tracer: str = "",
+    space: str = "T1w",
+) -> list[str]:
+    """Return all names that `write_bids` may write below the root of a data set.
+
+    Args:
+        modality: of the moving volume.
+        subject: label without ``sub-``.
+        session: label without ``ses-``; empty for none.
+        tracer: label without ``trc-``; empty for none.
+        space: the image whose grid the results are on.
+
+    Raises:
+        InputError: a label is not made of letters and digits.
+    """
+    suffix = str(modality).lower()
+    labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
+    return [
+        bids_name(suffix, ending, description=entry[0], **labels)
+        for entry in _VOLUMES.values()
+        for ending in (".nii.gz", ".json")
+    ]
 
 
 def entities_of(path: str | Path) -> dict[str, str]:

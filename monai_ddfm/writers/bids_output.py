@@ -10,7 +10,8 @@ from monai.transforms import Transform
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
-from monai_ddfm.writers.bids import bids_name, entities_of, write_bids
+from monai_ddfm.places import check_apart
+from monai_ddfm.writers.bids import bids_name, bids_names, entities_of, write_bids
 from monai_ddfm.writers.files import prepare_output_dir
 
 __all__ = ["SaveBidsD", "SaveBidsDict", "SaveBidsd"]
@@ -74,6 +75,8 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             space=self.labels["space"],
         )
         self.root = prepare_output_dir(given["root"])
+        names = bids_names(self.modality, **self.labels)
+        check_apart(inputs, written=[self.root / name for name in names])
         self.sources, self.links = ([], {}) if deidentify else _sources(inputs)
         self.outputs_key, self.moving_key, self.output_key = outputs_key, moving_key, output_key
 

@@ -33,6 +33,7 @@ __all__ = [
     "StagedFolder",
     "atomic_path",
     "make_folder",
+    "only_one",
     "prepare_output_dir",
     "sync",
 ]
@@ -145,7 +146,10 @@ def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:
             raise InputError(f"Cannot write to {folder}: it is a file, so name a folder instead.")
         made = _make_folders(folder)
         try:
-            with tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder) as trial:
+            with (
+                only_one(folder),  # within it, a trial that is there is that of a killed run
+                tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder) as trial,
+            ):
                 trial.write(b"\0" * 4096)
                 trial.flush()
                 os.fsync(trial.fileno())
@@ -173,23 +177,33 @@ class StagedFolder:
     Use as a context manager: write to `path(name)`, for any number of names. If the block succeeds,
     everything is flushed and renamed into the folder, the marker last; if it fails, the temporary
     files are removed and earlier results stay as they were. Only a crash within the renaming itself
-    (milliseconds) can leave new files without the marker, and never a half-written one. What
-    earlier, killed runs have left under temporary names is swept away.
+    (milliseconds) can leave new files without the marker, and never a half-written one. Two
+    processes rename one after the other, so that the set is one of theirs. What earlier, killed
+    runs have left under temporary names is swept away.
 
     Args:
         folder: where the files end; made if it does not exist.
         marker: the name that is renamed last, for instance ``provenance.json``.
         owned: names that belong to the set even if this run does not write them: those are removed
             with the renaming, so that files of two runs never stand side by side.
+        inner: names of the set that mark a part of it: they go first and come just before `marker`.
 
     Raises:
         InputError: the operating system refuses to write.
     """
 
-    def __init__(self, folder: str | Path, *, marker: str, owned: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        marker: str,
+        owned: Iterable[str] = (),
+        inner: Iterable[str] = (),
+    ) -> None:
         self.marker = marker
+        self.inner = tuple(inner)
         self.owned = tuple(owned)
-        self.folder = prepare_output_dir(folder, names=(*self.owned, marker))
+        self.folder = prepare_output_dir(folder, names=(*self.owned, *self.inner, marker))
         self._made: list[Path] = []
         self._staging: Path | None = None
         self._lock: IO[bytes] | None = None
@@ -211,10 +225,11 @@ class StagedFolder:
     def __enter__(self) -> StagedFolder:
         with _explained(self.folder):
             self._made = _make_folders(self.folder)
-            _sweep(self.folder)
-            self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
-            self._lock = (self._staging / _LOCK).open("wb")
-            _try_lock(self._lock)
+            with only_one(self.folder):  # a folder that is not locked yet looks like a leftover
+                _sweep(self.folder)
+                self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
+                self._lock = (self._staging / _LOCK).open("wb")
+                _try_lock(self._lock)
         return self
 
     def __exit__(
@@ -248,16 +263,52 @@ class StagedFolder:
             raise RuntimeError(f"the marker {self.marker} has not been written")
         for name in names:
             sync(self._staging / name)
+        with only_one(self.folder):
+            self._replace(self._staging, names)
+
+    def _replace(self, staging: Path, names: list[Path]) -> None:
+        """Put the new set in the place of the old one."""
+        marks = [*map(Path, self.inner), Path(self.marker)]
         # From here to the end the marker is absent: a crash cannot pass a mixture off as complete.
-        (self.folder / self.marker).unlink(missing_ok=True)
-        sync(self.folder)
-        for name in sorted(names, key=lambda name: name == Path(self.marker)):
-            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (self._staging / name).replace(self.folder / name)
+        for mark in reversed(marks):
+            if (self.folder / mark).exists():
+                (self.folder / mark).unlink()
+                sync((self.folder / mark).parent)
         for owned in self.owned:
             if Path(owned) not in names:
                 (self.folder / owned).unlink(missing_ok=True)
-        sync(self.folder)
+        parts = [name for name in names if name not in marks]
+        for name in parts:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(self.folder / name)
+        for parent in {(self.folder / name).parent for name in parts}:
+            sync(parent)
+        for mark in (mark for mark in marks if mark in names):
+            (self.folder / mark).parent.mkdir(parents=True, exist_ok=True)
+            (staging / mark).replace(self.folder / mark)
+            sync((self.folder / mark).parent)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block for the same folder.
+
+    The lock is the operating system's, on the folder itself: it leaves no file, and ends with the
+    process that holds it. Where there are no such locks, nothing is waited for.
+
+    Args:
+        folder: an existing folder.
+    """
+    descriptor = None
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _fsync(path: Path, flags: int) -> None:
@@ -293,8 +344,14 @@ def _try_lock(file: IO[bytes]) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove staging folders whose run is dead, which shows by their lock being free."""
+    """Remove staging folders whose run is dead, which shows by their lock being free.
+
+    Call it within `only_one`.
+    """
     for leftover in folder.glob(_STAGING_PREFIX + "*"):
+        if leftover.is_file() and not leftover.is_symlink():
+            leftover.unlink(missing_ok=True)  # the trial of a run that was killed at its beginning
+            continue
         with suppress(OSError), (leftover / _LOCK).open("rb") as lock:
             if _try_lock(lock):
                 shutil.rmtree(leftover, ignore_errors=True)

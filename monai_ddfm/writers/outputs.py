@@ -10,6 +10,7 @@
   the transform is a dense field, which stays in the file it was read from.
 - ``preview.png``: three planes of all of them.
 - ``report.html``: a page to look through them, with the figures and warnings of the run.
+- ``dicom/``: what `monai_ddfm.writers.dicom` writes, if it is asked for.
 - ``provenance.json``: how they came to be; written last: where it stands, all is complete.
 
 The volumes are on the MRI's own grid.
@@ -28,9 +29,17 @@ from monai.transforms import Transform
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
+from monai_ddfm.places import check_apart
 from monai_ddfm.writers.anonymity import without_identity
+from monai_ddfm.writers.dicom_results import (
+    DICOM_FOLDER,
+    DICOM_INDEX,
+    DicomPart,
+    results_in,
+)
 from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
 from monai_ddfm.writers.hashes import describe_file
+from monai_ddfm.writers.inputs import inputs_of, sources_of
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array, write_nifti
 from monai_ddfm.writers.panels import Panel, panels_of
@@ -97,9 +106,11 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         rgb_key: [3, H, W, D] on that grid, colors in [0, 1]; may be absent.
         bound_key: figures from `CheckBoundd`.
         output_key: key under which the case gets the summary.
+        dicom: a `SaveFusionDicomd` for the same folder, whose objects become part of the set.
 
     Raises:
-        InputError: the folder cannot be written to, or the modality or format is unknown.
+        InputError: the folder cannot be written to, the modality or format is unknown, or an input
+            is among what would be written or removed.
     """
 
     def __init__(
@@ -117,6 +128,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         rgb_key: str = "fused_rgb",
         bound_key: str = "bound",
         output_key: str = "outputs",
+        dicom: DicomPart | None = None,
     ) -> None:
         if output_format not in FORMATS:
             raise InputError(f"format {output_format!r} is unknown; use {', '.join(FORMATS)}.")
@@ -132,6 +144,10 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self.rgb_key = rgb_key
         self.bound_key = bound_key
         self.output_key = output_key
+        self.dicom = dicom
+        check_apart(inputs_of(self.record), **self._places())
+        if dicom:
+            dicom.owned()
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the files of one case.
@@ -148,7 +164,14 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             ValueError: a volume is not on the MRI's grid or the fusion is not finite.
         """
         case = self._checked(data)
-        with StagedFolder(self.folder, marker=MARKER, owned=OUTPUT_NAMES) as staged:
+        check_apart(sources_of(case, self.fixed_key, self.moving_key), **self._places())
+        earlier = self._earlier_dicom()
+        with StagedFolder(
+            self.folder, marker=MARKER, owned=(*OUTPUT_NAMES, *earlier), inner=(DICOM_INDEX,)
+        ) as staged:
+            objects = self.dicom and self.dicom.stage(
+                case, lambda name: staged.path(f"{DICOM_FOLDER}/{name}")
+            )
             with self.record.stage("writing"):
                 if self.volumes:
                     self._write_volumes(staged, case)
@@ -163,6 +186,8 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             provenance["outputs"][report.name] = describe_file(report)
             provenance["seconds"] = self.record.seconds()
             write_json(staged.path(MARKER), provenance)
+        if self.dicom and objects:
+            case[self.dicom.output_key] = self._send(self.dicom, case, objects, provenance)
         summary = {
             "folder": str(self.folder),
             "files": {name: str(self.folder / name) for name in (*provenance["outputs"], MARKER)},
@@ -180,6 +205,33 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         )
         self.record.restart()
         return {**case, self.output_key: summary}
+
+    def _places(self) -> dict[str, list[Path]]:
+        """Return what a run writes or removes, and the folder that it clears, of an output folder.
+
+        The folder of DICOM results counts whatever the format: those of an earlier run go.
+        """
+        names = [self.folder / name for name in (*OUTPUT_NAMES, MARKER)]
+        objects = self.folder / DICOM_FOLDER
+        # A series that is read with its folder must not get others among its files.
+        return {"written": names, "cleared": [objects], "mixed": [objects] if self.dicom else []}
+
+    def _earlier_dicom(self) -> list[str]:
+        """Return the DICOM results of an earlier run, whose place the new ones take."""
+        if self.dicom:
+            return [f"{DICOM_FOLDER}/{name}" for name in self.dicom.owned()]
+        return [f"{DICOM_FOLDER}/{name}" for name in results_in(self.folder / DICOM_FOLDER)]
+
+    def _send(
+        self, dicom: Any, case: dict[Hashable, Any], objects: Any, provenance: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Send the DICOM results to an archive, if there is one, and note how many went."""
+        summary: dict[str, Any] = dicom.finish(case, *objects)
+        if summary["pushed"]:
+            for report in provenance["reports"].get("dicom", {}).values():
+                report["pushed"] = summary["pushed"]
+            write_json(self.folder / MARKER, provenance)
+        return summary
 
     def _provenance(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
         written = {name: staged.path(name) for name in OUTPUT_NAMES}

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.places import check_apart
 from monai_ddfm.readers import PICTURE_SUFFIXES, read_picture
 from monai_ddfm.warnings_log import log_warnings
 from monai_ddfm.writers.files import NOTICE, atomic_path, prepare_output_dir
@@ -82,12 +83,25 @@ def plan_pictures(
             raise InputError(f"{target} is one of the sources; give another name for the result.")
         if sources[0] == sources[1]:
             raise InputError(f"{fixed} is given twice; give two different pictures.")
+    _check_places(cases, fixed, moving)
     if len(cases) > 1:
         _check_all(cases)
     for folder in dict.fromkeys(Path(case["output"]).parent for case in cases):
         names = [Path(c["output"]).name for c in cases if Path(c["output"]).parent == folder]
         prepare_output_dir(folder, names=names)
     return cases
+
+
+def _check_places(cases: list[dict[str, str]], fixed: Path, moving: Path) -> None:
+    """Refuse results that would be written over any source, or into a folder of sources."""
+    targets = [Path(case["output"]) for case in cases]
+    beside = [
+        target.with_name(f"{target.stem}_{role}.png") for target in targets for role in _TITLES
+    ]
+    written = [*targets, *beside, *(target.with_suffix(".json") for target in targets)]
+    sources = {case[key]: case[key] for case in cases for key in ("fixed", "moving")}
+    folders = {"the first folder": fixed, "the second folder": moving}
+    check_apart({**sources, **folders}, written=written, mixed=targets)
 
 
 def _pairs_in(fixed: Path, moving: Path, output: Path) -> list[dict[str, str]]:

@@ -10,9 +10,11 @@ flushing, counts as absent, and its slices are computed again.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import zipfile
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ from monai.transforms import Transform
 from torch import Tensor
 
 from monai_ddfm.writers.files import atomic_path, make_folder
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["ClearWorkD", "ClearWorkDict", "ClearWorkd", "WorkFolder"]
 
@@ -46,9 +53,14 @@ class WorkFolder:
         self.output_dir = Path(output_dir).expanduser().absolute()
         self.resume = resume
         self.folder: Path | None = None
+        self._held: int | None = None
+
+    def __del__(self) -> None:
+        self._release()
 
     def open(self, name: str) -> dict[int, Tensor]:
         """Return the finished slices of the run of that name, [2, height, width] by number."""
+        self._release()
         self.folder = self.output_dir / f"{_PREFIX}{name[:_LENGTH]}"
         finished: dict[int, Tensor] = {}
         for file in sorted(self.folder.glob("*.npz")) if self.resume else []:
@@ -71,16 +83,47 @@ class WorkFolder:
         """
         if self.folder is None:
             raise RuntimeError("open the work folder first")
+        self._hold()
         arrays = {str(number): part.cpu().numpy() for number, part in finished.items()}
-        make_folder(self.folder)
         name = "-".join(str(number) for number in (min(finished), max(finished), len(finished)))
         with atomic_path(self.folder / f"{name}.npz") as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def clear(self) -> None:
-        """Remove the folder, and those of stopped runs with other options: results are written."""
+        """Remove the folder, and those of stopped runs with other options: results are written.
+
+        What another process is working in stays; it is removed by that one.
+        """
+        self._release()
         for folder in self.output_dir.glob(f"{_PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    if fcntl is not None:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                finally:
+                    os.close(descriptor)
+
+    def _hold(self) -> None:
+        """Make the folder and hold it, with all who share the run, as long as this process lives.
+
+        Another run that ends between the two would remove it; then it is made again.
+        """
+        assert self.folder is not None
+        while self._held is None or not self.folder.is_dir():
+            self._release()
+            make_folder(self.folder)
+            with suppress(FileNotFoundError):
+                self._held = os.open(self.folder, os.O_RDONLY)
+                if fcntl is not None:
+                    with suppress(OSError):  # a file system without locks
+                        fcntl.flock(self._held, fcntl.LOCK_SH)
+
+    def _release(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
 
 class ClearWorkd(Transform):  # type: ignore[misc]

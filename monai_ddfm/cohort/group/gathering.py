@@ -51,7 +51,7 @@ def read_problems(out: Path) -> list[Problem]:
     try:
         entries = json.loads(_problems_file(out).read_text(encoding="utf-8"))["problems"]
         return [Problem(str(one["who"]), str(one["sentence"])) for one in entries]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -18,20 +18,10 @@ from monai_ddfm.writers.dicom.grid import SliceGrid
 from monai_ddfm.writers.dicom.sources import ImageReference, SourceSeries
 from monai_ddfm.writers.dicom.uids import Uids
 from monai_ddfm.writers.dicom.values import code, copy, item, line, update
+from monai_ddfm.writers.dicom_results import ROLES
 from monai_ddfm.writers.files import NOTICE, OWN_MANUFACTURER
 
-__all__ = ["IMPLEMENTATION_UID", "ROLES", "Context", "made_here", "moment_of", "save"]
-
-ROLES = (
-    "fused",
-    "fused_rgb",
-    "moving_registered",
-    "weight",
-    "registration",
-    "presentation",
-    "fixed",
-)
-"""The series of a run, each in a folder of this name; the first has the lowest number."""
+__all__ = ["IMPLEMENTATION_UID", "Context", "made_here", "moment_of", "save"]
 
 _NAMES = {
     "fused": "MR+{moving} fusion",

@@ -19,8 +19,7 @@ and is written last: where it stands, all is complete.
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
@@ -32,26 +31,32 @@ from monai.transforms import Transform
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
-from monai_ddfm.reports import add_report
+from monai_ddfm.reports import add_report, reports_of
 from monai_ddfm.version import __version__
-from monai_ddfm.writers.dicom.context import ROLES, Context, moment_of, save
+from monai_ddfm.writers.dicom.context import Context, moment_of, save
 from monai_ddfm.writers.dicom.extra import need
 from monai_ddfm.writers.dicom.grid import plan_slices
 from monai_ddfm.writers.dicom.patient import Patient, describe_patient
 from monai_ddfm.writers.dicom.push import PushTarget, push_dicom
 from monai_ddfm.writers.dicom.series import Volumes, all_series, array_of
 from monai_ddfm.writers.dicom.sources import read_sources
+from monai_ddfm.writers.dicom.terms import keep_defined_terms
 from monai_ddfm.writers.dicom.uids import Uids
+from monai_ddfm.writers.dicom_results import (
+    DICOM_FOLDER,
+    DICOM_MARK,
+    ROLES,
+    is_of_runs,
+    objects_in,
+)
 from monai_ddfm.writers.files import NOTICE, StagedFolder, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import RunRecord
 
-__all__ = ["FOLDER", "INDEX", "SaveFusionDicomD", "SaveFusionDicomDict", "SaveFusionDicomd"]
+__all__ = ["INDEX", "SaveFusionDicomD", "SaveFusionDicomDict", "SaveFusionDicomd"]
 
-FOLDER = "dicom"
 INDEX = "index.json"
-_FILE = re.compile(r"^\d{4,}\.dcm$")
 _NUMBERS = range(1, 2**31 - len(ROLES))
 _METHODS = ("rigid", "affine", "deformable", "none")
 _TOLD = ("preset", "steps", "seed", "registration")
@@ -107,7 +112,7 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         push: str | None = None,
     ) -> None:
         need("highdicom", "to write DICOM")
-        self.folder = prepare_output_dir(Path(output_dir) / FOLDER, names=(INDEX,))
+        self.folder = prepare_output_dir(Path(output_dir) / DICOM_FOLDER, names=(INDEX,))
         self.modality = Modality.parse_moving(modality)
         self.record = record or RunRecord()
         self.fixed_key, self.moving_key, self.fused_key = fixed_key, moving_key, fused_key
@@ -134,21 +139,52 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
                 MRI names one, a file cannot be written, or the archive refuses.
             ValueError: a volume is not on the MRI's grid or not finite.
         """
+        with StagedFolder(self.folder, marker=INDEX, owned=self.owned()) as staged:
+            series, files = self.stage(data, staged.path)
+        return {**data, self.output_key: self.finish(data, series, files)}
+
+    def owned(self) -> list[str]:
+        """Return the objects of an earlier run, by their names in the folder.
+
+        Raises:
+            InputError: there are such files, but no run has written them.
+        """
+        found = objects_in(self.folder)
+        if found and not is_of_runs(self.folder):
+            raise InputError(
+                f"{self.folder / found[0]} is where results go, but is not of a run; choose "
+                "another output folder or move it."
+            )
+        return found
+
+    def stage(
+        self, data: Mapping[Hashable, Any], path: Callable[[str], Path]
+    ) -> tuple[dict[str, dict[str, Any]], list[Path]]:
+        """Write the objects of one case, and the index, under temporary names.
+
+        Args:
+            data: the case.
+            path: gives the temporary path of a name in the folder.
+
+        Returns:
+            What there is by series, and the names of the objects.
+
+        Raises:
+            InputError: as for the call.
+            ValueError: likewise.
+        """
         volumes = self._volumes(data)
         context = self._context(volumes)
-        owned = [str(p.relative_to(self.folder)) for p in self._present()]
-        written: dict[str, list[Path]] = {}
+        names: list[Path] = []
         series: dict[str, dict[str, Any]] = {}
-        with (
-            self.record.stage("writing DICOM"),
-            StagedFolder(self.folder, marker=INDEX, owned=owned) as staged,
-        ):
+        with self.record.stage("writing DICOM"):
             for role, dataset in all_series(context, volumes, data):
-                names = written.setdefault(role, [])
-                name = Path(role) / f"{len(names) + 1:04d}.dcm"
-                save(dataset, staged.path(str(name)))
-                names.append(name)
-                series.setdefault(role, _about(dataset))["files"] = len(names)
+                if self.deidentify:
+                    keep_defined_terms(dataset)
+                count = series.get(role, {"files": 0})["files"] + 1
+                names.append(Path(role) / f"{count:04d}.dcm")
+                save(dataset, path(str(names[-1])))
+                series.setdefault(role, _about(dataset))["files"] = count
             index = {
                 "notice": NOTICE,
                 "software": list(context.versions),
@@ -157,21 +193,33 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
                 "deidentified": self.deidentify,
                 "series": series,
             }
-            write_json(staged.path(INDEX), index)
+            write_json(path(INDEX), index)
+            path(DICOM_MARK).touch()
+        add_report(data[self.fused_key], "dicom", {**index, "pushed": 0})
+        return series, names
+
+    def finish(
+        self, data: Mapping[Hashable, Any], series: dict[str, dict[str, Any]], names: list[Path]
+    ) -> dict[str, Any]:
+        """Send what has been written to the archive, if there is one; returns the summary.
+
+        Args:
+            data: the case.
+            series: from `stage`.
+            names: likewise.
+
+        Raises:
+            InputError: the archive refuses; the files stay.
+        """
         for role in ROLES:
             with suppress(OSError):
                 (self.folder / role).rmdir()  # left empty by an earlier run's files
-        files = [self.folder / name for names in written.values() for name in names]
+        files = [self.folder / name for name in names]
         logger.info("Wrote %d DICOM objects to %s; %s.", len(files), self.folder, NOTICE)
         pushed = push_dicom(files, self.target) if self.target else 0
-        add_report(data[self.fused_key], "dicom", {**index, "pushed": pushed})
-        summary = {"folder": str(self.folder), "series": series, "pushed": pushed, "notice": NOTICE}
-        return {**data, self.output_key: summary}
-
-    def _present(self) -> list[Path]:
-        """Return the objects of an earlier run."""
-        found = (path for role in ROLES for path in (self.folder / role).glob("*.dcm"))
-        return sorted(path for path in found if _FILE.match(path.name))
+        report = reports_of(data[self.fused_key])["dicom"]
+        add_report(data[self.fused_key], "dicom", {**report, "pushed": pushed})
+        return {"folder": str(self.folder), "series": series, "pushed": pushed, "notice": NOTICE}
 
     def _volumes(self, data: Mapping[Hashable, Any]) -> Volumes:
         fixed = data[self.fixed_key]

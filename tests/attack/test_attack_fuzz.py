@@ -1,0 +1,52 @@
+"""Mutants of every kind of file: a result or one sentence, in bounds of memory and time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import mutant
+from seeds import all_seeds, is_sound
+
+HERE = Path(__file__).parent
+MUTANTS = int(os.environ.get("ATTACK_MUTANTS", "1500"))
+
+
+def fuzz(folder: Path, *options: str) -> dict:
+    places = [str(HERE.parents[1]), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(":")]
+    done = subprocess.run(
+        [sys.executable, str(HERE / "fuzz.py"), str(folder), *options],
+        env={**os.environ, "PYTHONPATH": ":".join(filter(None, places)), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=5400,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return json.loads((folder / "endings.json").read_text())
+
+
+def test_a_few_mutants(tmp_path: Path) -> None:
+    found = fuzz(tmp_path, "--count", "90", "--seed", "77")["summary"]
+    assert set(found["endings"]) <= {"result", "sentence"}
+    assert found["endings"]["sentence"] > 20
+
+
+@pytest.mark.slow
+def test_mutants(tmp_path: Path) -> None:
+    found = fuzz(tmp_path, "--count", str(MUTANTS), "--seed", "1")["summary"]
+    print(json.dumps(found))
+    assert found["mutants"] >= MUTANTS
+    assert set(found["endings"]) <= {"result", "sentence"}
+    assert found["longest_s"] < 60
+    assert found["most_mebibytes"] < 2048
+
+
+def test_seeds_are_sound_and_mutants_repeat(tmp_path: Path) -> None:
+    paths = all_seeds(tmp_path)
+    assert len(paths) > 35
+    assert all(is_sound(path) for path in paths if path.suffix == ".dcm")
+    content = paths[0].read_bytes()
+    assert mutant(content, 5) == mutant(content, 5)
+    assert len({mutant(content, seed) for seed in range(50)}) > 40
