@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 
 import dicom_makers as make
+import nibabel as nib
 import numpy as np
 import pytest
 from cohort_makers import bids_path, bids_root, tiny
 from run_cases import command, one_sentence
+from situations_volumes import quaternion
 
 pytest.importorskip("bids", reason="needs the extra cohort")
 
@@ -98,6 +101,25 @@ def test_the_rules_of_the_data_set_hold(rules: str, left: list[str], tmp_path: P
             find(root)
         return
     assert [case.subject for case in find(root).cases] == left
+
+
+@pytest.mark.parametrize("rule", ["[z-a]", "a[\\]b"])
+def test_rules_that_are_no_patterns_get_a_sentence(rule: str, tmp_path: Path) -> None:
+    (tmp_path / ".bidsignore").write_text(f"{rule}\n")
+    with pytest.raises(InputError, match="no pattern"):
+        read_rules(tmp_path)
+
+
+def test_a_header_that_reading_mends_is_measured(tmp_path: Path) -> None:
+    root = bids_root(tmp_path / "bids")
+    tiny(bids_path(root, "01", "pet"))
+    path, _ = quaternion(0.7085, 0.7085, codes=(1, 0))(tmp_path)
+    with pytest.raises(ValueError, match="w2 should be positive"):
+        nib.load(path).get_qform()
+    packed = bids_path(root, "01", "T1w")
+    packed.parent.mkdir(parents=True, exist_ok=True)
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert [case.voxels > 0 for case in find(root).cases] == [True]
 
 
 def test_rules_that_let_a_ct_pass_the_validator_do_not_hide_it(tmp_path: Path) -> None:

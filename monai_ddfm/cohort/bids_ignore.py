@@ -48,7 +48,10 @@ def read_rules(root: Path) -> list[Rule]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}); correct it.") from error
-    return [_rule(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    try:
+        return [_rule(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    except re.error as error:
+        raise InputError(f"{path} has a rule that is no pattern ({error}); correct it.") from error
 
 
 def ignores(rules: Sequence[Rule], path: str) -> bool:

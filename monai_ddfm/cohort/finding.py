@@ -9,8 +9,6 @@ from dataclasses import replace
 from math import prod
 from pathlib import Path
 
-import nibabel as nib
-
 from monai_ddfm.cohort.bids_input import find_in_bids
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.dicom_input import find_in_dicom
@@ -19,7 +17,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.readers.dicom_files import looks_like_dicom
 from monai_ddfm.readers.itk_formats import ITK_SUFFIXES
 from monai_ddfm.readers.itk_headers import read_itk_header
-from monai_ddfm.readers.nifti import NIFTI_SUFFIXES
+from monai_ddfm.readers.nifti import NIFTI_SUFFIXES, open_nifti
 from monai_ddfm.readers.nifti_claims import check_nifti_claim, check_nifti_start
 
 __all__ = ["find_cases"]
@@ -141,7 +139,7 @@ def _voxels(path: Path) -> int:
     try:
         if name.endswith(NIFTI_SUFFIXES):
             check_nifti_start(path)
-            image = nib.load(path)
+            image = open_nifti(path)
             check_nifti_claim(image, image.shape, path)
             return prod(image.shape[:3])
         if name.endswith(ITK_SUFFIXES):

@@ -45,12 +45,14 @@ def check_deflated(path: Path) -> None:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD + 12)
-        if head[128:132] != b"DICM":
+        begin = _HEAD if file.read(_HEAD)[128:] == b"DICM" else 0  # some have no preamble
+        file.seek(begin)
+        head = file.read(12)
+        if not begin and head[:2] != b"\x02\0":
             return
         # The first element says how long the meta information is; without it, all of it is short.
-        known = head[132:136] == b"\x02\0\0\0"
-        length = struct.unpack_from("<I", head, 140)[0] if known and len(head) == 144 else _BLOCK
+        known = head[:4] == b"\x02\0\0\0"
+        length = struct.unpack_from("<I", head, 8)[0] if known and len(head) == 12 else _BLOCK
         meta = file.read(min(length, _LONGEST_META))
         if _DEFLATED not in meta:
             return

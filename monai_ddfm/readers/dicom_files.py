@@ -151,6 +151,12 @@ def _begins_like_dicom(begin: bytes) -> bool:
 def _is_bare_dicom(path: Path) -> bool:
     """Whether a file without preamble can be read as an image."""
     try:
+        check_deflated(path)
+    except InputError:
+        return True  # whoever reads it is told what is wrong
+    except OSError:
+        return False
+    try:
         wanted = ["SOPClassUID", "Rows", "Columns"]
         dataset = pydicom.dcmread(path, force=True, stop_before_pixels=True, specific_tags=wanted)
     except Exception:  # what anything but DICOM raises is not documented

@@ -16,7 +16,7 @@ from monai_ddfm.errors import InputError
 
 __all__ = ["fields_of", "millimeters", "placement_notes"]
 
-_MOST_BYTES = 1 << 16
+_MOST_BYTES = 1 << 20
 _NRRD = (".nrrd", ".nhdr")
 _NOWHERE = "the header does not place the volume in space: its axes and its centre are assumed"
 _UNITS = {

@@ -30,7 +30,7 @@ from monai_ddfm.readers.checks import check_affine, check_shape
 from monai_ddfm.readers.nifti_claims import check_nifti_claim, check_nifti_start
 from monai_ddfm.readers.volume import FrameStack, Volume, channels_first, combine_frames, reason
 
-__all__ = ["NIFTI_SUFFIXES", "read_nifti"]
+__all__ = ["NIFTI_SUFFIXES", "open_nifti", "read_nifti"]
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mgz", ".mgh")
 
@@ -75,7 +75,7 @@ def read_nifti(
     """
     check_nifti_start(path)
     try:
-        image = _opened(path)
+        image = open_nifti(path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
         notes = _placement_notes(image, path)
@@ -91,7 +91,7 @@ def read_nifti(
     check_shape(shape[:3], path)
     affine[:3] *= _millimetres(image)
     check_affine(affine, path)
-    check_nifti_claim(image, shape, path)
+    check_nifti_claim(image, shape, path, in_color=_is_color(image, shape, modality))
     try:
         array, frame_note = _voxels(image, shape, path, modality, frames)
     except InputError:
@@ -173,8 +173,8 @@ def _millimetres(image: Any) -> float:
         return 1.0
 
 
-def _opened(path: Path) -> Any:
-    """Open an image, whatever the length of its quaternion; it is judged afterwards."""
+def open_nifti(path: Path) -> Any:
+    """Open an image, whatever the length of its quaternion; who reads it judges that."""
     try:
         return nib.load(path, keep_file_open=True)
     except ValueError as error:

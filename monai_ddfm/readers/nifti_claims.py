@@ -51,13 +51,16 @@ def check_nifti_start(path: Path) -> None:
         )
 
 
-def check_nifti_claim(image: Any, shape: tuple[int, ...], path: Path) -> None:
+def check_nifti_claim(
+    image: Any, shape: tuple[int, ...], path: Path, *, in_color: bool = False
+) -> None:
     """Judge the size of a volume whose header nibabel has read.
 
     Args:
         image: as nibabel has loaded it; no voxel has been read.
         shape: its size.
         path: the file, for messages.
+        in_color: whether the last axis is known to hold colors, which are read at once.
 
     Raises:
         InputError: the file cannot hold so much, or the memory cannot.
@@ -76,7 +79,7 @@ def check_nifti_claim(image: Any, shape: tuple[int, ...], path: Path) -> None:
     check_against_file(path, claimed=claimed, there=max(0, there), ratio=DEFLATE if packed else 1.0)
     if packed:  # time frames are found by unpacking all before them
         check_against_memory(path, voxels=0, stored=claimed)
-    at_once = math.prod(shape if _has_colors(shape, item) else shape[:3])
+    at_once = math.prod(shape if in_color or _has_colors(shape, item) else shape[:3])
     check_against_memory(path, voxels=at_once, stored=at_once * item)
 
 

@@ -107,7 +107,8 @@ def _levels(opened: Image.Image, place: Path) -> Reading:
     zero_is_white = _zero_is_white(opened)
     # Beside the decoded picture: its values as the widest type on the way, and the result.
     width, height = opened.size
-    bands = len(opened.getbands())
+    unfolded = opened.mode in ("P", "PA") or _is_see_through(opened)  # to more than its own bands
+    bands = max(len(opened.getbands()), 2 if unfolded else 1)
     check_against_memory(
         place, voxels=width * height, stored=4 * width * height, beside=20 * bands, what="pixels"
     )
@@ -143,10 +144,13 @@ def _zero_is_white(opened: Image.Image) -> bool:
     return tags.get(_PHOTOMETRIC) == 0
 
 
+def _is_see_through(picture: Image.Image) -> bool:
+    return "transparency" in picture.info or picture.mode in _WITH_OPACITY
+
+
 def _on_black(picture: Image.Image) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Return [H, W, 3] in 0..255 with what is transparent laid on black."""
-    see_through = "transparency" in picture.info or picture.mode in _WITH_OPACITY
-    if not see_through:
+    if not _is_see_through(picture):
         return np.asarray(picture.convert("RGB"), dtype=np.float32), ()
     rgba = np.asarray(picture.convert("RGBA"), dtype=np.float32)
     rgb, opacity = rgba[..., :3], rgba[..., 3:]

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
@@ -26,6 +27,7 @@ from seeds import dicom
 from monai_ddfm.checkpoints import network_from_file, prior_info
 from monai_ddfm.errors import InputError
 from monai_ddfm.readers import read_picture, read_volume
+from monai_ddfm.readers.dicom_files import looks_like_dicom, read_dataset
 from monai_ddfm.transforms.transform_files import read_transform
 
 GIB = 2**30
@@ -151,6 +153,49 @@ def test_frames_that_are_larger_than_the_header_says(tmp_path: Path, syntax: str
     at = content.rindex(mark) + after  # in the last frame
     path.write_bytes(content[:at] + lie + content[at + len(lie) :])
     assert "where its header says" in refused(volume, path)
+
+
+@pytest.mark.parametrize("preamble", [True, False])
+def test_what_is_deflated_is_judged_with_and_without_a_preamble(
+    preamble: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = dicom(tmp_path / "a.dcm", "deflated")
+    path = tmp_path / "IM0"
+    path.write_bytes(made.read_bytes()[0 if preamble else 132 :])
+    made.unlink()
+    assert looks_like_dicom(path)
+    assert "Rows" in read_dataset(path, pixels=False)
+    monkeypatch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
+    assert looks_like_dicom(path)
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read_dataset(path, pixels=False)
+
+
+def test_colors_of_any_type_are_judged_as_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = nib.Nifti1Image(np.arange(1512, dtype=np.int16).reshape(9, 8, 7, 3), np.eye(4))
+    image.header["intent_code"] = 2003
+    nib.save(image, tmp_path / "a.nii")
+    needed = 9 * 8 * 7 * 3 * (2 + 12)
+    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: needed)
+    assert read_volume(tmp_path / "a.nii").array.shape == (3, 9, 8, 7)
+    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: needed - 1)
+    with pytest.raises(InputError, match="of memory where"):
+        read_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("mode", ["P", "LA"])
+def test_pictures_are_judged_with_what_they_unfold_to(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new(mode, (10, 10)).save(tmp_path / "a.png")
+    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: 100 * 44)
+    assert read_picture(tmp_path / "a.png").bits == 8
+    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: 100 * 44 - 1)
+    with pytest.raises(InputError, match="pixels, which take"):
+        read_picture(tmp_path / "a.png")
 
 
 @pytest.mark.slow
