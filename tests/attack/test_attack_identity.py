@@ -16,7 +16,7 @@ from monai_ddfm.writers.dicom import SaveFusionDicomd
 from monai_ddfm.writers.dicom.terms import DEFINED_TERMS, keep_defined_terms
 
 CANARY = "CANARY"
-DATE, TIME = "19170203", "010203"
+DATE, TIME, ZONE = "19170203", "010203", "+1145"
 _TEXTS = {"LO", "SH", "ST", "LT", "UT", "PN", "UC", "CS", "AE"}
 _DATES = {"DA": DATE, "TM": TIME, "DT": DATE + TIME, "AS": "077Y"}
 
@@ -37,6 +37,7 @@ def stuffed(source: Path, folder: Path) -> Path:
         dataset.ScanOptions = ["FS", f"{CANARY} 1"]
         dataset.CorrectedImage = ["DECY", "ATTN", f"{CANARY} 2"]
         dataset.PatientName = f"{CANARY}^NAME"
+        dataset.TimezoneOffsetFromUTC = ZONE  # anything else is refused where times matter
         block = dataset.private_block(0x0029, CANARY, create=True)
         block.add_new(0x10, "LO", f"{CANARY} 3")
         dataset.RequestAttributesSequence = [Dataset()]
@@ -82,6 +83,7 @@ def test_every_attribute_that_is_written(tmp_path: Path, modality: str) -> None:
     for path in written:
         assert CANARY.encode() not in path.read_bytes().upper(), path
         assert DATE.encode() not in path.read_bytes(), path
+        assert ZONE.encode() not in path.read_bytes(), path
         dataset = pydicom.dcmread(path)
         assert dataset.PatientIdentityRemoved == "YES"
         for element in everything(dataset):
