@@ -116,7 +116,7 @@ def test_with_a_margin_it_leaves_the_sources_by_the_measured_noise_at_most(
     pet: DemoSubject, tmp_path: Path
 ) -> None:
     provenance = run(pet, tmp_path / "out", noise_margin=2).provenance
-    bound, noise = provenance["bound"], provenance["reports"]["noise"]
+    bound, (noise,) = provenance["bound"], provenance["reports"]["noise"].values()
     assert noise["prior"] == "run"
     deviation = max(noise[role]["at_white"] for role in ("fixed", "moving"))
     assert bound["tolerance"] < bound["largest"] <= 2 * deviation
