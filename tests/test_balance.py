@@ -352,3 +352,18 @@ def test_a_dark_bar_on_a_warm_panel_stays_and_the_sky_stays_dark() -> None:
     assert float(found[places["sky"]].max()) < 0.1
     assert float(gaussian(found, sigma=2.0)[places["sky"]].std()) < 0.01
     assert float(found[places["panel"]].mean()) > 0.75 * 0.85
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"gain": "many"},
+        {"window": True},
+        {"scales": "ab"},
+        {"scales": (4.0, 2.0)},
+        {"largest_ratio": 0.5},
+    ],
+)
+def test_parameters_of_another_kind_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Balance(**given)
