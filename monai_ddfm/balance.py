@@ -43,8 +43,10 @@ little and small where there is much,
 
     a_l = \frac{g}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
 
-**Findings.** What is white in `moving` is a finding by its brightness alone (cortical bone in CT, a
-hot lesion): from a level b on, with :math:`\eta` rising smoothly from 0 to :math:`\eta_1` around b,
+**Findings.** What is white in `moving`, and brighter than `fixed`, is a finding by its brightness
+alone (cortical bone in CT, a hot lesion): from a level b on, with :math:`\eta` of the slightly
+blurred level rising smoothly from 0 to :math:`\eta_1` around b. Sources without their texture are
+meant here, and the first bracket is cut to their range:
 
 .. math::
 
@@ -139,18 +141,29 @@ class Balance:
     favor_moving: float = 0.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name == "scales":
+                continue
+            number = isinstance(value, float | int) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise InputError(f"{_words(field.name)} {value!r} must be a finite number.")
         for name in ("rest_share", "finding_share", "finding_brightness"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{_words(name)} must lie between 0 and 1.")
         for name in _POSITIVE:
-            if not 0 < getattr(self, name) < math.inf:
+            if not getattr(self, name) > 0:
                 raise InputError(f"{_words(name)} must be more than 0.")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, float | int) and not math.isfinite(value):
-                raise InputError(f"{_words(field.name)} must be a finite number.")
-        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
-            raise InputError("scales must be lengths of more than 0 mm, at least one.")
+        if self.largest_ratio < 1:
+            raise InputError("largest ratio must be at least 1.")
+        if not isinstance(self.scales, tuple) or not self.scales:
+            raise InputError("scales must be lengths in mm, at least one.")
+        if not all(
+            isinstance(scale, float | int) and 0 < scale < math.inf for scale in self.scales
+        ):
+            raise InputError("scales must be lengths of more than 0 mm.")
+        if list(self.scales) != sorted(self.scales):
+            raise InputError("scales must rise, the finest first.")
 
 
 def balanced_mode(

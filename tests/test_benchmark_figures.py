@@ -132,10 +132,10 @@ def test_the_published_pairs(shared: Path, tmp_path: Path) -> None:
     ("method", "evaluations"),
     [
         ("max", 0),
-        ("default:steps=3", 3),
-        ("default:start=noise,steps=4", 4),
-        ("default:start_timestep=300,steps=10", 3),
-        ("default:start=noise,steps=8,early_stop=2.0", 5),  # a step after the first half
+        ("contrast:steps=3", 3),
+        ("contrast:start=noise,steps=4", 4),
+        ("contrast:start_timestep=300,steps=10", 3),
+        ("contrast:start=noise,steps=8,early_stop=2.0", 5),  # a step after the first half
     ],
 )
 def test_calls_of_the_network_are_counted(

@@ -30,7 +30,7 @@ def kept(folder: Path) -> dict[str, int]:
 def test_what_is_finished_is_not_done_again(
     pictures: Path, tmp_path: Path, small_prior: Prior
 ) -> None:
-    out, options = tmp_path / "out", {"methods": "average,default:steps=1", "noise": "gaussian:15"}
+    out, options = tmp_path / "out", {"methods": "average,contrast:steps=1", "noise": "gaussian:15"}
     first = benchmark(pictures, output_dir=out, prior=small_prior, **options)
     before = kept(out)
     assert len(before) == 2 * 3 * 2
@@ -47,7 +47,7 @@ def test_what_is_finished_is_not_done_again(
     assert len(calls) == 2
     assert before.items() <= kept(out).items()
     # So are other options, and another prior.
-    benchmark(pictures, output_dir=out, prior=small_prior, methods="default:steps=1,eta=0.1")
+    benchmark(pictures, output_dir=out, prior=small_prior, methods="contrast:steps=1,eta=0.1")
     assert len(calls) == 2 + 3
     benchmark(pictures, output_dir=out, prior=Prior(small_prior.network, "other"), **options)
     assert len(calls) == 2 + 3 + 6
@@ -62,7 +62,7 @@ def test_a_run_that_was_killed_goes_on(pictures: Path, tmp_path: Path, small_pri
         if count == 2:
             raise KeyboardInterrupt
 
-    methods = parse_methods("default:steps=1")
+    methods = parse_methods("contrast:steps=1")
     network = small_prior.network
     handle = network.register_forward_hook(die)
     with pytest.raises(KeyboardInterrupt):

@@ -239,8 +239,9 @@ def test_times_are_estimated_from_sizes(tmp_path: Path) -> None:
         assert estimate is not None
         return estimate
 
-    assert seconds(2_500_000) == pytest.approx(8.25, abs=1)
-    assert seconds(2_500_000, steps=32) == pytest.approx(109, abs=1)
+    assert seconds(2_500_000) == pytest.approx(11.5, abs=1)
+    assert seconds(2_500_000, steps=32) == pytest.approx(213, abs=1)
+    assert seconds(2_500_000, steps=32, preset="contrast") == pytest.approx(109, abs=1)
     assert seconds(0 + 1) < 6
 
 

@@ -120,14 +120,22 @@ def subject(shared: Path) -> Path:
 def test_a_real_grid_at_low_resolution(subject: Path, tmp_path: Path) -> None:
     fixed = coarser(subject / "t1.nii.gz", tmp_path / "t1.nii.gz", (4.0, 4.0, 4.0))
     moving = coarser(subject / "pet_moved.nii.gz", tmp_path / "pet.nii.gz", (5.0, 5.0, 5.0))
-    result = fuse(fixed, moving, modality="PET", output_dir=tmp_path / "out", steps=2, device="cpu")
+    result = fuse(
+        fixed,
+        moving,
+        modality="PET",
+        output_dir=tmp_path / "out",
+        steps=2,
+        device="cpu",
+        noise_margin=0,
+    )
     check(result, fixed, moving, subject / "pet_to_t1_truth.tfm")
 
 
 @pytest.mark.slow
 def test_at_full_resolution(subject: Path, tmp_path: Path) -> None:
     fixed, moving = subject / "t1.nii.gz", subject / "pet_moved.nii.gz"
-    result = fuse(fixed, moving, modality="PET", output_dir=tmp_path, device="cpu")
+    result = fuse(fixed, moving, modality="PET", output_dir=tmp_path, device="cpu", noise_margin=0)
     check(result, fixed, moving, subject / "pet_to_t1_truth.tfm")
     assert result.provenance["memory"]["peak_rss_bytes"] < 4e9
 
@@ -141,6 +149,7 @@ def test_as_dicom_series(subject: Path, tmp_path: Path) -> None:
         output_dir=tmp_path,
         steps=4,
         device="cpu",
+        noise_margin=0,
     )
     assert result.provenance["bound"]["voxels_outside"] == 0
     registration = result.provenance["reports"]["registration"]["moving"]

@@ -46,6 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         steps=1,
         registration="none",
         window="0..90%",
+        noise_margin=0,
     )
     return folder
 

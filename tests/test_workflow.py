@@ -106,10 +106,21 @@ def test_moving_keeps_its_units(plain: FusionResult, pet: DemoSubject) -> None:
     assert abs(difference).max() < 1e-3 * sitk.GetArrayFromImage(moving).max()
 
 
-def test_fused_lies_between_the_sources(plain: FusionResult) -> None:
-    bound = plain.provenance["bound"]
+def test_fused_lies_between_the_sources(pet: DemoSubject, tmp_path: Path) -> None:
+    bound = run(pet, tmp_path / "out", noise_margin=0).provenance["bound"]
     assert bound["largest"] <= bound["tolerance"]
     assert bound["voxels_outside"] == 0
+
+
+def test_with_a_margin_it_leaves_the_sources_by_the_measured_noise_at_most(
+    pet: DemoSubject, tmp_path: Path
+) -> None:
+    provenance = run(pet, tmp_path / "out", noise_margin=2).provenance
+    bound, (noise,) = provenance["bound"], provenance["reports"]["noise"].values()
+    assert noise["prior"] == "run"
+    deviation = max(noise[role]["at_white"] for role in ("fixed", "moving"))
+    assert bound["tolerance"] < bound["largest"] <= 2 * deviation
+    assert bound["beyond_scale"] == 0
 
 
 def test_provenance_says_how_it_came_to_be(plain: FusionResult, pet: DemoSubject) -> None:
@@ -216,6 +227,7 @@ def test_ct_from_relative_paths_leaves_the_process_as_it_was(
         steps=1,
         registration="none",
         seed=None,
+        noise_margin=0,
     )
     assert sys.path == path
     assert torch.equal(torch.get_rng_state(), state)
@@ -248,6 +260,7 @@ def test_spect_and_a_prior_from_paths_with_characters_that_monai_reads(
         steps=1,
         registration="none",
         seed=3,
+        noise_margin=0,
     )
     assert result.output_dir == folder / "@#out"
     assert result.provenance["inputs"]["moving"]["path"] == str(moving)

@@ -52,7 +52,7 @@ def _option(text: str, *names: str, panel: str | None = None) -> Any:
 
 OutputDir = Annotated[Path, _path("Folder for the results; made if need be.", "--output-dir", "-o")]
 Preset = Annotated[
-    str | None, _option("default, gain, reference (as published) or paper (as printed).")
+    str | None, _option("default, contrast, gain, reference (as published) or paper (as printed).")
 ]
 Steps = Annotated[int | None, _option("Sampling steps; the preset's if not given.")]
 Speed = Annotated[

@@ -16,6 +16,7 @@ from monai_ddfm.cohort.fingerprints import Settings, stamps_of
 from monai_ddfm.cohort.records import Record, case_state, read_records
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS
+from monai_ddfm.rectifiers import BalanceRectifier
 
 __all__ = ["Plan", "Planned", "lines_of", "make_plan"]
 
@@ -110,7 +111,9 @@ def _estimate(
         return None, "no case has been fused on this device yet"
     preset = PRESETS.get(str(settings.options.get("preset") or "default"))
     steps = settings.options.get("steps") or (preset.steps if preset else 16)
-    per_voxel = _SECONDS_PER_VOXEL_AND_STEP * float(steps)
+    # Of the default preset the prior sees both sources, if they are noisy.
+    images = 2 if preset and isinstance(preset.rectifier, BalanceRectifier) else 1
+    per_voxel = _SECONDS_PER_VOXEL_AND_STEP * images * float(steps)
     return (
         scale * sum(_SECONDS_BESIDE + per_voxel * voxels for voxels in known),
         "a CPU with two cores",

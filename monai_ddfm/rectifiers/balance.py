@@ -83,7 +83,7 @@ class BalanceRectifier:
     prior_error: float = 0.025
     texture_level: float = 0.032
     fidelity: float = 1.0
-    noise_margin: float = 2.0
+    noise_margin: float = 0.0
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
 

@@ -1,4 +1,4 @@
-"""The default preset over sizes, types and batches, and a whole run by its stages."""
+"""The sampling loop over sizes, types and batches, and a whole run by its stages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def scan_sizes(
     batches: Sequence[int] | None = None,
     bfloat16: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Time one step of the default preset on synthetic slices, and what each more would take.
+    """Time one step of the preset "contrast" on synthetic slices, and what each more would take.
 
     Args:
         network: the prior.
@@ -57,9 +57,9 @@ def scan_sizes(
         for dtype in ("float32", "bfloat16") if lower else ("float32",):
             for batch in batches:
                 timing = partial(_seconds, network, volume, batch=batch, dtype=dtype)
-                seconds, share = timing(preset_named("default"), steps=1)
+                seconds, share = timing(preset_named("contrast"), steps=1)
                 # In slices without noise the default begins so late that it has no room for more.
-                from_noise = replace(preset_named("default"), start="noise")
+                from_noise = replace(preset_named("contrast"), start="noise")
                 one, several = (timing(from_noise, steps=n)[0] for n in (1, _SEVERAL_STEPS))
                 further = (several - one) / (_SEVERAL_STEPS - 1)
                 rows.append(

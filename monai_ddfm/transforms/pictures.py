@@ -20,7 +20,6 @@ from monai_ddfm.color import luminance
 from monai_ddfm.color_styles import ColorStyle
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import PictureModality
-from monai_ddfm.noise_model import noise_model
 from monai_ddfm.readers import read_noted_picture
 from monai_ddfm.reports import add_report
 
@@ -35,9 +34,6 @@ __all__ = [
     "LoadPictureD",
     "LoadPictureDict",
     "LoadPictured",
-    "NoteNoiseD",
-    "NoteNoiseDict",
-    "NoteNoised",
     "color_source",
     "picture_luminance",
 ]
@@ -128,29 +124,6 @@ class JoinLuminanced(Transform):  # type: ignore[misc]
         return {**data, self.output_key: MetaTensor(both * 2 - 1, meta=dict(fixed.meta))}
 
 
-class NoteNoised(Transform):  # type: ignore[misc]
-    """Note how noisy two pictures are, for the record; the pictures stay as they are.
-
-    It is the noise that sampling measures in them, that of the noisier one.
-
-    Args:
-        key: [2, H, W] in [-1, 1], which gets the report "noise".
-    """
-
-    backend = JoinLuminanced.backend
-
-    def __init__(self, key: str = "image") -> None:
-        self.key = key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Add the report to the joined pictures."""
-        plain = convert_to_tensor(data[self.key], track_meta=False).float()
-        models = [noise_model(source[None, None]) for source in plain]
-        joined = MetaTensor(plain, meta=dict(getattr(data[self.key], "meta", {})))
-        add_report(joined, "noise", max(models, key=lambda model: model.level).described())
-        return {**data, self.key: joined}
-
-
 class ColorizePictured(Transform):  # type: ignore[misc]
     """Give the fusion the color of the picture that is in color, if one is.
 
@@ -233,7 +206,6 @@ def color_source(
 
 LoadPictureD = LoadPictureDict = LoadPictured
 JoinLuminanceD = JoinLuminanceDict = JoinLuminanced
-NoteNoiseD = NoteNoiseDict = NoteNoised
 ColorizePictureD = ColorizePictureDict = ColorizePictured
 
 

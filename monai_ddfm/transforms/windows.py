@@ -154,10 +154,10 @@ def finding_level(modality: str, spec: str | None = None) -> float | None:
     Raises:
         InputError: if the window cannot be read.
     """
-    kind = Modality.parse(modality)
-    if kind is not Modality.CT:
+    # A modality that is none is refused where volumes are loaded.
+    if str(modality).upper() != Modality.CT:
         return None
-    window = parse_window(spec, kind)
+    window = parse_window(spec, Modality.CT)
     if any(window.percents):
         return None
     if window.spec == "fusion":
