@@ -163,7 +163,7 @@ def cohort(
         "bone_tint": bone_tint,
         "format": output_format,
         "deidentify": deidentify,
-        "allow_burned_in": allow_burned_in,
+        "allow_burned_in": allow_burned_in or None,  # records of earlier versions stay valid
         "deterministic_uids": deterministic_uids,
     }
     study = _study()
