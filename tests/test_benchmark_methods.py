@@ -58,7 +58,7 @@ def test_options_of_a_modality_hold_there_alone() -> None:
         ("default:prior=/nowhere.pt", "/nowhere.pt is not a file"),
         ("default:MR.steps=3", "use CT, PET, SPECT or IR"),
         ("contrast:levels=many", "is of the wrong kind"),
-        ("default:window=many", "is of the wrong kind"),
+        ("default:window=many", "must be a finite number"),
         ("default:levels=3", "has no option 'levels'"),
     ],
 )
