@@ -213,7 +213,8 @@ def _draw_legend(axes: Axes, legend: Legend) -> None:
     ends: dict[str, Any] = {"fontsize": 7.5, "va": "top"}
     _label(axes, 0.0, -0.05, f"{low:.4g}", ha="center", **ends)
     _label(axes, 1.0, -0.05, f"{high:.4g}", ha="center", **ends)
-    _label(axes, 0.5, -0.05, legend.units, ha="center", color=_DIM, **ends)
+    # On a line of its own: the ends may be long.
+    _label(axes, 0.5, -0.2, legend.units, ha="center", color=_DIM, **ends)
     side: dict[str, Any] = {"fontsize": 7.5, "ha": "right"}
     _label(axes, -0.04, 0.0, "0", va="bottom", **side)
     _label(axes, -0.04, 1.0, "1", va="top", **side)
