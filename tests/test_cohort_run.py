@@ -43,7 +43,7 @@ def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[objec
 def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, str]:
     options = OPTIONS | {"seed": 0, "batch_size": "auto", "amp": False, "format": "nifti"}
     options |= dict.fromkeys(("bias_correction", "bone_tint", "deidentify"), False)
-    options |= dict.fromkeys(("allow_burned_in", "deterministic_uids"), False) | changed
+    options |= {"deterministic_uids": False} | changed
     wishes = Wishes(source, out, options=options, prior=prior, device="cpu", workers=1)
     return {entry.case.key: entry.state for entry in prepare(wishes).plan().entries}
 
