@@ -15,6 +15,7 @@ from benchmark_makers import heads
 from monai_ddfm.benchmarks import Case, LesionResult, Noise, benchmark_lesions
 from monai_ddfm.benchmarks.lesions.rows import parse_rows, show, views_of
 from monai_ddfm.benchmarks.lesions.scenes import make_scenes
+from monai_ddfm.color_styles import ColorStyle
 from monai_ddfm.errors import InputError
 from monai_ddfm.observer import SIGNALS, Lesion
 from monai_ddfm.transforms.color import PseudoColor
@@ -182,9 +183,27 @@ def test_ways_of_showing_both_sources() -> None:
     assert views_of("CT") == views_of("IR") == ("gray",)
 
 
+def test_a_method_is_shown_in_another_style_of_color() -> None:
+    sources = torch.rand(1, 2, 20, 24, generator=torch.Generator().manual_seed(0))
+    plain, styled, named = parse_rows(
+        "average,average:style=perceptual,pyramid:style=overlay,levels=3,as=own"
+    )
+    assert (plain.views, styled.views) == (("gray", "color"), ("color",))
+    assert (styled.label, styled.style) == ("average:style=perceptual", "perceptual")
+    assert (named.label, named.style) == ("own", "overlay")
+    assert named.method is not None
+    assert named.method.options == {"levels": 3}
+    fused = sources.mean(1, keepdim=True)
+    (shown,) = show(styled, sources, fused, view="color", modality="PET")
+    color = PseudoColor()(sources[0, 1:] * 2 - 1).as_tensor()
+    expected = ColorStyle(name="perceptual").join(fused[0], color)
+    torch.testing.assert_close(shown[0], expected)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("default:style=rainbow", "color style 'rainbow' is unknown; use one of ycbcr"),
         ("overlay:alpha=2", "alpha=2 of an overlay is unusable"),
         ("overlay:alpha=red", "alpha=red of an overlay is unusable"),
         ("overlay:beta=0.3", "method 'overlay' has no option 'beta'"),

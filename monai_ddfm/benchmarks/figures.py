@@ -11,6 +11,7 @@ from torch import Tensor
 
 from monai_ddfm.baselines import stretch_contrast
 from monai_ddfm.benchmarks.cases import Case
+from monai_ddfm.color_styles import COLOR_STYLES
 from monai_ddfm.metrics import (
     Convention,
     evaluate_fusion,
@@ -89,19 +90,20 @@ def measure_robustness(case: Case, clean: Tensor, noisy: Tensor) -> dict[str, fl
     return {"PSNR": float(psnr[0]), "SSIM": float(mean)}
 
 
-def colored(case: Case, fused: Tensor) -> Tensor:
+def colored(case: Case, fused: Tensor, *, style: str = COLOR_STYLES[0]) -> Tensor:
     """Return a result as it is shown: RGB [3, H, W(, D)] if a source is in color, else one channel.
 
     Args:
         case: the sources.
         fused: luminance [1, 1, H, W(, D)], nominally in [0, 1].
+        style: of the color of PET and SPECT, a name in `monai_ddfm.color_styles.COLOR_STYLES`.
     """
     shown: dict[Any, Any] = {
         "fused": fused[0].clamp(0, 1),
         "fixed": case.fixed,
         "moving": case.moving,
     }
-    result = ColorizePictured(case.modality)(shown)
+    result = ColorizePictured(case.modality, color_style=style)(shown)
     rgb: Tensor = result.get("fused_rgb", result["fused"])
     return rgb.as_subclass(Tensor)
 

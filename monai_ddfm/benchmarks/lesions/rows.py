@@ -10,6 +10,9 @@ Beside every method of `monai_ddfm.benchmarks.methods` there are
 The last two need color and are in the table of PET and SPECT alone. There, the other source is
 always colored from its gray levels by the bundle's color table, also if it came as a picture in
 color: so a lesion changes its color as uptake would, and all rows have the same table.
+
+A method is colored as the bundle does by default. ``default:style=ycbcr`` shows it in another style
+of `monai_ddfm.color_styles`.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from monai_ddfm.benchmarks.methods import (
     parse_value,
     split_methods,
 )
+from monai_ddfm.color_styles import COLOR_STYLES
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
 from monai_ddfm.modality import PictureModality
@@ -55,19 +59,22 @@ class Row:
         kind: a method, one of the sources alone, or one of the ways above.
         method: of the kind "method".
         alpha: share of the other source in an overlay; 0 or 1 of the kind "source" is which one.
+        style: of the color of a method, which is not shown in gray then; None is the default's.
     """
 
     label: str
     kind: RowKind
     method: Method | None = None
     alpha: float = 0.5
+    style: str | None = None
 
     @property
     def views(self) -> tuple[View, ...]:
         """Return the views in which this row can be shown."""
         if self.kind == "source":
             return ("gray",)
-        return ("color",) if self.kind in ("overlay", "mri-luminance") else ("gray", "color")
+        colored = self.kind in ("overlay", "mri-luminance") or self.style is not None
+        return ("color",) if colored else ("gray", "color")
 
 
 def parse_rows(
@@ -97,7 +104,7 @@ def parse_rows(
                 if isinstance(piece, str) and name in _WAYS:
                     rows.append(_way(piece, name))
                 else:
-                    rows.extend(map(_method_row, parse_methods([piece], steps=steps)))
+                    rows.extend(_method_rows(piece, steps))
     if not rows:
         raise InputError("no method is named; give average,max,default, say.")
     labels = [row.label for row in rows]
@@ -134,15 +141,16 @@ def show(
     if row.kind == "method":
         assert fused is not None
         shown = fused.clamp(0, 1)
-        return (shown if view == "gray" else _in_color(sources, shown, modality),)
+        style = row.style or COLOR_STYLES[0]
+        return (shown if view == "gray" else _in_color(sources, shown, modality, style),)
     if row.kind == "both":
         return (fixed, moving if view == "gray" else _by_table(moving))
     if row.kind == "mri-luminance":
-        return (_in_color(sources, fixed, modality),)
+        return (_in_color(sources, fixed, modality, "ycbcr"),)
     return ((1 - row.alpha) * fixed + row.alpha * _by_table(moving),)
 
 
-def _in_color(sources: Tensor, luminance: Tensor, modality: str) -> Tensor:
+def _in_color(sources: Tensor, luminance: Tensor, modality: str, style: str) -> Tensor:
     """Color luminances [N, 1, H, W] as the bundle does, by moving sources of [N, 2, H, W]."""
     tinted = _by_table(sources[:, 1:])
     images = []
@@ -150,7 +158,7 @@ def _in_color(sources: Tensor, luminance: Tensor, modality: str) -> Tensor:
         case = Case(
             name="", modality=modality, image=image[None], fixed=image[:1], moving=tinted[number]
         )
-        images.append(colored(case, luminance[number : number + 1]))
+        images.append(colored(case, luminance[number : number + 1], style=style))
     return torch.stack(images)
 
 
@@ -160,8 +168,26 @@ def _by_table(moving: Tensor) -> Tensor:
     return torch.stack([color(image * 2 - 1).as_tensor() for image in moving])
 
 
-def _method_row(method: Method) -> Row:
-    return Row(label=method.label, kind="method", method=method)
+def _method_row(method: Method, style: str | None = None) -> Row:
+    return Row(label=method.label, kind="method", method=method, style=style)
+
+
+def _method_rows(piece: str | Method, steps: int | None) -> list[Row]:
+    """Read a method that may name a style of color, which is no option of its fusion."""
+    style = None
+    if isinstance(piece, str):
+        name, _, rest = piece.partition(":")
+        options = [*filter(None, rest.split(","))]
+        if named := [one for one in options if one.startswith("style=")]:
+            style = named[-1].removeprefix("style=")
+            kept = [one for one in options if one not in named]
+            if not any(one.startswith("as=") for one in kept):
+                kept.append(f"as={piece}")
+            piece = f"{name}:{','.join(kept)}"
+    if style is not None and style not in COLOR_STYLES:
+        known = ", ".join(COLOR_STYLES)
+        raise InputError(f"color style {style!r} is unknown; use one of {known}.")
+    return [_method_row(method, style) for method in parse_methods([piece], steps=steps)]
 
 
 def _way(text: str, name: str) -> Row:

@@ -132,7 +132,7 @@ class _Job:
             return None
         fused = "" if self.method is None else (self.method.key, code_hash("fusion"))
         places = self.scene.groups, self.scene.seed, self.scene.case.spacing
-        kind = self.row.kind, self.row.alpha
+        kind = self.row.kind, self.row.alpha, self.row.style
         parts = (kind, fused, source, places, self.lesion, self.noise, self.reader)
         key = hash_of(*parts, code_hash("observer"))
         name = f"{slug(self.row.label)}-{key[:16]}.npz"
