@@ -6,9 +6,9 @@ precisions. Here the scales are fields, one for each size of detail, and the pre
 E-step expects follow from how much the sources vary around a place.
 
 **Texture.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
-:math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). The finest, below a millimetre, is sharpness: no
-PET or SPECT resolves it, and a reader's eye hardly finds a lesion by it. It is shown in full, from
-the source that has it, by the local energies :math:`E = W_0 * d_0^2`,
+:math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). The finest, below half a millimetre, is sharpness:
+no PET or SPECT resolves it, and a reader's eye hardly finds a lesion by it. It is shown in full,
+from the source that has it, by the local energies :math:`E = W_0 * d_0^2`,
 
 .. math::
 
@@ -20,20 +20,22 @@ the source that has it, by the local energies :math:`E = W_0 * d_0^2`,
 
     s_l = \sqrt{W * d_l^2 + \epsilon^2},
 
-are the scales of the Laplace distributions: where a source varies much, a difference of the same
-size means less. The expected precisions are :math:`C_l = e^{\lambda} / s_l^i` and
-:math:`D_l = 1 / s_l^v` with a lean :math:`\lambda`, and the M-step is their weighted mean
+are the scales of the distributions: where a source varies much, a difference of the same size means
+less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
+and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`. Were both sources shown by the same
+rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
+size one of them leads. Up to a *crossover* scale it is `moving`, for what CT, PET and SPECT show at
+that size is rare; the M-step is the weighted mean in which `fixed` keeps a part :math:`\kappa` of
+its share,
 
 .. math::
 
-    m_l = \frac{C_l d_l^i + D_l d_l^v}{C_l + D_l} = (1 - w_l)\,d_l^v + w_l\,d_l^i .
+    m_l = \frac{C_l d_l^i + \kappa D_l d_l^v}{C_l + D_l} .
 
-With :math:`\lambda = 0` both sources are equally loud everywhere, and a signal that is bright in
-one and dark in the other cancels. So one of them leads. Up to a *crossover* scale it is `moving`,
-with :math:`\lambda_f`: what CT, PET and SPECT show at that size is rare, and told louder. Beyond
-it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and alone:
-:math:`m_l = g_c (1 - w_l)\,d_l^v` with :math:`\lambda = -\lambda_c`. The large-scale contrast of
-`moving` stays in the smooth rest, :math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
+Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and
+`moving` keeps a small part: :math:`m_l = d_l^v + \mu\,d_l^i`. A reader who sees all sizes finds
+either source in its own. The large-scale contrast of `moving` stays in the smooth rest,
+:math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
 
 **Contrast.** A weighted mean has less contrast than its sources, and next to the edges of the skull
 a lesion is lost. Details are therefore seen through a local gain, which is large where there is
@@ -41,7 +43,7 @@ little and small where there is much,
 
 .. math::
 
-    a_l = \frac{g}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
+    a_l = \frac{g_l}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
 
 **Findings.** What is white in `moving`, and brighter than `fixed`, is a finding by its brightness
 alone (cortical bone in CT, a hot lesion): from a level b on, with :math:`\eta` of the slightly
@@ -50,10 +52,10 @@ meant here, and the first bracket is cut to their range:
 
 .. math::
 
-    m = (1 - \eta) \left(m_L + \sum_l a_l\right) +
-        \eta \left(\beta\, i + \sum_l \frac{d_l^v}{1 + s_l^v / \tau_v}\right) + t,
+    m = (1 - \eta) \left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
+    h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-so that it keeps its brightness, and the MRI's structure within it stays.
+so that it keeps its brightness, but for q at most, and the MRI's structure within it stays.
 
 **Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
 lies between the sources, nothing is invented.
@@ -77,7 +79,9 @@ from monai_ddfm.scale_space import Spacing, gaussian, split_scales
 
 __all__ = ["Balance", "balanced_mode"]
 
-_STRUCTURE_CEILING = 0.1
+_STRUCTURE_GAIN = 3.0
+_STRUCTURE_CEILING = 0.04
+_STRUCTURE_LIMIT = 0.15
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
 _TEXTURE_WINDOW = 3.0
@@ -101,13 +105,13 @@ class Balance:
     Attributes:
         texture_scale: sigma of the Gaussian that splits off the texture.
         scales: sigma of the successive Gaussians after it, finest first.
-        crossover: details of scales up to this one are both sources', of larger ones `fixed`'s.
+        crossover: in details of scales up to this one `moving` leads, in larger ones `fixed`.
         window: sigma of the windows W.
-        fine_lean: lambda_f, how much louder `moving` is in fine details, as a natural logarithm.
-        coarse_lean: lambda_c, how much louder `fixed` is in coarse details, likewise.
-        coarse_gain: g_c.
+        fine_lean: lambda, how much louder `moving` is in fine details, as a natural logarithm.
+        fine_rest: kappa, what `fixed` keeps of its share in fine details, 0 to 1.
+        coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
-        gain: g, gain of details where there are hardly any.
+        gains: g, gain of the details of each scale where there are hardly any.
         ceiling: tau, local deviation at which that gain has halved.
         deviation_floor: epsilon, local deviation that counts as none.
         largest_ratio: by how much the deviations of the sources may differ; what exceeds it is cut.
@@ -115,40 +119,43 @@ class Balance:
         finding_width: half width of that rise.
         finding_share: eta_1; 0 treats white as anything else.
         finding_brightness: beta, of the brightness of a finding.
-        favor_moving: in favor of the bright parts of `moving`, added to the lean in proportion to
-            its brightness; 0 is none.
+        favor_moving: in favor of the bright parts of `moving`: this times its brightness is added
+            to the lean and, as f > 0, gives it the share 1 - exp(-f) of coarse details; 0 is none.
 
     Raises:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 0.8
+    texture_scale: float = 0.4
     scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     crossover: float = 4.0
-    window: float = 8.0
-    fine_lean: float = 1.15
-    coarse_lean: float = 0.65
-    coarse_gain: float = 1.6
-    rest_share: float = 0.25
-    gain: float = 4.0
+    window: float = 7.0
+    fine_lean: float = 0.65
+    fine_rest: float = 0.5
+    coarse_rest: float = 0.12
+    rest_share: float = 0.38
+    gains: tuple[float, ...] = (6.0, 3.5, 5.7, 3.8)
     ceiling: float = 0.045
     deviation_floor: float = 0.004
-    largest_ratio: float = 6.0
+    largest_ratio: float = 5.0
     finding: float = 0.81
     finding_width: float = 0.09
-    finding_share: float = 0.9
+    finding_share: float = 0.8
     finding_brightness: float = 0.95
     favor_moving: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "scales":
-                continue
-            number = isinstance(value, float | int) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
+            if field.name not in ("scales", "gains") and not _is_finite(value):
                 raise InputError(f"{_words(field.name)} {value!r} must be a finite number.")
-        for name in ("rest_share", "finding_share", "finding_brightness"):
+        for name in (
+            "fine_rest",
+            "coarse_rest",
+            "rest_share",
+            "finding_share",
+            "finding_brightness",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{_words(name)} must lie between 0 and 1.")
         for name in _POSITIVE:
@@ -158,12 +165,16 @@ class Balance:
             raise InputError("largest ratio must be at least 1.")
         if not isinstance(self.scales, tuple) or not self.scales:
             raise InputError("scales must be lengths in mm, at least one.")
-        if not all(
-            isinstance(scale, float | int) and 0 < scale < math.inf for scale in self.scales
-        ):
+        if not all(_is_finite(scale) and scale > 0 for scale in self.scales):
             raise InputError("scales must be lengths of more than 0 mm.")
         if list(self.scales) != sorted(self.scales):
             raise InputError("scales must rise, the finest first.")
+        if not isinstance(self.gains, tuple) or not all(map(_is_finite, self.gains)):
+            raise InputError("gains must be finite numbers.")
+        if len(self.gains) != len(self.scales):
+            raise InputError(
+                f"gains are {len(self.gains)} and scales {len(self.scales)}; give one for each."
+            )
 
 
 def balanced_mode(
@@ -192,13 +203,14 @@ def balanced_mode(
 def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     """What the details of fixed and moving, [2, 1, H, W], and their rest are fused to."""
     details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
-    favor = balance.favor_moving * both[1:] if balance.favor_moving else 0.0
     estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
-    for scale, detail in zip(balance.scales, details, strict=True):
-        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
-        mixed = _mixture(detail, spread, balance, fine=scale <= balance.crossover, favor=favor)
+    for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
+        if scale <= balance.crossover:
+            mixed = _fine_mixture(detail, both[1:], balance, spacing)
+        else:
+            mixed = _coarse_mixture(detail, both[1:], balance)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
-        estimate = estimate + balance.gain / (1 + spread / balance.ceiling) * mixed
+        estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
     return estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True))
 
 
@@ -213,16 +225,21 @@ def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
     return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
 
-def _mixture(
-    detail: Tensor, spread: Tensor, balance: Balance, *, fine: bool, favor: Tensor | float
-) -> Tensor:
-    """Weighted mean of the details of one scale, [1, 1, H, W]."""
+def _fine_mixture(detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which moving leads."""
+    spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
     limit = math.log(balance.largest_ratio)
-    odds = (spread[:1] / spread[1:]).log().clamp(-limit, limit) + favor
-    if fine:
-        return torch.lerp(detail[:1], detail[1:], torch.sigmoid(odds + balance.fine_lean))
-    share = torch.sigmoid(balance.coarse_lean - odds)
-    return balance.coarse_gain * share * detail[:1]
+    odds = 2 * (spread[:1] / spread[1:]).log().clamp(-limit, limit) + balance.fine_lean
+    share = torch.sigmoid(odds + balance.favor_moving * moving)
+    return share * detail[1:] + balance.fine_rest * (1 - share) * detail[:1]
+
+
+def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
+    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which fixed leads."""
+    both = detail[:1] + balance.coarse_rest * detail[1:]
+    if balance.favor_moving <= 0:
+        return both
+    return torch.lerp(both, detail[1:], 1 - torch.exp(-balance.favor_moving * moving))
 
 
 def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
@@ -232,11 +249,18 @@ def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Sp
     share = balance.finding_share * rise * rise * (3 - 2 * rise)
     share = torch.where(both[1:] > both[:1], share, 0.0)
     details, _ = split_scales(both[:1], scales=_STRUCTURE_SCALES, spacing=spacing)
-    shown = balance.finding_brightness * both[1:]
+    structure = torch.zeros_like(estimate)
     for detail in details:
         spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
-        shown = shown + detail / (1 + spread / _STRUCTURE_CEILING)
+        structure = structure + _STRUCTURE_GAIN / (1 + spread / _STRUCTURE_CEILING) * detail
+    structure = _STRUCTURE_LIMIT * torch.tanh(structure / _STRUCTURE_LIMIT)
+    shown = balance.finding_brightness * both[1:] + structure
     return torch.lerp(estimate, shown, share)
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, float | int) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _words(name: str) -> str:
