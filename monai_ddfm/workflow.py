@@ -10,7 +10,6 @@ as a separator; so `fuse` hands paths over as `Path`, which MONAI leaves alone.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -116,8 +115,8 @@ def run_inference(options: Mapping[str, Any]) -> FusionResult:
     """
     summary = run_configuration("inference.json", options=options)
     files = {name: Path(path) for name, path in summary["files"].items()}
-    provenance = json.loads(files["provenance.json"].read_text(encoding="utf-8"))
-    return FusionResult(Path(summary["folder"]), files, provenance)
+    # Not read from its file, which another run in the same folder may have replaced by now.
+    return FusionResult(Path(summary["folder"]), files, summary["provenance"])
 
 
 def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]:
