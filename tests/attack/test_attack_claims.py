@@ -172,6 +172,41 @@ def test_what_is_deflated_is_judged_with_and_without_a_preamble(
         read_dataset(path, pixels=False)
 
 
+@pytest.mark.parametrize("length", [0, 4, 1000, 2**31, None])
+@pytest.mark.parametrize("preamble", [True, False])
+def test_a_false_length_of_the_meta_information_hides_nothing(
+    length: int | None, preamble: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = dicom(tmp_path / "a.dcm", "deflated").read_bytes()
+    if length is None:  # left out
+        content = content[:132] + content[144:]
+    else:
+        content = content[:140] + struct.pack("<I", length) + content[144:]
+    path = tmp_path / "a.dcm"
+    path.write_bytes(content[0 if preamble else 132 :])
+    assert "Rows" in read_dataset(path, pixels=False)
+    monkeypatch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read_dataset(path, pixels=False)
+
+
+def test_odd_meta_information_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = dicom(tmp_path / "a.dcm", "deflated").read_bytes()
+    path = tmp_path / "a.dcm"
+    odd = b"\x02\0\x02\x01OB\0\0" + struct.pack("<I", 2**21) + bytes(2**21)
+    sequence = b"\x02\0\x02\x01SQ\0\0\xff\xff\xff\xff\xfe\xff\xdd\xe0\0\0\0\0"
+    for more in (odd, sequence):
+        path.write_bytes(content[:144] + more + content[144:])
+        with monkeypatch.context() as patch:
+            patch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+            patch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
+            with pytest.raises(InputError, match="unpacks to more than"):
+                read_dataset(path, pixels=False)
+
+
 def test_colors_of_any_type_are_judged_as_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +303,26 @@ def test_transforms_that_are_no_text(tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
         refused(read_transform, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("Euler3DTransform", 5), ("VersorTransform", 2), ("ScaleTransform", 4)]
+)
+def test_hdf5_with_another_number_of_parameters(tmp_path: Path, kind: str, count: int) -> None:
+    """ITK would take what lies in memory after those that there are."""
+    text = tmp_path / "a.tfm"
+    text.write_text(
+        f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_3_3\n"
+        f"Parameters: {' '.join(['0'] * count)}\nFixedParameters: 0 0 0\n"
+    )
+    path = tmp_path / "a.h5"
+    program = (
+        "import SimpleITK as sitk, sys, os\n"
+        "sitk.WriteTransform(sitk.ReadTransform(sys.argv[1]), sys.argv[2])\n"
+        "os._exit(0)"  # memory may be damaged by now
+    )
+    subprocess.run([sys.executable, "-c", program, str(text), str(path)], check=True, timeout=60)
+    assert "holds no ITK transform that can be read" in refused(read_transform, path)
 
 
 def test_the_files_that_went_wrong(shared: Path) -> None:
