@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -134,9 +134,13 @@ def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]
     """
     with _plain_errors(), _undisturbed():
         workflow = _configured(*names, options=options)
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        except BaseException:
+            _let_go(workflow)
+            raise
     outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
     return outputs
 
@@ -206,6 +210,15 @@ def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:
     )
     workflow.parser.locator = _components()
     return workflow
+
+
+def _let_go(workflow: ConfigWorkflow) -> None:
+    """Release the work folder of a run that failed, which its error keeps alive.
+
+    The same run in the same process could not remove the folder otherwise.
+    """
+    with suppress(Exception):  # the configuration itself may be what failed
+        workflow.parser.get_parsed_content("work").release()
 
 
 @lru_cache(maxsize=1)
