@@ -104,6 +104,13 @@ def test_bombs_that_their_compression_can_hold_are_judged_by_memory(tmp_path: Pa
     assert all("of memory where" in line for line in out), out
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1e38])
+def test_values_beyond_single_precision(tmp_path: Path, scale: float) -> None:
+    values = (np.random.default_rng(0).random((6, 7, 5)) * scale).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([2, 2, 2, 1])), tmp_path / "a.nii")
+    assert "beyond what single precision" in refused(volume, tmp_path / "a.nii")
+
+
 def test_extensions_that_claim_gigabytes(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", (6, 7, 5), code=16, data=bytes(840))
     content = bytearray(gzip.decompress(path.read_bytes()))
