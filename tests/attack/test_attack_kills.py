@@ -107,7 +107,7 @@ def test_kills_over_finished_runs(tmp_path: Path, form: str) -> None:
     while kills < KILLS:
         process = subprocess.Popen(call(subject, prior, out, seed=seed, form=form), **_QUIET)
         if chance.random() < 0.7:  # about where results are put in their place
-            end = time.monotonic() + 120
+            end = time.monotonic() + 900  # the machine may be busy
             while process.poll() is None and not list(out.glob(".ddfm-partial-*")):
                 time.sleep(0.002)
                 assert time.monotonic() < end
@@ -145,7 +145,7 @@ def test_runs_at_once(tmp_path: Path, count: int) -> None:
             subprocess.Popen(call(subject, prior, out, seed=seed, form="both"), **_QUIET)
             for seed in range(count)
         ]
-        errors = [run.communicate(timeout=300)[1] for run in runs]
+        errors = [run.communicate(timeout=900)[1] for run in runs]
         assert [run.returncode for run in runs] == [0] * count, errors
         assert check_whole(out, whole) is not None
         assert not list(out.glob(".ddfm-*"))
