@@ -20,7 +20,7 @@ def real(path: str | Path) -> Path:
     given = Path(path).expanduser().absolute()
     try:
         return given.resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
+    except (OSError, RuntimeError, ValueError):  # a link that leads to itself, or no path at all
         return given
 
 
@@ -101,7 +101,7 @@ def _names(path: Path) -> tuple[Path, ...]:
 
 
 def _number(path: Path) -> tuple[int, int] | None:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         about = path.stat()
         return about.st_dev, about.st_ino
     return None

@@ -10,11 +10,10 @@ as a separator; so `fuse` hands paths over as `Path`, which MONAI leaves alone.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -116,8 +115,8 @@ def run_inference(options: Mapping[str, Any]) -> FusionResult:
     """
     summary = run_configuration("inference.json", options=options)
     files = {name: Path(path) for name, path in summary["files"].items()}
-    provenance = json.loads(files["provenance.json"].read_text(encoding="utf-8"))
-    return FusionResult(Path(summary["folder"]), files, provenance)
+    # Not read from its file, which another run in the same folder may have replaced by now.
+    return FusionResult(Path(summary["folder"]), files, summary["provenance"])
 
 
 def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,9 +134,13 @@ def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]
     """
     with _plain_errors(), _undisturbed():
         workflow = _configured(*names, options=options)
-        workflow.initialize()
-        workflow.run()
-        workflow.finalize()
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        except BaseException:
+            _let_go(workflow)
+            raise
     outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
     return outputs
 
@@ -207,6 +210,15 @@ def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:
     )
     workflow.parser.locator = _components()
     return workflow
+
+
+def _let_go(workflow: ConfigWorkflow) -> None:
+    """Release the work folder of a run that failed, which its error keeps alive.
+
+    The same run in the same process could not remove the folder otherwise.
+    """
+    with suppress(Exception):  # the configuration itself may be what failed
+        workflow.parser.get_parsed_content("work").release()
 
 
 @lru_cache(maxsize=1)

@@ -143,6 +143,17 @@ def test_rules_that_let_a_ct_pass_the_validator_do_not_hide_it(tmp_path: Path) -
         ("a?c", "abc", True),
         ("a?c", "a/c", False),
         ("[!a]*", "abc", False),
+        ("a*b*c", "abbcbc", True),
+        ("a*b*c", "a/bc", False),
+        ("a*[bc]?d*", "xbcd", False),
+        ("a*[bc]?d*", "abbbxd", True),
+        ("**/**/a/**/b/", "x/a/y/b/c", True),
+        ("**/a/**/b/", "x/a/y/b", False),
+        ("a/**", "a", False),
+        ("a/**", "a/b/c", True),
+        ("/**", "a", True),
+        ("a/*/c", "a/b/c/d", True),
+        ("a/*/c", "a/b/b/c", False),
     ],
 )
 def test_rules_of_a_gitignore(rule: str, path: str, fits: bool, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,7 @@ def _from_run(
         record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         source, options = record["inputs"]["fixed"]["path"], record["options"]
         named = modality or str(options["modality"])
+        os.fsencode(source)  # what is no path is no record
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / MARKER} is no record of a fusion; fuse again.") from error
     volume = folder / "fused_rgb.nii.gz"

@@ -85,6 +85,10 @@ def _find(
         raise InputError(f"{source} is empty; give a BIDS data set or a tree of DICOM studies.")
     subjects = [entry for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
     described = any(entry.name == "dataset_description.json" for entry in entries)
+    if described and not (source / "dataset_description.json").is_file():
+        raise InputError(  # a pipe would be waited for, for ever
+            f"{source / 'dataset_description.json'} is no ordinary file; put the data set's there."
+        )
     if described and not subjects:
         raise InputError(f"{source} is a BIDS data set without subjects; check it.")
     for entry in subjects:
@@ -100,6 +104,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError as error:
         raise InputError(f"{folder} does not exist; correct the path.") from error
+    except NotADirectoryError as error:
+        raise InputError(
+            f"{folder} is no folder and no ordinary file; give a folder or a .csv file."
+        ) from error
     except OSError as error:
         raise InputError(
             f"{folder} cannot be read ({error.strerror}); correct its permissions."

@@ -159,7 +159,7 @@ def _name(case: Case, description: str, ending: str) -> str:
 
 def _write_thumbnail(preview: Path, path: Path) -> None:
     """Cut the axial planes of all volumes out of the picture of a run, and make them small."""
-    with Image.open(preview) as picture:
+    with Image.open(preview, formats=("PNG",)) as picture:
         left, top, right, bottom = map(int, str(picture.info[FIRST_ROW]).split())
         row = picture.convert("RGB").crop((left, top, right, bottom))
     high = max(1, round(row.height * _THUMBNAIL_WIDTH / row.width))

@@ -24,6 +24,8 @@ MAX_SHEAR = 1e-3
 SPACING_RANGE = (1e-3, 100.0)
 HEAD_MM = (50.0, 1000.0)
 """No head is smaller or larger; what is has lost its units, or shows something else."""
+_SPANS = (1e-30, 1e30)
+"""What values may reach over: their squares and inverses are still numbers after some scaling."""
 HOUNSFIELD_RANGE = (-10_000.0, 40_000.0)
 """Padding of -3024 and metal of 30,710 (extended scale) are inside, nothing sensible outside."""
 
@@ -109,7 +111,8 @@ def check_values(array: npt.NDArray[np.float32], path: Path) -> None:
         path: file or folder, for messages.
 
     Raises:
-        InputError: NaN or infinite voxels, all voxels zero, or all voxels equal.
+        InputError: NaN or infinite voxels, all voxels zero, all voxels equal, or values that are
+            so small or large that single precision does not do.
     """
     nan = int(np.isnan(array).sum())
     infinite = int(np.isinf(array).sum())
@@ -123,6 +126,11 @@ def check_values(array: npt.NDArray[np.float32], path: Path) -> None:
     if low == high:
         what = "zero" if low == 0 else f"{low:.6g}"
         raise InputError(f"every voxel of {path} is {what}; choose a volume that shows something.")
+    if not _SPANS[0] < high - low < _SPANS[1]:
+        raise InputError(
+            f"the values of {path} reach from {low:.3g} to {high:.3g}, beyond what single "
+            "precision can compute with; multiply them by a constant first."
+        )
 
 
 def check_hounsfield(array: npt.NDArray[Any], path: Path) -> str:

@@ -131,7 +131,7 @@ def _ct_scaling(frame: Frame) -> Scaling:
     complete = rescaling.stated and rescaling.has_intercept
     if complete and frame.units in ("", "HU", "[hnsf'U]"):
         return Scaling(1.0, "HU")
-    stated = f"calls the values of type {frame.units!r}"
+    stated = "calls the values of a type that is not known"
     if not complete:
         lacking = "intercept" if rescaling.stated else "slope"
         stated = f"calls the values without a rescale {lacking}"
@@ -145,7 +145,7 @@ def _is_activity(frame: Frame) -> bool:
 def _counts(frame: Frame) -> Scaling:
     code = frame.units
     if code and frame.rescaling.stated and code not in _COUNTS:
-        return Scaling(1.0, "relative", f"the header's units are {code!r}, which are not known")
+        return Scaling(1.0, "relative", "the header's units are not known")
     return Scaling(1.0, "counts")
 
 

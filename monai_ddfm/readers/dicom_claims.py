@@ -7,10 +7,12 @@ kilobyte may stand for a megabyte.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments
@@ -25,7 +27,10 @@ __all__ = ["check_deflated", "check_frame_sizes", "check_series_claim"]
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _HEAD = 132
-_LONGEST_META = 2**20
+_META, _SYNTAX = b"\x02\0", b"\x02\0\x10\0"
+_SHORT = b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+_LONG = b"OB OD OF OL OV OW SV UC UN UR UT UV".split()  # sequences are not read here
+_UNDEFINED = 2**32 - 1
 _BLOCK = 2**20
 _JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -47,25 +52,57 @@ def check_deflated(path: Path) -> None:
     with path.open("rb") as file:
         begin = _HEAD if file.read(_HEAD)[128:] == b"DICM" else 0  # some have no preamble
         file.seek(begin)
-        head = file.read(12)
-        if not begin and head[:2] != b"\x02\0":
+        if not begin and file.read(2) != _META:
             return
-        # The first element says how long the meta information is; without it, all of it is short.
-        known = head[:4] == b"\x02\0\0\0"
-        length = struct.unpack_from("<I", head, 8)[0] if known and len(head) == 12 else _BLOCK
-        meta = file.read(min(length, _LONGEST_META))
-        if _DEFLATED not in meta:
+        file.seek(begin)
+        syntax, whole_meta = _transfer_syntax(file)
+        if not whole_meta:  # whoever reads the file may see something else in it
+            place = file.seek(begin)
+            syntax = file.read()
+            file.seek(place)
+        if _DEFLATED not in syntax:
             return
         most = available_memory() // 2
-        if known and length <= _LONGEST_META:
-            rest = _unpacked_size(file.read(), most)
-        else:
-            rest = path.stat().st_size * 1032
+        rest = _unpacked_size(file.read(), most) if whole_meta else path.stat().st_size * DEFLATE
     if rest > most:
         raise InputError(
             f"{path} unpacks to more than {most // 2**20} MiB, for which there is no memory; "
             "check the file or give it to a larger machine."
         )
+
+
+def _transfer_syntax(file: IO[bytes]) -> tuple[bytes, bool]:
+    """Read the meta information, element by element up to where another group begins.
+
+    Its stated length is not looked at: it may lie, and pydicom goes by the groups, too.
+
+    Args:
+        file: at the first element; then at what comes after the last.
+
+    Returns:
+        What stands for the transfer syntax, and whether all elements were plain.
+    """
+    syntax = b""
+    while True:
+        start = file.tell()
+        head = file.read(8)
+        if head[:2] != _META:
+            file.seek(start)
+            return syntax, True
+        kind = head[4:6]
+        if len(head) < 8 or (kind not in _SHORT and kind not in _LONG):
+            return syntax, False
+        if kind in _SHORT:
+            length = struct.unpack_from("<H", head, 6)[0]
+        else:
+            told = file.read(4)
+            length = struct.unpack("<I", told)[0] if len(told) == 4 else _UNDEFINED
+        if length == _UNDEFINED:
+            return syntax, False
+        if head[:4] == _SYNTAX:
+            syntax += file.read(length)
+        else:
+            file.seek(length, os.SEEK_CUR)
 
 
 def _unpacked_size(packed: bytes, most: int) -> int:

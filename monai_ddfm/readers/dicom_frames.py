@@ -135,7 +135,8 @@ def _frames(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]
     try:
         yield from _described(file, allow_unknown_geometry=allow_unknown_geometry)
     except UnreadableError as error:
-        raise UnreadableError(error.keyword, error.shown, file.path) from error
+        ours = error.ours
+        raise UnreadableError(error.keyword, error.shown, file.path, ours=ours) from error
 
 
 def _described(file: DicomFile, *, allow_unknown_geometry: bool) -> Iterator[Frame]:

@@ -134,7 +134,7 @@ def _mappings(holder: Dataset | None) -> list[tuple[str, Segment]]:
     try:
         items = list(holder.get(_SEQUENCE) or ())
     except Exception as error:  # what a damaged sequence raises is not documented
-        raise UnreadableError(_SEQUENCE, "damaged") from error
+        raise UnreadableError(_SEQUENCE, "damaged", ours=True) from error
     return [(_unit(one), _segment(one)) for one in items]
 
 
@@ -147,11 +147,12 @@ def _segment(mapping: Dataset) -> Segment:
     table = sure_numbers(mapping, "RealWorldValueLUTData")
     if table:
         if first is None or last is None or len(table) != int(last - first) + 1:
-            raise UnreadableError("RealWorldValueLUTData", f"{len(table)} values")
+            raise UnreadableError("RealWorldValueLUTData", f"{len(table)} values", ours=True)
         return Segment(first, last, 0.0, 0.0, table)
     slope = sure_number(mapping, "RealWorldValueSlope")
     if not slope:
-        raise UnreadableError("RealWorldValueSlope", "0" if slope == 0 else "missing")
+        shown = "0" if slope == 0 else "missing"
+        raise UnreadableError("RealWorldValueSlope", shown, ours=True)
     intercept = sure_number(mapping, "RealWorldValueIntercept") or 0.0
     low = -np.inf if first is None else first
     high = np.inf if last is None else last
@@ -167,4 +168,5 @@ def _check_ranges(segments: Sequence[Segment]) -> None:
     ordered = sorted(segments, key=lambda one: one.first)
     for before, after in pairwise(ordered):
         if after.first <= before.last:
-            raise UnreadableError(_SEQUENCE, f"two maps for the value {after.first:g}")
+            shown = f"two maps for the value {after.first:g}"
+            raise UnreadableError(_SEQUENCE, shown, ours=True)

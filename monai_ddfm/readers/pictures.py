@@ -26,6 +26,7 @@ from monai_ddfm.readers.claims import check_against_memory
 __all__ = ["PICTURE_SUFFIXES", "Picture", "Reading", "read_noted_picture", "read_picture"]
 
 PICTURE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_FORMATS: Final = ("PNG", "JPEG", "TIFF")
 """Names of files that `read_picture` takes, in small letters."""
 
 _SIXTEEN_BITS: Final = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -85,7 +86,8 @@ def read_noted_picture(path: str | os.PathLike[str]) -> Reading:
             # Pillow warns of pictures so large that reading them may be an attack.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # A stream keeps Pillow from mapping the file, which lays turned rows wrongly.
-            with place.open("rb") as stream, Image.open(stream) as opened:
+            # Of other kinds Pillow knows some that it gives to other programs: PostScript is run.
+            with place.open("rb") as stream, Image.open(stream, formats=_FORMATS) as opened:
                 return _levels(opened, place)
     except UnidentifiedImageError:
         raise InputError(f"{place} is not a picture known here; give PNG, JPEG or TIFF.") from None

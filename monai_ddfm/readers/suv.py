@@ -33,7 +33,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
@@ -59,6 +59,12 @@ from monai_ddfm.readers.tags import (
 __all__ = ["Scaling", "acquired_at", "pet_scaling"]
 
 _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "PROPCNTS": "counts"}
+# The words that DICOM defines for them (PS3.3 C.8.9.1.1.3 and C.8.9.1.1.14).
+_DEFINED: Final = (
+    "1CM BQML CM2 CM2ML CNTS CPS GML MGMINML MLG MLMING MLMINML MLML NONE PCNT PROPCNTS PROPCPS "
+    "STDDEV UMOLMINML UMOLML"
+)
+_KINDS: Final = ("BSA", "BW", "IBW", "LBM", "LBMJAMES128", "LBMJANMA")
 _CODED = {"{SUVbw}g/ml": "GML"}
 _HALF_DAY = timedelta(hours=12)
 _DAY = timedelta(days=1)
@@ -141,14 +147,19 @@ def pet_scaling(
         return Scaling(1.0, "relative", why)
     if code == "GML":
         kind = text(header, "SUVType").upper() or "BW"
+        if kind not in _KINDS:
+            why = "the header's SUVType is not one that DICOM defines, so values are relative"
+            return Scaling(1.0, "relative", why)
         return Scaling(1.0, f"SUV{kind.lower()}", details={"method": "stored as SUV"})
     if code == "CNTS":
         return _from_counts(header, first)
     if code == "BQML":
         return _from_activity(header, first, ACTIVITY_UNITS.get(units, 1.0))
-    shown = repr(code) if code else "missing"
+    # Anything else may be anything, a name even, and what is returned is written down.
+    defined = code in _DEFINED.split()
+    shown = repr(code) if defined else "not known" if code else "missing"
     why = f"the header's Units are {shown}, so values are relative and not SUV"
-    return Scaling(1.0, _UNITS.get(code, code.lower() or "relative"), why)
+    return Scaling(1.0, _UNITS.get(code, code.lower() if defined else "relative"), why)
 
 
 def _from_counts(header: Dataset, first: datetime | None) -> Scaling:
@@ -228,7 +239,7 @@ def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:
             contradicts
         )
     if mode:
-        raise _CannotTellError(f"DecayCorrection is {mode!r}, which is not known")
+        raise _CannotTellError("DecayCorrection is not one that DICOM defines")
     enhanced = text(header, "DecayCorrected").upper()
     if enhanced in ("YES", "NO"):
         return ("START" if enhanced == "YES" else "NONE"), ""

@@ -43,6 +43,8 @@ __all__ = [
 EPOCH = datetime(2000, 1, 1)
 _LONGEST = 256
 _SHOWN = 6
+_DAMAGED = "damaged"
+_NUMERIC = re.compile(r"[\d\s.,:+/eE-]*")
 _DATE = re.compile(r"^(\d{4})\.?(\d{2})\.?(\d{2})")
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
 _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
@@ -52,21 +54,27 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 class UnreadableError(InputError):
     """An element is there, but what it holds cannot be read.
 
+    Only what looks like numbers or times is quoted: what stands in the place of a number may be a
+    name, and sentences are kept in records and tables.
+
     Args:
         keyword: the element.
         shown: what it holds.
         file: where it stands, if that is known.
+        ours: whether `shown` is a word of the program rather than of the file.
     """
 
-    def __init__(self, keyword: str, shown: str, file: object = "") -> None:
-        self.keyword, self.shown = keyword, shown
+    def __init__(self, keyword: str, shown: str, file: object = "", *, ours: bool = False) -> None:
+        self.keyword, self.shown, self.ours = keyword, shown, ours
         place = f" in {file}" if file else ""
         super().__init__(f"{self.clause}{place}; correct the header or export the series again.")
 
     @property
     def clause(self) -> str:
         """What is wrong, without the mend."""
-        return f"{self.keyword} is {self.shown!r}, which is no usable value"
+        if self.ours or _NUMERIC.fullmatch(self.shown):
+            return f"{self.keyword} is {self.shown!r}, which is no usable value"
+        return f"{self.keyword} holds text that is no usable value"
 
 
 def _value(source: Dataset | None, keyword: str) -> Any:
@@ -186,15 +194,15 @@ def sure_numbers(source: Dataset | None, keyword: str, count: int = 0) -> tuple[
     try:
         value = source.get(keyword)
     except Exception as error:  # what a damaged element raises is not documented
-        raise UnreadableError(keyword, "damaged") from error
+        raise UnreadableError(keyword, _DAMAGED, ours=True) from error
     if value is None or (isinstance(value, (str, bytes, list, MultiValue)) and not len(value)):
         return ()
     found = _finite(value, count)
     if not found:
-        shown = ", ".join(texts(source, keyword)[:_SHOWN]) or "damaged"
-        if not shown.strip(", "):
+        shown = ", ".join(texts(source, keyword)[:_SHOWN])
+        if shown and not shown.strip(", "):
             return ()
-        raise UnreadableError(keyword, shown)
+        raise UnreadableError(keyword, shown or _DAMAGED, ours=not shown)
     return found
 
 

@@ -27,6 +27,7 @@ Slice = tuple[NDArray[np.float32], float]
 Part = Literal["train", "val"]
 
 _PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
+_FORMATS = ("PNG", "WEBP", "JPEG", "TIFF")  # others Pillow gives to other programs
 _VOLUMES = (".nii", ".nii.gz")
 _MIN_TISSUE = 0.03
 _CUBIC = 1.6
@@ -125,7 +126,7 @@ def _picture_slices(path: Path, tile: int | None, pixel_mm: float) -> Iterator[S
 def _read_picture(path: Path) -> list[NDArray[np.float32]]:
     """Read every frame of a picture as grey values in [0, 1]."""
     try:
-        with warnings.catch_warnings(), Image.open(path) as picture:
+        with warnings.catch_warnings(), Image.open(path, formats=_FORMATS) as picture:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             frames = [
                 # Pillow would cut 16-bit grey values at 255.

@@ -9,9 +9,12 @@ file that ITK itself has written from a transform that it has understood.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from monai_ddfm.apart import limit_own_memory
+from monai_ddfm.transforms.transform_claims import MiscountError, check_count
 
 __all__ = ["main"]
 
@@ -34,7 +37,12 @@ def main(source: str, target: str) -> int:
     import SimpleITK as sitk  # noqa: PLC0415 - under the limit
 
     try:
-        sitk.WriteTransform(sitk.ReadTransform(source), target)
+        transform = sitk.ReadTransform(source).Downcast()
+        for one in _parts(transform):
+            check_count(one.GetName(), len(one.GetParameters()))
+        sitk.WriteTransform(transform, target)
+    except MiscountError as error:
+        why = str(error)
     except MemoryError:
         why = "there is not enough memory for what it claims"
     except UnicodeDecodeError:
@@ -45,6 +53,15 @@ def main(source: str, target: str) -> int:
         return 0
     print(why, file=sys.stderr)
     return 1
+
+
+def _parts(transform: Any) -> Iterator[Any]:
+    """Yield the simple transforms that a transform is made of."""
+    if not hasattr(transform, "GetNthTransform"):
+        yield transform
+        return
+    for number in range(transform.GetNumberOfTransforms()):
+        yield from _parts(transform.GetNthTransform(number).Downcast())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MiscountError", "is_plain"]
+__all__ = ["MiscountError", "check_count", "is_plain"]
 
 _LARGEST = 4 * 2**20
 _COUNTS = {
@@ -26,6 +26,13 @@ _COUNTS = {
     "ScaleVersor3DTransform": (9, (3,)),
     "ScaleSkewVersor3DTransform": (15, (3,)),
     "TranslationTransform": (3, (0,)),
+}
+# Of these only the number of parameters is known: ITK reads them in a process of its own.
+_RARE = {
+    "ComposeScaleSkewVersor3DTransform": 12,
+    "QuaternionRigidTransform": 7,
+    "ScaleLogarithmicTransform": 3,
+    "ScaleTransform": 3,
 }
 _GRIDS = ("BSplineTransform", "DisplacementFieldTransform")
 _WHOLE = "CompositeTransform"
@@ -66,13 +73,25 @@ def is_plain(path: Path) -> bool:
     if _WHOLE in kinds[1:] or not set(kinds) - {_WHOLE}:
         return False
     for kind, parameters, fixed in blocks:
-        if kind in _COUNTS and len(parameters) != _COUNTS[kind][0]:
-            raise MiscountError(
-                f"a {kind} has {_COUNTS[kind][0]} parameters, and not {len(parameters)}"
-            )
+        check_count(kind, len(parameters))
         if not _adds_up(kind, parameters, fixed):
             return False
     return True
+
+
+def check_count(kind: str, count: int) -> None:
+    """Refuse a transform of a known kind with another number of parameters.
+
+    Args:
+        kind: name of its class in ITK.
+        count: how many it has.
+
+    Raises:
+        MiscountError: its kind has another number.
+    """
+    wanted = _COUNTS[kind][0] if kind in _COUNTS else _RARE.get(kind, count)
+    if count != wanted:
+        raise MiscountError(f"a {kind} has {wanted} parameters, and not {count}")
 
 
 def _adds_up(kind: str, parameters: list[float], fixed: list[float]) -> bool:

@@ -34,7 +34,7 @@ _SUPPLIED = (
 )
 _METHODS = ("rigid", "affine", "deformable", "none")
 _READING = ("format", "modality", "units", "relative", "frames", "shape", "spacing_mm")
-_QUOTED = re.compile(r"'[^']*'")
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\d[\d.,:]*")
 _LEFT_OUT: dict[str, tuple[str, ...]] = {
     "patient": (),

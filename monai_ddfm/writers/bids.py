@@ -28,6 +28,9 @@ __all__ = ["bids_name", "bids_names", "dataset_description", "entities_of", "sid
 _VERSION = "1.10.0"
 _ORDER = ("sub", "ses", "trc", "space", "from", "to", "mode", "desc")
 _TRANSFORM = "transform.tfm"
+_REPLACED = (
+    "{} was replaced by another run before it was copied; give each run a folder of its own."
+)
 # Result: value of the entity `desc`, what the file is, its units (None: those of `moving`).
 _VOLUMES = {
     "fused.nii.gz": ("fused", "DDFM fusion, luminance", "arbitrary"),
@@ -177,6 +180,7 @@ def write_bids(
     units: str = "",
     source_datasets: Sequence[str | Path] = (),
     links: Mapping[str, str | Path] | None = None,
+    hashes: Mapping[str, str] | None = None,
 ) -> dict[str, Path]:
     """Copy the volumes of a run and its transform into a BIDS derivative, all of them or none.
 
@@ -192,12 +196,14 @@ def write_bids(
         units: of the moving volume.
         source_datasets: roots or URLs of the data sets that `sources` belong to.
         links: the same by the name that stands for them in BIDS URIs.
+        hashes: SHA-256 by file name that the results had when they were written.
 
     Returns:
         Path in the data set by name of the result.
 
     Raises:
-        InputError: a label or the modality is not allowed, or the folder cannot be written to.
+        InputError: a label or the modality is not allowed, the folder cannot be written to, or a
+            result is not what its hash says.
     """
     kind = Modality.parse_moving(modality)
     labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
@@ -214,12 +220,13 @@ def write_bids(
     marker = bids_name(suffix, ".json", description="fused", **labels)
     with StagedFolder(root, marker=marker) as staged:
         for name, (_, about, unit) in found.items():
-            shutil.copyfile(results[name], staged.path(names[name]))
+            digest = _copy(results[name], staged.path(names[name]), (hashes or {}).get(name))
             content = sidecar(about, sources=sources, units=unit or units or "arbitrary")
-            content |= {"SHA256": describe_file(results[name])["sha256"]}
+            content |= {"SHA256": digest}
             write_json(staged.path(names[name].replace(".nii.gz", ".json")), content)
         if _TRANSFORM in names:
-            shutil.copyfile(results[_TRANSFORM], staged.path(names[_TRANSFORM]))
+            wanted = (hashes or {}).get(_TRANSFORM)
+            _copy(results[_TRANSFORM], staged.path(names[_TRANSFORM]), wanted)
         if not (root / "dataset_description.json").exists():
             write_json(
                 staged.path("dataset_description.json"),
@@ -228,3 +235,15 @@ def write_bids(
         if kind is not Modality.PET and not (root / ".bidsignore").exists():
             staged.path(".bidsignore").write_text("**/ct/\n**/spect/\n", encoding="ascii")
     return {name: root / path for name, path in names.items()}
+
+
+def _copy(source: str | Path, target: Path, wanted: str | None) -> str:
+    """Copy a result, see that it is the one that is meant, and return its hash."""
+    try:
+        shutil.copyfile(source, target)
+    except FileNotFoundError as error:
+        raise InputError(_REPLACED.format(source)) from error
+    digest = str(describe_file(target)["sha256"])
+    if wanted not in (None, digest):
+        raise InputError(_REPLACED.format(source))
+    return digest

@@ -90,16 +90,19 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             The case with the paths in the data set.
 
         Raises:
-            InputError: a file cannot be written.
+            InputError: a file cannot be written, or another run has replaced the results.
         """
+        summary = data[self.outputs_key]
+        outputs = summary.get("provenance", {}).get("outputs", {})
         written = write_bids(
             self.root,
-            data[self.outputs_key]["files"],
+            summary["files"],
             modality=self.modality,
             sources=self.sources,
             units=str(data[self.moving_key].meta.get("units") or ""),
             source_datasets=list(self.links.values()),
             links=self.links,
+            hashes={name: about["sha256"] for name, about in outputs.items()},
             **self.labels,
         )
         return {**data, self.output_key: {name: str(path) for name, path in written.items()}}

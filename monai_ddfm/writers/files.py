@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,6 +46,7 @@ OWN_MANUFACTURER = "monai_ddfm"
 
 _STAGING_PREFIX = ".ddfm-partial-"
 _LOCK = ".lock"
+_ATTEMPTS = 20
 _MENDS = {
     errno.ENOSPC: "the disk is full: free some space or choose another folder",
     errno.EDQUOT: "the disk quota is used up: free some space or choose another folder",
@@ -144,21 +145,25 @@ def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:
     with _explained(folder):
         if folder.exists() and not folder.is_dir():
             raise InputError(f"Cannot write to {folder}: it is a file, so name a folder instead.")
-        made = _make_folders(folder)
-        try:
-            with (
-                only_one(folder),  # within it, a trial that is there is that of a killed run
-                tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder) as trial,
-            ):
-                trial.write(b"\0" * 4096)
-                trial.flush()
-                os.fsync(trial.fileno())
-        finally:
-            _remove_empty(made)
+        _insist(lambda: _try_writing(folder))
     for name in names:
         if (folder / name).is_dir():
             raise InputError(f"Cannot write {folder / name}: {_MENDS[errno.EISDIR]}.")
     return folder
+
+
+def _try_writing(folder: Path) -> None:
+    made = _make_folders(folder)
+    try:
+        with (
+            only_one(folder),  # within it, a trial that is there is that of a killed run
+            # What is not buffered cannot fail a second time when the file is closed.
+            tempfile.NamedTemporaryFile(prefix=_STAGING_PREFIX, dir=folder, buffering=0) as trial,
+        ):
+            trial.write(b"\0" * 4096)
+            os.fsync(trial.fileno())
+    finally:
+        _remove_empty(made)
 
 
 def make_folder(path: Path) -> None:
@@ -224,13 +229,16 @@ class StagedFolder:
 
     def __enter__(self) -> StagedFolder:
         with _explained(self.folder):
-            self._made = _make_folders(self.folder)
-            with only_one(self.folder):  # a folder that is not locked yet looks like a leftover
-                _sweep(self.folder)
-                self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
-                self._lock = (self._staging / _LOCK).open("wb")
-                _try_lock(self._lock)
+            _insist(self._stage)
         return self
+
+    def _stage(self) -> None:
+        self._made = _make_folders(self.folder)
+        with only_one(self.folder):  # a folder that is not locked yet looks like a leftover
+            _sweep(self.folder)
+            self._staging = Path(tempfile.mkdtemp(prefix=_STAGING_PREFIX, dir=self.folder))
+            self._lock = (self._staging / _LOCK).open("wb")
+            _try_lock(self._lock)
 
     def __exit__(
         self,
@@ -317,6 +325,14 @@ def _fsync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _insist(step: Callable[[], None]) -> None:
+    """Make a folder and write into it, again if another run's trial has removed it in between."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(FileNotFoundError):
+            return step()
+    return step()
 
 
 def _make_folders(folder: Path) -> list[Path]:

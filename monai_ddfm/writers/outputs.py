@@ -18,6 +18,7 @@ The volumes are on the MRI's own grid.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -37,10 +38,16 @@ from monai_ddfm.writers.dicom_results import (
     DicomPart,
     results_in,
 )
-from monai_ddfm.writers.files import NOTICE, StagedFolder, atomic_path, prepare_output_dir
+from monai_ddfm.writers.files import (
+    NOTICE,
+    StagedFolder,
+    atomic_path,
+    only_one,
+    prepare_output_dir,
+)
 from monai_ddfm.writers.hashes import describe_file
 from monai_ddfm.writers.inputs import inputs_of, sources_of
-from monai_ddfm.writers.json_files import write_json
+from monai_ddfm.writers.json_files import jsonable, write_json
 from monai_ddfm.writers.nifti import as_array, write_nifti
 from monai_ddfm.writers.panels import Panel, panels_of
 from monai_ddfm.writers.preview import write_preview
@@ -157,7 +164,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
         Returns:
             The case with a summary: ``folder``, ``files`` (path by file name), ``bound``,
-            ``seconds``, ``warnings`` and ``notice``.
+            ``seconds``, ``warnings``, ``provenance`` (the content of its file) and ``notice``.
 
         Raises:
             InputError: a file cannot be written.
@@ -194,6 +201,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             "bound": provenance["bound"],
             "seconds": provenance["seconds"],
             "warnings": provenance["warnings"],
+            "provenance": jsonable(provenance),
             "notice": NOTICE,
         }
         excess = (provenance["bound"] or {}).get("largest")
@@ -228,10 +236,21 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         """Send the DICOM results to an archive, if there is one, and note how many went."""
         summary: dict[str, Any] = dicom.finish(case, *objects)
         if summary["pushed"]:
+            written = jsonable(provenance)
             for report in provenance["reports"].get("dicom", {}).values():
                 report["pushed"] = summary["pushed"]
-            write_json(self.folder / MARKER, provenance)
+            with only_one(self.folder):
+                if self._is_ours(written):
+                    write_json(self.folder / MARKER, provenance)
         return summary
+
+    def _is_ours(self, written: Any) -> bool:
+        """Whether the record in the folder is still this run's; call it within `only_one`."""
+        try:
+            text = (self.folder / MARKER).read_text(encoding="utf-8")
+            return bool(json.loads(text) == written)
+        except (OSError, ValueError):
+            return False
 
     def _provenance(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
         written = {name: staged.path(name) for name in OUTPUT_NAMES}

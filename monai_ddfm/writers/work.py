@@ -56,11 +56,11 @@ class WorkFolder:
         self._held: int | None = None
 
     def __del__(self) -> None:
-        self._release()
+        self.release()
 
     def open(self, name: str) -> dict[int, Tensor]:
         """Return the finished slices of the run of that name, [2, height, width] by number."""
-        self._release()
+        self.release()
         self.folder = self.output_dir / f"{_PREFIX}{name[:_LENGTH]}"
         finished: dict[int, Tensor] = {}
         for file in sorted(self.folder.glob("*.npz")) if self.resume else []:
@@ -94,7 +94,7 @@ class WorkFolder:
 
         What another process is working in stays; it is removed by that one.
         """
-        self._release()
+        self.release()
         for folder in self.output_dir.glob(f"{_PREFIX}*"):
             with suppress(OSError):
                 descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
@@ -112,7 +112,7 @@ class WorkFolder:
         """
         assert self.folder is not None
         while self._held is None or not self.folder.is_dir():
-            self._release()
+            self.release()
             make_folder(self.folder)
             with suppress(FileNotFoundError):
                 self._held = os.open(self.folder, os.O_RDONLY)
@@ -120,7 +120,8 @@ class WorkFolder:
                     with suppress(OSError):  # a file system without locks
                         fcntl.flock(self._held, fcntl.LOCK_SH)
 
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let others remove the folder; the next slice that is kept takes hold of it again."""
         if self._held is not None:
             os.close(self._held)
             self._held = None

@@ -104,6 +104,13 @@ def test_bombs_that_their_compression_can_hold_are_judged_by_memory(tmp_path: Pa
     assert all("of memory where" in line for line in out), out
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1e38])
+def test_values_beyond_single_precision(tmp_path: Path, scale: float) -> None:
+    values = (np.random.default_rng(0).random((6, 7, 5)) * scale).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([2, 2, 2, 1])), tmp_path / "a.nii")
+    assert "beyond what single precision" in refused(volume, tmp_path / "a.nii")
+
+
 def test_extensions_that_claim_gigabytes(tmp_path: Path) -> None:
     path = nifti(tmp_path / "a.nii.gz", (6, 7, 5), code=16, data=bytes(840))
     content = bytearray(gzip.decompress(path.read_bytes()))
@@ -170,6 +177,41 @@ def test_what_is_deflated_is_judged_with_and_without_a_preamble(
     assert looks_like_dicom(path)
     with pytest.raises(InputError, match="unpacks to more than"):
         read_dataset(path, pixels=False)
+
+
+@pytest.mark.parametrize("length", [0, 4, 1000, 2**31, None])
+@pytest.mark.parametrize("preamble", [True, False])
+def test_a_false_length_of_the_meta_information_hides_nothing(
+    length: int | None, preamble: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = dicom(tmp_path / "a.dcm", "deflated").read_bytes()
+    if length is None:  # left out
+        content = content[:132] + content[144:]
+    else:
+        content = content[:140] + struct.pack("<I", length) + content[144:]
+    path = tmp_path / "a.dcm"
+    path.write_bytes(content[0 if preamble else 132 :])
+    assert "Rows" in read_dataset(path, pixels=False)
+    monkeypatch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+    monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match="unpacks to more than"):
+        read_dataset(path, pixels=False)
+
+
+def test_odd_meta_information_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = dicom(tmp_path / "a.dcm", "deflated").read_bytes()
+    path = tmp_path / "a.dcm"
+    odd = b"\x02\0\x02\x01OB\0\0" + struct.pack("<I", 2**21) + bytes(2**21)
+    sequence = b"\x02\0\x02\x01SQ\0\0\xff\xff\xff\xff\xfe\xff\xdd\xe0\0\0\0\0"
+    for more in (odd, sequence):
+        path.write_bytes(content[:144] + more + content[144:])
+        with monkeypatch.context() as patch:
+            patch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+            patch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
+            with pytest.raises(InputError, match="unpacks to more than"):
+                read_dataset(path, pixels=False)
 
 
 def test_colors_of_any_type_are_judged_as_they_are_read(
@@ -270,6 +312,24 @@ def test_transforms_that_are_no_text(tmp_path: Path) -> None:
         refused(read_transform, path)
 
 
+@pytest.mark.parametrize(("kind", "count"), [("Euler3DTransform", 5), ("ScaleTransform", 4)])
+def test_hdf5_with_another_number_of_parameters(tmp_path: Path, kind: str, count: int) -> None:
+    """ITK would take what lies in memory after those that there are."""
+    text = tmp_path / "a.tfm"
+    text.write_text(
+        f"#Insight Transform File V1.0\n#Transform 0\nTransform: {kind}_double_3_3\n"
+        f"Parameters: {' '.join(['0'] * count)}\nFixedParameters: 0 0 0\n"
+    )
+    path = tmp_path / "a.h5"
+    program = (
+        "import SimpleITK as sitk, sys, os\n"
+        "sitk.WriteTransform(sitk.ReadTransform(sys.argv[1]), sys.argv[2])\n"
+        "os._exit(0)"  # memory may be damaged by now
+    )
+    subprocess.run([sys.executable, "-c", program, str(text), str(path)], check=True, timeout=60)
+    assert "holds no ITK transform that can be read" in refused(read_transform, path)
+
+
 def test_the_files_that_went_wrong(shared: Path) -> None:
     folder = shared / "cases" / "hostile"
     if not folder.is_dir():
@@ -347,6 +407,14 @@ def test_sound_files_of_all_kinds_are_read(tmp_path: Path) -> None:
     first, second = volume(tmp_path / "a.mha"), volume(tmp_path / "a.nrrd")
     np.testing.assert_array_equal(first.array, second.array)
     network_from_file(saved_prior(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PCX", "BMP", "PDF", "ICO"])
+def test_pictures_of_other_kinds_under_these_names(tmp_path: Path, kind: str) -> None:
+    """Pillow would have Ghostscript run the first, which is a program."""
+    Image.effect_noise((64, 64), 60).save(tmp_path / "a", format=kind)
+    (tmp_path / "a").rename(tmp_path / "a.png")
+    assert "not a picture known here" in refused(read_picture, tmp_path / "a.png")
 
 
 def test_a_tiff_without_dimensions(tmp_path: Path) -> None:

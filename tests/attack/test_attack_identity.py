@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pydicom
@@ -9,9 +10,12 @@ import pytest
 from basic_profile import BASIC_PROFILE
 from dicom_fusions import demo, fusion_case
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from run_cases import command, one_sentence, saved_prior
 
+from monai_ddfm.readers.tags import UnreadableError, sure_numbers
 from monai_ddfm.writers.dicom import SaveFusionDicomd
 from monai_ddfm.writers.dicom.terms import DEFINED_TERMS, keep_defined_terms
 
@@ -136,3 +140,41 @@ def test_text_in_the_pixels(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     )
     assert status == 0
     assert (tmp_path / "allowed" / "fused.nii.gz").is_file()
+
+
+def test_words_in_the_place_of_units(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An apostrophe changes how Python quotes, and is in many names."""
+    name = "O'CANARY"
+    subject = demo("PET")
+    folder = stuffed(subject.moving_dicom, tmp_path / "moving")
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.Units, dataset.SUVType, dataset.DecayCorrection = name, name, name
+        dataset.RescaleType = name
+        dataset.save_as(path)
+    status, out, err = command(
+        capfd, "fuse", "--fixed", subject.fixed, "--moving", folder, "--modality", "PET",
+        "--steps", "2", "--registration", "none", "--device", "cpu", "--deidentify",
+        "--prior", saved_prior(tmp_path), "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert status == 0, err
+    assert CANARY not in (out + err).upper().replace(str(tmp_path).upper(), "")
+    for path in (tmp_path / "out").iterdir():
+        content = path.read_bytes()
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+        assert CANARY.encode() not in content.upper(), path
+
+
+@pytest.mark.parametrize("keyword", ["RescaleSlope", "PixelSpacing", "PatientWeight"])
+def test_sentences_quote_numbers_and_no_words(keyword: str) -> None:
+    for value, quoted in (("2,0,1", True), ("JANE DOE", False), ("12 DOE", False)):
+        dataset = Dataset()
+        raw = RawDataElement(
+            Tag(keyword), "DS", len(value), value.encode(), 0, is_implicit_VR=False,
+            is_little_endian=True,
+        )  # fmt: skip
+        dataset[Tag(keyword)] = raw
+        with pytest.raises(UnreadableError, match=keyword) as caught:
+            sure_numbers(dataset, keyword)
+        assert (value in str(caught.value)) == quoted
+        assert "DOE" not in str(caught.value)

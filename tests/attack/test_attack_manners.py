@@ -77,6 +77,15 @@ def test_documents_nested_deep(tmp_path: Path, opening: str, capfd) -> None:
     assert "provenance.json" in one_sentence(err)
 
 
+@pytest.mark.parametrize("source", [7, {}, ["a"], None, "\ud800"])
+def test_records_that_name_no_file(tmp_path: Path, source: object, capfd) -> None:
+    record = {"inputs": {"fixed": {"path": source}}, "options": {"modality": "PET"}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    status, _, err = command(capfd, "evaluate", tmp_path)
+    assert status == 2
+    assert "provenance.json" in one_sentence(err)
+
+
 def test_yaml_that_multiplies(tmp_path: Path) -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     lines += [

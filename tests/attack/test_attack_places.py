@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import torch
 from PIL import Image
 from run_cases import command, demo_subject, one_sentence, saved_prior
 
+from monai_ddfm import fuse
+from monai_ddfm.cohort.cases import Selection
+from monai_ddfm.cohort.finding import find_cases
 from monai_ddfm.cohort.folders import check_places, cleared_cases
 from monai_ddfm.errors import InputError
 from monai_ddfm.writers import StagedFolder, WorkFolder
@@ -292,3 +296,19 @@ def test_the_trial_of_a_killed_run_is_swept(tmp_path: Path) -> None:
     with StagedFolder(tmp_path, marker="end") as staged:
         staged.path("end").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["end"]
+
+
+def test_no_path_at_all(pet, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a path"):
+        fuse(pet.fixed, pet.moving, modality="PET", output_dir=f"{tmp_path}/a\0b")
+
+
+def test_pipes_in_the_place_of_a_study(tmp_path: Path) -> None:
+    """Whoever opens them waits for ever."""
+    (tmp_path / "sub-01" / "pet").mkdir(parents=True)
+    os.mkfifo(tmp_path / "dataset_description.json")
+    os.mkfifo(tmp_path / "pairs.csv")
+    with pytest.raises(InputError, match="no ordinary file"):
+        find_cases(tmp_path, Selection(), labels={})
+    with pytest.raises(InputError, match="no ordinary file"):
+        find_cases(tmp_path / "pairs.csv", Selection(), labels={})

@@ -18,6 +18,7 @@ and is written last: where it stands, all is complete.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import suppress
@@ -49,7 +50,7 @@ from monai_ddfm.writers.dicom_results import (
     is_of_runs,
     objects_in,
 )
-from monai_ddfm.writers.files import NOTICE, StagedFolder, prepare_output_dir
+from monai_ddfm.writers.files import NOTICE, StagedFolder, only_one, prepare_output_dir
 from monai_ddfm.writers.json_files import write_json
 from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.provenance import RunRecord
@@ -209,17 +210,34 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
             names: likewise.
 
         Raises:
-            InputError: the archive refuses; the files stay.
+            InputError: the archive refuses, and the files stay; or another run has replaced them.
         """
-        for role in ROLES:
-            with suppress(OSError):
-                (self.folder / role).rmdir()  # left empty by an earlier run's files
         files = [self.folder / name for name in names]
         logger.info("Wrote %d DICOM objects to %s; %s.", len(files), self.folder, NOTICE)
-        pushed = push_dicom(files, self.target) if self.target else 0
+        # Other runs put their results here within the lock of either folder.
+        with only_one(self.folder.parent), only_one(self.folder):
+            for role in ROLES:
+                with suppress(OSError):
+                    (self.folder / role).rmdir()  # left empty by an earlier run's files
+            pushed = self._push(series, files)
         report = reports_of(data[self.fused_key])["dicom"]
         add_report(data[self.fused_key], "dicom", {**report, "pushed": pushed})
         return {"folder": str(self.folder), "series": series, "pushed": pushed, "notice": NOTICE}
+
+    def _push(self, series: Mapping[str, Mapping[str, Any]], files: list[Path]) -> int:
+        """Send the files, if they are to be sent and still this run's; returns how many."""
+        if self.target is None:
+            return 0
+        try:
+            index = json.loads((self.folder / INDEX).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            index = None
+        if index is None or index.get("series") != series:
+            raise InputError(
+                f"{self.folder} was replaced by another run before it was sent; give each run a "
+                "folder of its own."
+            )
+        return push_dicom(files, self.target)
 
     def _volumes(self, data: Mapping[Hashable, Any]) -> Volumes:
         fixed = data[self.fixed_key]
