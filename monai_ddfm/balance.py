@@ -5,16 +5,26 @@ a Laplace distribution of one scale for the whole image, written as a mixture of
 precisions. Here the scales are fields, one for each size of detail, and the precisions that the
 E-step expects follow from how much the sources vary around a place.
 
-**Texture.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
-:math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). The finest, below half a millimetre, is sharpness:
-no PET or SPECT resolves it, and a reader's eye hardly finds a lesion by it. It is shown in full,
-from the source that has it, by the local energies :math:`E = W_0 * d_0^2`,
+**Grain.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
+:math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). What is no larger in them than grain is left out,
+as a Wiener filter does, for it would be amplified below. Grain has the deviation n in the finest
+details, and less in coarser ones; the Gaussian windows :math:`W_l` are as small as the details, for
+a lesion in uniform tissue is small, too:
+
+.. math::
+
+    d_l \leftarrow \frac{p_l}{p_l + n_l^2}\,d_l, \qquad p_l = W_l * d_l^2, \qquad
+    n_l = n\,\sigma_1 / \sigma_l .
+
+**Texture.** The finest, below a millimetre, is sharpness: no PET or SPECT resolves it, and a
+reader's eye hardly finds a lesion by it. It is shown from the source that has it, by the local
+energies :math:`E = W_0 * d_0^2` and freed of grain of the deviation n,
 
 .. math::
 
     t = \frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
 
-**Details.** The local deviations of the others, in Gaussian windows W,
+**Details.** The local deviations of the others, in windows W of one size,
 
 .. math::
 
@@ -88,7 +98,9 @@ _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
 
+_SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_brightness")
 _POSITIVE = (
+    "grain",
     "texture_scale",
     "window",
     "ceiling",
@@ -113,6 +125,7 @@ class Balance:
         rest_share: w_r, share of `moving` in what is larger than all scales.
         gains: g, gain of the details of each scale where there are hardly any.
         ceiling: tau, local deviation at which that gain has halved.
+        grain: n, local deviation of the finest details at which they count half as noise.
         deviation_floor: epsilon, local deviation that counts as none.
         largest_ratio: by how much the deviations of the sources may differ; what exceeds it is cut.
         finding: b, gray level of `moving` in the middle of the rise of eta.
@@ -126,16 +139,17 @@ class Balance:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 0.4
+    texture_scale: float = 0.6
     scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     crossover: float = 4.0
     window: float = 7.0
-    fine_lean: float = 0.65
-    fine_rest: float = 0.5
+    fine_lean: float = 0.35
+    fine_rest: float = 0.6
     coarse_rest: float = 0.12
     rest_share: float = 0.38
-    gains: tuple[float, ...] = (6.0, 3.5, 5.7, 3.8)
+    gains: tuple[float, ...] = (10.0, 3.0, 4.8, 3.1)
     ceiling: float = 0.045
+    grain: float = 0.014
     deviation_floor: float = 0.004
     largest_ratio: float = 5.0
     finding: float = 0.81
@@ -194,7 +208,7 @@ def balanced_mode(
     both = (torch.cat([fixed, moving]) + 1) / 2
     smooth = gaussian(both, sigma=balance.texture_scale, spacing=spacing)
     estimate = _with_findings(smooth, _mixed_details(smooth, balance, spacing), balance, spacing)
-    estimate = estimate + _texture(both - smooth, spacing)
+    estimate = estimate + _texture(both - smooth, balance, spacing)
     result = estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True)) * 2 - 1
     # Once more on their own scale, for rounding.
     return result.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
@@ -205,10 +219,11 @@ def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
     estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
+        clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
         if scale <= balance.crossover:
-            mixed = _fine_mixture(detail, both[1:], balance, spacing)
+            mixed = _fine_mixture(clear, both[1:], balance, spacing)
         else:
-            mixed = _coarse_mixture(detail, both[1:], balance)
+            mixed = _coarse_mixture(clear, both[1:], balance)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
         estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
     return estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True))
@@ -219,10 +234,17 @@ def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) ->
     return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
 
 
-def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
+def _texture(detail: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     """Texture t of fixed and moving, [2, 1, H, W] to [1, 1, H, W]."""
     energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
-    return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+    clear = _clear(detail, balance.grain, _TEXTURE_WINDOW, spacing)
+    return (energy * clear).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+
+
+def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Tensor:
+    """Leave out of details what is no larger than grain."""
+    power = gaussian(detail.square(), sigma=window, spacing=spacing)
+    return detail * power / (power + grain**2)
 
 
 def _fine_mixture(detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing) -> Tensor:

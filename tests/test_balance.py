@@ -83,15 +83,22 @@ def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]
     def deviation(detail: Array, floor: float = b.deviation_floor) -> Array:
         return np.sqrt(blur(detail**2, b.window) + floor**2)
 
+    def clear(detail: Array, grain: float, window: float) -> Array:
+        power = blur(detail**2, window)
+        return detail * power / (power + grain**2)
+
     i_smooth, v_smooth = blur(i, b.texture_scale), blur(v, b.texture_scale)
     energies = [blur((s - c) ** 2, 3.0) + 1e-6 for s, c in ((v, v_smooth), (i, i_smooth))]
-    texture = energies[0] * (v - v_smooth) + energies[1] * (i - i_smooth)
+    textures = [clear(s - c, b.grain, 3.0) for s, c in ((v, v_smooth), (i, i_smooth))]
+    texture = energies[0] * textures[0] + energies[1] * textures[1]
     texture /= energies[0] + energies[1]
 
     shown, c_v, c_i = np.zeros_like(v), v_smooth, i_smooth
     for scale, gain in zip(b.scales, b.gains, strict=True):
         next_v, next_i = blur(c_v, scale), blur(c_i, scale)
         d_v, d_i, c_v, c_i = c_v - next_v, c_i - next_i, next_v, next_i
+        grain = b.grain * b.scales[0] / scale
+        d_v, d_i = clear(d_v, grain, scale), clear(d_i, grain, scale)
         favor = b.favor_moving * i_smooth
         if scale <= b.crossover:
             limits = 1 / b.largest_ratio, b.largest_ratio
@@ -168,6 +175,7 @@ def test_it_is_what_the_formulas_say(
             "finding_share": st.floats(0, 1),
             "favor_moving": st.floats(-5, 5),
             "deviation_floor": st.floats(1e-6, 1),
+            "grain": st.floats(1e-6, 1),
         }
     ),
     spacing=st.tuples(st.floats(0.2, 5), st.floats(0.2, 5)),
@@ -297,6 +305,7 @@ def test_favor_raises_the_share_of_the_bright_parts_of_moving() -> None:
         {"window": float("inf")},
         {"ceiling": 0.0},
         {"deviation_floor": 0.0},
+        {"grain": 0.0},
         {"finding_width": 0.0},
         {"largest_ratio": -1.0},
         {"gains": (1.0, 1.0, 1.0, float("nan"))},
