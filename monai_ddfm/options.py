@@ -125,7 +125,7 @@ class Sampling(TypedDict, total=False):
         Literal["fast", "balanced", "best"] | None,
         Option(
             "How long the presets default and contrast sample.",
-            unset="the preset's own",
+            unset="as the preset",
             faces=("fuse", "cohort", "demo", "label"),
             common=True,
             page="concepts/speed.md",
