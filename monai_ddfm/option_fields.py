@@ -120,7 +120,7 @@ class Option:
             return self.unset
         if isinstance(self.default, bool):
             return "on" if self.default else "off"
-        return str(self.default)
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
 
     def holds(self, number: float) -> bool:
         """Whether a number is in the range."""

@@ -458,10 +458,16 @@ class Appearance(TypedDict, total=False):
 class Patient(TypedDict, total=False):
     """Who the DICOM output is about, for an MRI that does not say."""
 
-    name: Annotated[str, Option("DICOM: for an MRI without one, as FAMILY^GIVEN.")]
-    id: Annotated[str, Option("DICOM: for an MRI without one.")]
-    birth_date: Annotated[str, Option("DICOM: for an MRI without one, as 1970-12-31.")]
-    sex: Annotated[Literal["M", "F", "O"] | str, Option("DICOM: for an MRI without one.")]
+    name: Annotated[
+        str, Option("DICOM: name, for an MRI without one, as FAMILY^GIVEN.", unset="unknown")
+    ]
+    id: Annotated[str, Option("DICOM: PatientID, for an MRI without one.", unset="unknown")]
+    birth_date: Annotated[
+        str, Option("DICOM: date of birth, for an MRI without one, as 1970-12-31.", unset="unknown")
+    ]
+    sex: Annotated[
+        Literal["M", "F", "O"] | str, Option("DICOM: sex, for an MRI without one.", unset="unknown")
+    ]
 
 
 class Bids(TypedDict, total=False):
@@ -471,9 +477,9 @@ class Bids(TypedDict, total=False):
         Path | str,
         Option("Copy the volumes into this BIDS derivative, too.", page="how-to/bids.md"),
     ]
-    subject: Annotated[str, Option("BIDS label.", unset="from the file names")]
-    session: Annotated[str, Option("BIDS label.", unset="from the file names")]
-    tracer: Annotated[str, Option("BIDS label.", unset="from the file names")]
+    subject: Annotated[str, Option("BIDS label of the subject.", unset="from the file names")]
+    session: Annotated[str, Option("BIDS label of the session.", unset="from the file names")]
+    tracer: Annotated[str, Option("BIDS label of the tracer.", unset="from the file names")]
     space: Annotated[str, Option("BIDS label of the MRI's space.", unset="T1w")]
 
 
