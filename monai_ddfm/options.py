@@ -282,18 +282,15 @@ class Likelihood(TypedDict, total=False):
         Option(
             "Favor bright parts of moving (bone, lesions): to about 5, of contrast to about 30.",
             unset="0",
-            least=0,
             faces=_PICTURES_SERVED,
         ),
     ]
     finding: Annotated[
         float | None,
         Option(
-            "Gray level of moving from which brightness is a finding by itself; none is white.",
+            "Gray level of moving, 0 to 1, from which brightness is a finding; none is white.",
             computed="$windows.finding_level(@modality, @window)",
             unset="that of bone, 250 HU, for a CT in HU",
-            least=0,
-            most=1,
         ),
     ]
     smooth_across: Annotated[
@@ -530,6 +527,7 @@ class Output(TypedDict, total=False):
         Option(
             "DICOM: number of the first series written.",
             default=9001,
+            least=1,
             faces=("fuse",),
             needs_dicom=True,
         ),
