@@ -224,7 +224,7 @@ def _text(name: str, given: Any) -> str:
     return given.strip()
 
 
-def _number(option: Option, given: Any) -> float | int | None:
+def _number(option: Option, given: Any) -> Any:
     if given is None or given == "":
         return option.default
     whole = option.types[0] is int
