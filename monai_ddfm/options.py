@@ -18,10 +18,9 @@ is used where the configuration hands it on.
 The groups are typed dictionaries, because these are what Python can unpack into a signature. A type
 is read like this: its first member is what a text from a command line becomes, ``None`` stands for
 an option that is not given, and a `Literal` with other members beside it names words that are
-known, not all that is possible. Nothing here imports anything heavy: ``--help`` must stay quick.
+known, not all that is possible. Nothing here imports anything heavy, and annotations are objects,
+without ``from __future__``: ``--help`` must stay quick.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache

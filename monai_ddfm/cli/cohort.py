@@ -1,7 +1,5 @@
 """The command that fuses whole studies: ``cohort``, in the manner of a BIDS App."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """Commands that fuse: ``fuse`` and ``demo``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The command ``label``: a MONAI Label server for viewers."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Annotated

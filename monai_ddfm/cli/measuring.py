@@ -1,7 +1,5 @@
 """Commands that measure: ``benchmark`` and ``evaluate``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final

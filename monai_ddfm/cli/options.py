@@ -7,7 +7,8 @@ A command names the options that its own code handles, and takes the others of i
 
 `with_options` gives Typer the signature that is meant: help, words for completion, range and
 default of every option. What is typed is handed on as text, and judged where it is used, in the
-same sentences as from Python. Nothing here may import PyTorch: ``--help`` must stay quick.
+same sentences as from Python. Nothing here may import PyTorch: ``--help`` must stay quick. For the
+same reason, modules of commands keep annotations as objects, without ``from __future__``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,5 @@
 """Commands about pictures: ``fuse-2d``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The commands that measure speed: ``bench`` and ``bench-cohort``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
