@@ -483,8 +483,13 @@ class Output(TypedDict, total=False):
     """What is written."""
 
     format: Annotated[
-        Literal["nifti", "dicom", "both"] | None,
-        Option("Files to write.", default="nifti", faces=_STUDY, common=True),
+        Literal["nifti", "dicom", "both", "nrrd"] | None,
+        Option(
+            "Volumes to write; both are NIfTI and DICOM.",
+            default="nifti",
+            faces=_STUDY,
+            common=True,
+        ),
     ]
     deidentify: Annotated[
         bool | None,

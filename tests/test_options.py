@@ -29,7 +29,7 @@ from monai_ddfm.options import Options, Pictures, all_options, options_of
 from monai_ddfm.transforms.grid import SliceAlong
 from monai_ddfm.transforms.windows import CT_WINDOWS, parse_window
 from monai_ddfm.workflow import check_inference, fuse
-from monai_ddfm.writers.outputs import FORMATS
+from monai_ddfm.writers.formats import FORMATS
 
 PACKAGE = Path(monai_ddfm.__file__).parent
 OF_PICTURES = {*Pictures.__annotations__}

@@ -72,7 +72,7 @@ def _check(options: dict[str, Any]) -> None:
         if not option.needs_dicom or options[name] == option.default:
             continue
         part = next((f"-{part}" for part in option.parts if part in options[name]), "")
-        if options["format"] == "nifti":
+        if options["format"] not in ("dicom", "both"):
             flag = f"{option.flag}{part}".replace("_", "-")
             raise InputError(f"{flag} is for DICOM output; add --format dicom or both.")
     if options["bids"] and "root" not in options["bids"]:
@@ -90,7 +90,8 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
         raise
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
-    volume = result.files.get("fused.nii.gz", result.output_dir / "dicom")
+    volumes = (result.files[n] for n in ("fused.nii.gz", "fusion.nrrd") if n in result.files)
+    volume = next(volumes, result.output_dir / "dicom")
     typer.echo(f"fused volume   {volume}")
     typer.echo(f"pictures       {result.files['preview.png']}")
     typer.echo(f"report         {result.files['report.html']}")
