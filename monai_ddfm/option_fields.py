@@ -6,7 +6,7 @@ See `monai_ddfm.options` for the groups themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
@@ -121,6 +121,13 @@ class Option:
         if isinstance(self.default, bool):
             return "on" if self.default else "off"
         return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    def flat(self) -> Iterator[Option]:
+        """Yield the option, or its parts under names of their own, such as ``patient_name``."""
+        if not self.parts:
+            yield self
+        for part in self.parts.values():
+            yield replace(part, name=f"{self.name}_{part.name}", group=self.group)
 
     def holds(self, number: float) -> bool:
         """Whether a number is in the range."""

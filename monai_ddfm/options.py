@@ -316,8 +316,7 @@ class Reading(TypedDict, total=False):
         ),
     ]
     moving_series: Annotated[
-        str | None,
-        Option("Which DICOM series of moving.", unset="by modality", faces=_STUDY),
+        str | None, Option("Which DICOM series of moving.", unset="by modality", faces=_STUDY)
     ]
     fixed_frames: Annotated[
         str | int | Sequence[int] | None,

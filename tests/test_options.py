@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,6 +35,7 @@ from monai_ddfm.workflow import check_inference, fuse
 from monai_ddfm.writers.formats import FORMATS
 
 PACKAGE = Path(monai_ddfm.__file__).parent
+ROOT = Path(__file__).parents[1]
 OF_PICTURES = {*Pictures.__annotations__}
 ENTRIES = {name: option for name, option in all_options().items() if name not in OF_PICTURES}
 
@@ -249,3 +253,15 @@ def test_python_takes_what_is_declared() -> None:
     """Mypy checks callers of `fuse` against these; the case itself has parameters of its own."""
     of_the_case = {"fixed", "moving", "modality", "output_dir", "prior"}
     assert Options.__annotations__.keys() == ENTRIES.keys() - of_the_case
+
+
+@pytest.mark.slow
+def test_type_checkers_refuse_what_is_not_declared(tmp_path: Path) -> None:
+    call = "monai_ddfm.fuse('a', 'b', modality='PET', output_dir='out', {})\n"
+    given = ["preset='default', steps=3", "preset='sharp'", "steps='3'", "nonsense=1"]
+    file = tmp_path / "calls.py"
+    file.write_text("import monai_ddfm\n" + "".join(call.format(text) for text in given))
+    command = [sys.executable, "-m", "mypy", "--strict", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    lines = re.findall(r"calls\.py:(\d+): error", done.stdout)
+    assert lines == ["3", "4", "5"], done.stdout

@@ -41,7 +41,7 @@ def table(face: str) -> str:
     if face == "label":
         safe = (replace(o, types=tuple(t for t in o.types if t is not Path)) for o in options)
         return "\n".join(_rows("parameter", safe, lambda o: f"`{o.name}`", grouped=False))
-    flat = (part for option in options for part in _flat(option))
+    flat = (part for option in options for part in option.flat())
     return "\n".join(_rows("option", flat, _flags))
 
 
@@ -57,13 +57,6 @@ def _rows(
             default = "required" if o.required and heading == "option" else _default(o)
             yield f"| {called(o)} | {_meaning(o)} | {_values(o)} | {default} |"
         yield ""
-
-
-def _flat(option: Option) -> Iterator[Option]:
-    if not option.parts:
-        yield option
-    for part in option.parts.values():
-        yield replace(part, name=f"{option.name}_{part.name}", group=option.group)
 
 
 def _flags(option: Option) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, get_origin, get_type_hints
@@ -64,7 +64,7 @@ def with_options(
             if parameter.kind is not parameter.VAR_KEYWORD:
                 own.append(_described(parameter, hints[parameter.name]))
         named = {parameter.name for parameter in own}
-        others = [o for n, option in shown.items() if n not in named for o in _flat(option)]
+        others = [o for n, option in shown.items() if n not in named for o in option.flat()]
         parameters = [*own, *(_parameter(option, short=not common_first) for option in others)]
         if common_first:
             parameters.append(_help_all())
@@ -90,7 +90,7 @@ class CommandWithMore(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the help; options that are left out stay known to the parser and to completion."""
-        known = {o.name: o for option in all_options().values() for o in _flat(option)}
+        known = {o.name: o for option in all_options().values() for o in option.flat()}
         for parameter in self.params:
             option = known.get(str(parameter.name))
             is_rare = option is not None and not (option.common or option.required)
@@ -173,14 +173,6 @@ def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
         return [word for word in words if word.startswith(incomplete)]
 
     return complete
-
-
-def _flat(option: Option) -> Iterator[Option]:
-    """Yield an option, or its parts under names of their own: ``patient_name``."""
-    if not option.parts:
-        yield option
-    for part in option.parts.values():
-        yield replace(part, name=f"{option.name}_{part.name}", group=option.group)
 
 
 def _gathered(given: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
