@@ -117,6 +117,7 @@ def test_speed_is_one_of_the_preset() -> None:
         ({"noise_margin": "nan"}, "must be a number, 0 or more"),
         ({"samples": 1.5}, "must be a whole number, 1 or more"),
         ({"bias_correction": "perhaps"}, "must be true or false"),
+        ({"bias_correction": 2}, "must be true or false"),
         ({"deidentify": True}, "option 'deidentify' is unknown"),
         ({"reference_mask": "/etc/passwd"}, "option 'reference_mask' is unknown"),
         ({"image2": "a", "session2": "b"}, "given twice"),

@@ -59,13 +59,14 @@ def with_options(
         hints = get_type_hints(function, include_extras=True)
         signature = inspect.signature(function)
         shown = options_of(face) if face else {}
-        own, others = [], []
-        for parameter in signature.parameters.values():
-            if parameter.kind is not parameter.VAR_KEYWORD:
-                own.append(_described(parameter, hints[parameter.name]))
+        own = [
+            _described(parameter, hints[parameter.name])
+            for parameter in signature.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
         named = {parameter.name for parameter in own}
         others = [o for n, option in shown.items() if n not in named for o in option.flat()]
-        parameters = [*own, *(_parameter(option, short=not common_first) for option in others)]
+        parameters = [*own, *(_parameter(option, in_groups=common_first) for option in others)]
         if common_first:
             parameters.append(_help_all())
 
@@ -121,14 +122,15 @@ def _described(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
     return _parameter(replace(option, default=parameter.default, required=False))
 
 
-def _parameter(option: Option, *, short: bool = True) -> inspect.Parameter:
+def _parameter(option: Option, *, in_groups: bool = False) -> inspect.Parameter:
     """Return the parameter of a command that an option is.
 
     Args:
         option: as declared.
-        short: whether all options stand together.
+        in_groups: whether the help shows what is not common in panels, one for each group.
     """
-    panel = None if short or option.common or option.required else option.group
+    is_rare = not (option.common or option.required)
+    panel = option.group if in_groups and is_rare else None
     names = [option.flag, option.short] if option.short else [option.flag]
     if option.types[0] is bool:
         about = typer.Option(*names, help=option.help, rich_help_panel=panel)

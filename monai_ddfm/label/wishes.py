@@ -23,7 +23,7 @@ from monai_ddfm.inferers import PRESETS
 from monai_ddfm.inferers.presets import at_speed
 from monai_ddfm.modality import Modality
 from monai_ddfm.option_fields import Option
-from monai_ddfm.options import options_of
+from monai_ddfm.options import all_options, options_of
 from monai_ddfm.transforms.windows import parse_window
 
 __all__ = ["CHOICES", "EXTENSIONS", "Wishes", "offered_options", "read_wishes"]
@@ -31,10 +31,9 @@ __all__ = ["CHOICES", "EXTENSIONS", "Wishes", "offered_options", "read_wishes"]
 AS_STORED: Final = "as stored"
 EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
-
 _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "modality": (AS_STORED, "PET", "SPECT", "CT"),
+        "modality": (AS_STORED, *all_options()["modality"].words),
         "result": ("luminance", "color"),
         "result_extension": EXTENSIONS,
         "store": ("fusion", "everything", "nothing"),
@@ -187,8 +186,9 @@ def _read(option: Option, given: Any) -> Any:
 def _switch(option: Option, given: Any) -> bool:
     if given is None or given == "":
         return bool(option.default)
-    switched = {"true": True, "false": False}.get(str(given).strip().lower())
-    if switched is None:
+    known = {"true": True, "false": False}
+    switched = known.get(given.strip().lower()) if isinstance(given, str) else given
+    if not isinstance(switched, bool):
         raise InputError(f"{option.name} must be true or false, not {_shown(given)}.")
     return switched
 
