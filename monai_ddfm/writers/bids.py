@@ -235,7 +235,8 @@ def write_bids(
                 dataset_description(source_datasets, links=links),
             )
         if kind is not Modality.PET and not (root / ".bidsignore").exists():
-            staged.path(".bidsignore").write_text("**/ct/\n**/spect/\n", encoding="ascii")
+            ignored = "".join(f"**/{one}/\n" for one in dict.fromkeys(("ct", "spect", suffix)))
+            staged.path(".bidsignore").write_text(ignored, encoding="ascii")
     return {name: root / path for name, path in names.items()}
 
 
