@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS, ModalityRow
 
 __all__ = ["Modality", "PictureModality"]
 
@@ -19,14 +20,15 @@ class Modality(StrEnum):
     CT = "CT"
     PET = "PET"
     SPECT = "SPECT"
+    US = "US"
 
     @classmethod
     def parse(cls, name: str | Modality) -> Modality:
         """Return the modality of this name.
 
         Args:
-            name: "MR", "CT", "PET", "SPECT" in any case, or what DICOM calls them: "MRI", "PT",
-                "NM" and the retired "ST".
+            name: of a row of `monai_ddfm.modalities`, in any case, or what people and DICOM call
+                it: "MRI", "PT", "NM", the retired "ST".
 
         Returns:
             The modality.
@@ -37,10 +39,10 @@ class Modality(StrEnum):
         if isinstance(name, Modality):
             return name
         plain = str(name).strip().upper()
-        aliases = {"MRI": "MR", "PT": "PET", "NM": "SPECT", "ST": "SPECT"}
-        plain = aliases.get(plain, plain)
+        called = {n: name for name, row in ROWS.items() for n in (*row.names, *row.codes)}
+        plain = called.get(plain, plain)
         if plain not in cls.__members__:
-            raise InputError(f"modality {str(name)!r} is unknown; use CT, PET or SPECT.")
+            raise InputError(f"modality {str(name)!r} is unknown; use {_moving()}.")
         return cls[plain]
 
     @classmethod
@@ -51,20 +53,31 @@ class Modality(StrEnum):
             name: as for `parse`.
 
         Returns:
-            CT, PET or SPECT.
+            Any but MR.
 
         Raises:
             InputError: if no modality has this name, or if it is MR.
         """
         modality = cls.parse(name)
         if modality is cls.MR:
-            raise InputError("modality 'MR' is that of the fixed volume; use CT, PET or SPECT.")
+            raise InputError(f"modality 'MR' is that of the fixed volume; use {_moving()}.")
         return modality
 
     @property
     def has_color(self) -> bool:
         """Whether volumes of this modality are customarily shown in pseudo-color."""
-        return self in (Modality.PET, Modality.SPECT)
+        return self.row.in_color
+
+    @property
+    def row(self) -> ModalityRow:
+        """What is known of it."""
+        return ROWS[self.value]
+
+
+def _moving() -> str:
+    """Say what may be fused with an MRI."""
+    *names, last = (name for name in ROWS if name != "MR")
+    return f"{', '.join(names)} or {last}"
 
 
 class PictureModality(StrEnum):

@@ -20,11 +20,11 @@ from monai.bundle import ConfigParser, update_kwargs
 
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.option_names import in_words_of
+from monai_ddfm.options import all_options
 
 __all__ = ["check_command_line", "check_options"]
 
-_PATHS = ("dataset_dir", "fixed", "landmarks", "moving", "output", "output_dir", "prior")
-_TEXTS = ("fixed_series", "moving_series", "registration", "window", "color_table", "push")
+_PATHS_BESIDE = ("dataset_dir", "output")  # of MONAI's conventions, and of pictures
 _EVALUATED = ("$", "@", "%")
 _MONAI_OPTIONS = {
     "config_file",
@@ -76,10 +76,17 @@ def check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | Non
 
 def _check_paths(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
-        if name in _PATHS and not isinstance(value, str | Path | None):
+        kinds = (str, Path) if name in _PATHS_BESIDE else _kinds_of_path(name)
+        if kinds and value is not None and not isinstance(value, kinds):
             raise InputError(
                 f"the value {value!r} of option {name!r} is no path; write it as text, in quotes."
             )
+
+
+def _kinds_of_path(name: str) -> tuple[type, ...]:
+    """Return what an option may be that is a path, and nothing for another."""
+    option = all_options().get(name)
+    return (str, *option.types) if option and option.is_path else ()
 
 
 def _check_values(options: Mapping[str, Any], *, config: Mapping[str, Any] | None) -> None:
@@ -116,12 +123,13 @@ def _check_typed(typed: Mapping[str, str]) -> None:
         value = DefaultParseValue(text)
         if value is None or isinstance(value, str):
             continue
-        if name in _PATHS:
+        option = all_options().get(name)
+        if name in _PATHS_BESIDE or (option and option.is_path):
             raise InputError(
                 f"option --{name} is a path, but MONAI's command reads {text} as "
                 f"{value!r}; write ./{text}."
             )
-        if name in _TEXTS and str(value) != text:
+        if option and option.is_text and str(value) != text:
             raise InputError(
                 f"option --{name} is text, but MONAI's command reads {text} as {value!r}; write "
                 f"\"'{text}'\" with both kinds of quotes."

@@ -7,31 +7,17 @@ command line, ``fixed_series=`` in Python, ``--fixed_series`` in MONAI's command
 
 from __future__ import annotations
 
-import json
 import re
-from functools import lru_cache
 from typing import Literal
 
-from monai_ddfm.bundle_files import bundle_root
+from monai_ddfm.options import all_options
 
 __all__ = ["Interface", "in_words_of"]
 
 Interface = Literal["command line", "python", "monai"]
 
-_FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:[-_][a-z]+)*)(?: (centers|headers))?")
+_FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:[-_][a-z]+)*)(?: ([a-z]+))?")
 _ARGUMENT = re.compile(r"(?<![\w-])([a-z]+(?:_[a-z]+)*)=(\w)?")
-_OF_SOURCES = (
-    "allow_patient_mismatch",
-    "fixed_frames",
-    "fixed_series",
-    "invert_transform",
-    "moving_frames",
-    "moving_series",
-    "registration",
-    "registration_start",
-    "window",
-)
-"""Options that transforms speak of; the other flags stay as whoever wrote the sentence chose."""
 
 
 def in_words_of(interface: Interface, sentence: str) -> str:
@@ -51,7 +37,7 @@ def in_words_of(interface: Interface, sentence: str) -> str:
 
     def as_flag(found: re.Match[str]) -> str:
         name, value = found[1], found[2] or ""
-        if name not in _entries():
+        if name not in all_options():
             return found[0]
         return f"--{name.replace('_', dash)}{' ' * bool(value)}{value}"
 
@@ -62,18 +48,15 @@ def in_words_of(interface: Interface, sentence: str) -> str:
 
 
 def _as_argument(found: re.Match[str]) -> str:
-    name = found[1].replace("-", "_")
-    return f"{name}={found[2] or ''}" if name in _OF_SOURCES else found[0]
+    name, word = found[1].replace("-", "_"), found[2]
+    if name not in all_options():
+        return found[0]
+    if word in all_options()[name].words:
+        return f"{name}={word}"
+    return f"{name}={found[0].removeprefix('--' + found[1])}"
 
 
 def _as_entry(found: re.Match[str]) -> str:
     name = found[1].replace("-", "_")
-    value = f" {found[2]}" if found[2] else ""
-    return f"--{name}{value}" if name in _entries() else found[0]
-
-
-@lru_cache(maxsize=1)
-def _entries() -> frozenset[str]:
-    """Return the names of the configuration's entries, which are its options."""
-    path = bundle_root() / "configs" / "inference.json"
-    return frozenset(json.loads(path.read_text(encoding="utf-8")))
+    rest = found[0].removeprefix(f"--{found[1]}")
+    return f"--{name}{rest}" if name in all_options() else found[0]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 from monai_ddfm.bundle_files import prior_overrides
 from monai_ddfm.errors import InputError
 from monai_ddfm.modality import PictureModality
+from monai_ddfm.options import PictureOptions
 from monai_ddfm.workflow import run_configuration
 from monai_ddfm.writers.pictures import plan_pictures
 
@@ -39,7 +40,7 @@ def fuse_pictures(
     modality: str,
     output: str | Path,
     prior: str | Path | None = None,
-    **overrides: Any,
+    **options: Unpack[PictureOptions],
 ) -> list[FusedPicture]:
     """Fuse two pictures of the same place, or two folders of them.
 
@@ -49,8 +50,7 @@ def fuse_pictures(
         modality: of `moving`: "CT", "PET", "SPECT" or "IR".
         output: the picture to write; for two folders, the folder for the results.
         prior: another prior than the bundle's, with its sidecar.
-        overrides: further options of the configuration by name, for example ``preset``, ``steps``,
-            ``seed``, ``device``, ``weight``; None is the configuration's own.
+        options: see `monai_ddfm.options`; None is the configuration's own.
 
     Returns:
         What has been written, in the order of the names. The color of the source in color is kept.
@@ -69,14 +69,14 @@ def fuse_pictures(
             raise InputError(f"option {name!r} is empty; give a path.")
     parsed = PictureModality.parse(modality)
     cases = plan_pictures(fixed, moving, output)
-    options = {
+    given = {
         "fixed": Path(fixed),
         "moving": Path(moving),
         "output": Path(output),
         "modality": parsed.value,
         **({} if prior is None else prior_overrides(prior)),
-        **overrides,
+        **options,
     }
-    run_configuration("inference.json", "pictures.json", options=options)
+    run_configuration("inference.json", "pictures.json", options=given)
     targets = [Path(case["output"]).absolute() for case in cases]
     return [FusedPicture(path, path.with_suffix(".json")) for path in targets]

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
@@ -26,6 +26,7 @@ from monai_ddfm.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.option_checks import check_command_line, check_options
 from monai_ddfm.option_names import in_words_of
+from monai_ddfm.options import Options
 from monai_ddfm.places import check_apart
 from monai_ddfm.warnings_log import log_warnings
 
@@ -64,7 +65,7 @@ def fuse(
     modality: str,
     output_dir: str | Path,
     prior: str | Path | None = None,
-    **overrides: Any,
+    **options: Unpack[Options],
 ) -> FusionResult:
     """Fuse two volumes of one patient.
 
@@ -74,8 +75,8 @@ def fuse(
         modality: of `moving`: "CT", "PET" or "SPECT".
         output_dir: folder for the results; made if it does not exist.
         prior: another prior than the bundle's, with its sidecar (see `monai_ddfm.checkpoints`).
-        overrides: further options of the configuration by name, for example ``preset``, ``steps``,
-            ``seed``, ``device``, ``batch_size``, ``registration``; None is the configuration's own.
+        options: see `monai_ddfm.options`; further entries of the configuration by name, such as
+            ``inferer#axis``, are handed on too. None is the configuration's own.
 
     Returns:
         The files written and the provenance.
@@ -94,14 +95,15 @@ def fuse(
     if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
         raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
     check_apart(files, written=[], mixed=[_path("output_dir", output_dir)])
-    options = {
-        **files,
-        "modality": str(modality),
-        "output_dir": _path("output_dir", output_dir),
-        **({} if prior is None else prior_overrides(prior)),
-        **overrides,
-    }
-    return run_inference(options)
+    return run_inference(
+        {
+            **files,
+            "modality": str(modality),
+            "output_dir": _path("output_dir", output_dir),
+            **({} if prior is None else prior_overrides(prior)),
+            **options,
+        }
+    )
 
 
 def run_inference(options: Mapping[str, Any]) -> FusionResult:

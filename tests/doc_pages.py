@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,18 @@ FENCE = re.compile(
 
 def page_name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+def page_text(path: Path) -> str:
+    """Return a page as it is built: with the tables of options."""
+    about = importlib.util.spec_from_file_location(
+        "option_tables", DOCS / "_plugins/option_tables.py"
+    )
+    assert about is not None
+    assert about.loader is not None
+    hook = importlib.util.module_from_spec(about)
+    about.loader.exec_module(hook)
+    return str(hook.on_page_markdown(path.read_text(encoding="utf-8")))
 
 
 def blocks(path: Path, language: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ def refuse(
     ("options", "words"),
     [
         ({"modality": "XRAY"}, "'XRAY'"),
-        ({"modality": ""}, "CT, PET or SPECT"),
+        ({"modality": ""}, "CT, PET, SPECT or US"),
         ({"modality": "MR"}, "'MR' is that of the fixed volume"),
         ({"preset": "fast"}, "'fast'"),
         ({"steps": -3}, "-3"),

@@ -103,11 +103,3 @@ def test_every_target_exists_and_takes_its_arguments(path: Path) -> None:
             target = locate(ConfigComponent(part).resolve_module_name())
             assert callable(target), part["_target_"]
             inspect.signature(target).bind(**{k: v for k, v in part.items() if k[0] != "_"})
-
-
-def test_options_of_a_run_are_in_the_record() -> None:
-    config = read("inference.json")
-    plain = {k for k, v in config.items() if not isinstance(v, Mapping | list)}
-    elsewhere = {"bundle_root", "dataset_dir", "fixed", "moving", "output_dir", "device"}
-    elsewhere |= {"prior", "prior_sha256"}
-    assert set(config["run_record"]["options"]) == plain - elsewhere

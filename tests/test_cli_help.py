@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from typer.testing import CliRunner
 
 from monai_ddfm import __version__
 from monai_ddfm.cli import app
+from monai_ddfm.options import options_of
 
+HELP = ("--help", "--help-all")
+REQUIRED = {"--fixed", "--moving", "--modality", "--output-dir"}
 COMMANDS = [
     ["fuse"],
     ["demo"],
@@ -25,17 +29,17 @@ COMMANDS = [
 ]
 
 
-def helped(*arguments: str) -> str:
+def helped(*arguments: str, how: str = "--help") -> str:
     """What ``--help`` shows on a wide terminal, on one line."""
-    wide = {"COLUMNS": "300", "TERMINAL_WIDTH": "300", "NO_COLOR": "1"}
-    result = CliRunner().invoke(app, [*arguments, "--help"], env=wide)
+    wide = {"COLUMNS": "400", "TERMINAL_WIDTH": "400", "NO_COLOR": "1"}
+    result = CliRunner().invoke(app, [*arguments, how], env=wide)
     assert result.exit_code == 0
     return " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_help_explains_every_option(path: list[str]) -> None:
-    shown = helped(*path)
+    shown = helped(*path, how="--help-all" if path == ["fuse"] else "--help")
     found = typer.main.get_command(app)
     for name in path:
         found = found.commands[name]  # type: ignore[attr-defined]
@@ -58,9 +62,46 @@ def test_help_teaches() -> None:
         assert name in shown
     fuse = helped("fuse")
     assert "monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET" in fuse
-    for word in ("CT, PET or SPECT", "reference", "paper", "default", "auto", "rigid", "cuda"):
+    for word in ("CT, PET, SPECT or ultrasound", "reference", "paper", "default", "rigid", "cuda"):
         assert word in fuse
     assert "convert" in helped("prior")
+
+
+@pytest.mark.parametrize("name", ["fuse", "cohort"])
+def test_the_short_help_has_what_is_common_and_leads_to_the_rest(name: str) -> None:
+    parameters = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
+    flags = {p.opts[0] for p in parameters if p.opts[0].startswith("--")}
+    in_short, in_all = ({f for f in flags if f in helped(name, how=how).split()} for how in HELP)
+    assert in_all == flags
+    assert {"--preset", "--registration", "--help-all"} <= in_short
+    common = {option.flag for option in options_of(name).values() if option.common}
+    assert in_short & {option.flag for option in options_of(name).values()} - common <= REQUIRED
+    assert 8 <= len(common) <= 12
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["fuse", "--preset", ""], {"default", "reference", "paper", "gain", "contrast"}),
+        (["cohort", "--registration", "r"], {"rigid"}),
+        (["fuse-2d", "--color-style", "o"], {"overlay"}),
+        (["fuse", "--noise-m"], {"--noise-margin"}),
+    ],
+)
+def test_the_shell_completes_words_and_rare_options(
+    typed: list[str], offered: set[str], tmp_path: Path
+) -> None:
+    words = " ".join(["monai-ddfm", *typed])
+    about = {"_MONAI_DDFM_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    done = subprocess.run(
+        [sys.executable, "-c", "from monai_ddfm.cli import main; main()"],
+        cwd=tmp_path,
+        env=os.environ | about | {"COMP_CWORD": str(len(typed))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert set(done.stdout.split()) == offered, done.stderr
 
 
 def test_help_and_version_are_quick_and_load_no_torch(tmp_path: Path) -> None:

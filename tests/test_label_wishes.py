@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from monai_ddfm.errors import InputError
 from monai_ddfm.label.wishes import CHOICES, Wishes, offered_options, read_wishes
 from monai_ddfm.modality import Modality
+from monai_ddfm.options import all_options
 from monai_ddfm.workflow import bundle_root
 
 JSON = st.recursive(
@@ -19,6 +20,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
     max_leaves=8,
 )
+OF_THE_OPERATOR = {"device", "amp", "compile", "max_memory", "batch_size", "resume", "push"}
 NAMES = [*offered_options(archive=True)]
 
 
@@ -66,6 +68,28 @@ def test_options_are_read() -> None:
     assert "device" not in wishes.options
 
 
+def test_every_safe_option_is_offered_by_what_it_may_be() -> None:
+    offered = offered_options(archive=False)
+    assert offered["registration"] == ["rigid", "affine", "deformable", "none"]
+    assert offered["bias_correction"] is False
+    assert (offered["samples"], offered["steps"], offered["prior_share"]) == (1, 0, "")
+    assert {"noise_margin", "slice_along", "color_style", "moving_frames"} <= offered.keys()
+    for option in all_options().values():
+        if option.is_path or option.parts or option.name in OF_THE_OPERATOR:
+            assert option.name not in offered
+
+
+def test_numbers_and_switches_are_read() -> None:
+    given = {"prior_share": "0.4", "smooth_across": 1, "bias_correction": "True", "samples": 2}
+    options = read_wishes(
+        given | {"spacing": 0, "noise_margin": "", "color_style": "Overlay"}
+    ).options
+    assert (options["prior_share"], options["smooth_across"], options["samples"]) == (0.4, 1.0, 2)
+    assert (options["bias_correction"], options["bone_tint"]) == (True, False)
+    assert (options["spacing"], options["noise_margin"]) == (0.0, None)
+    assert options["color_style"] == "overlay"
+
+
 def test_speed_is_one_of_the_preset() -> None:
     assert read_wishes({"speed": "Fast"}).options["speed"] == "fast"
     assert read_wishes({"preset": "paper"}).options["speed"] is None
@@ -89,6 +113,13 @@ def test_speed_is_one_of_the_preset() -> None:
         ({"steps": "many"}, "whole number"),
         ({"steps": float("inf")}, "whole number"),
         ({"seed": 2**32}, "whole number"),
+        ({"prior_share": 1.5}, "prior_share must be a number, 0 to 1, not 1.5"),
+        ({"noise_margin": "nan"}, "must be a number, 0 or more"),
+        ({"samples": 1.5}, "must be a whole number, 1 or more"),
+        ({"bias_correction": "perhaps"}, "must be true or false"),
+        ({"bias_correction": 2}, "must be true or false"),
+        ({"deidentify": True}, "option 'deidentify' is unknown"),
+        ({"reference_mask": "/etc/passwd"}, "option 'reference_mask' is unknown"),
         ({"image2": "a", "session2": "b"}, "given twice"),
         ({"output_dir": "/tmp"}, "option 'output_dir' is unknown"),
         ({"store": "../x"}, "store '../x' is unknown"),
@@ -122,7 +153,7 @@ def test_any_json_is_read_or_refused(params: dict[str, Any]) -> None:
     for name in ("preset", "registration", "color_table"):
         assert wishes.options[name] in CHOICES[name]
     for value in wishes.options.values():
-        assert value is None or isinstance(value, str | int)
+        assert value is None or isinstance(value, str | int | float)
         assert not str(value).startswith(("$", "@", "%"))
 
 

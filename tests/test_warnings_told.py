@@ -239,6 +239,19 @@ def test_a_flag_becomes_an_argument_in_python() -> None:
     assert in_words_of("command line", told) == said
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("use --format nifti or both", "use format=nifti or both"),
+        ("leave --invert-transform out", "leave invert_transform= out"),
+        ("give one with --bids-root or --nprocs 2", "give one with --bids-root or --nprocs 2"),
+        ("give a larger --spacing, or less", "give a larger spacing=, or less"),
+    ],
+)
+def test_only_words_of_an_option_go_along_with_it(said: str, told: str) -> None:
+    assert in_words_of("python", said) == told
+
+
 def test_a_refusal_names_the_option_of_the_role(
     heads: dict[str, Path], prior: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -176,7 +176,7 @@ def test_the_folder_is_tried_before_anything_is_computed(tmp_path):
     with pytest.raises(InputError, match="it is a file"):
         SaveFusionOutputsd(tmp_path / "file", modality="PET")
     with pytest.raises(InputError, match="unknown"):
-        SaveFusionOutputsd(tmp_path / "out", modality="ultrasound")
+        SaveFusionOutputsd(tmp_path / "out", modality="thermography")
     SaveFusionOutputsd(tmp_path / "out", modality="PET")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

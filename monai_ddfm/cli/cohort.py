@@ -1,15 +1,12 @@
 """The command that fuses whole studies: ``cohort``, in the manner of a BIDS App."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import parse_batch_size, parse_path
+from monai_ddfm.cli.options import NOTICE, parse_path, with_options
 from monai_ddfm.errors import InputError, StoppedError
 
 __all__ = ["FAILED", "LOST", "cohort"]
@@ -41,6 +38,7 @@ def _path(text: str, *names: str, panel: str) -> Any:
     return typer.Option(*names, parser=parse_path, metavar="PATH", help=text, rich_help_panel=panel)
 
 
+@with_options("cohort", common_first=True)
 def cohort(
     source: Annotated[
         Path,
@@ -71,8 +69,6 @@ def cohort(
         list[str] | None,
         _option("BIDS: of several of a kind, the one with run-1, rec-AC, ...", panel=_WHICH),
     ] = None,
-    fixed_series: cli.FixedSeries = None,
-    moving_series: cli.MovingSeries = None,
     dry_run: Annotated[
         bool, _option("Print the plan and compute nothing.", "--dry-run", panel=_WHERE)
     ] = False,
@@ -102,34 +98,7 @@ def cohort(
     progress: Annotated[
         str, _option("auto, live, plain lines, or json lines.", panel=_WHERE)
     ] = "auto",
-    preset: cli.Preset = None,
-    speed: cli.Speed = None,
-    steps: cli.Steps = None,
-    seed: cli.Seed = 0,
-    device: cli.Device = None,
-    batch_size: cli.BatchSize = "auto",
-    amp: cli.Amp = False,
-    compile: cli.Compile = None,  # noqa: A002 - as PyTorch calls it
-    prior: cli.Prior = None,
-    prior_share: cli.PriorShare = None,
-    fidelity: cli.Fidelity = None,
-    noise_margin: cli.NoiseMargin = None,
-    favor_moving: cli.FavorMoving = None,
-    smooth_across: cli.SmoothAcross = None,
-    spacing: cli.Spacing = None,
-    slice_along: cli.SliceAlong = None,
-    registration: cli.Registration = None,
-    registration_start: cli.RegistrationStart = None,
-    window: cli.Window = None,
-    bias_correction: cli.BiasCorrection = False,
-    landmarks: cli.Landmarks = None,
-    color_table: cli.ColorTable = None,
-    color_style: cli.ColorStyle = None,
-    bone_tint: cli.BoneTint = False,
-    output_format: cli.Format = "nifti",
-    deidentify: cli.Deidentify = False,
-    allow_burned_in: cli.AllowBurnedIn = False,
-    deterministic_uids: cli.DeterministicUids = False,
+    **options: Any,
 ) -> None:
     """Fuse a whole study, on this machine or on a cluster; the same command continues it.
 
@@ -138,34 +107,6 @@ def cohort(
     Exit status: 0 all is fused; 2 nothing was begun; 3 the scheduler was lost; 130 Ctrl-C;
     100 + n: n could not be fused (125: 25 or more).
     """
-    options = {
-        "preset": preset,
-        "speed": speed,
-        "steps": steps,
-        "seed": seed,
-        "batch_size": parse_batch_size(batch_size),
-        "amp": amp,
-        "compile": compile,
-        "prior_share": prior_share,
-        "fidelity": fidelity,
-        "noise_margin": noise_margin,
-        "favor_moving": favor_moving,
-        "smooth_across": smooth_across,
-        "spacing": spacing,
-        "slice_along": slice_along,
-        "registration": registration,
-        "registration_start": registration_start,
-        "window": window,
-        "bias_correction": bias_correction,
-        "landmarks": landmarks,
-        "color_table": color_table,
-        "color_style": color_style,
-        "bone_tint": bone_tint,
-        "format": output_format,
-        "deidentify": deidentify,
-        "allow_burned_in": allow_burned_in or None,  # records of earlier versions stay valid
-        "deterministic_uids": deterministic_uids,
-    }
     study = _study()
     if level is Level.GROUP:
         _end(study.gather_group(out))
@@ -179,13 +120,13 @@ def cohort(
             modality,
             tracer,
             mri,
-            fixed_series,
-            moving_series,
+            options.pop("fixed_series"),
+            options.pop("moving_series"),
             entity,
         ),
+        prior=options.pop("prior"),
+        device=options.pop("device"),
         options=options,
-        prior=prior,
-        device=device,
         workers=nprocs,
         profile=profile,
         address=scheduler or "",
@@ -278,7 +219,7 @@ def _fuse(study: Any, wishes: Any, progress: str) -> None:
         raise StoppedError(f"stopped by the user; {_GOING_ON}.") from error
     display.say(f"page     {wishes.out / 'group.html'}")
     display.say(f"tables   {wishes.out / 'cohort.csv'}, {wishes.out / 'cohort.json'}")
-    display.say(cli.NOTICE)
+    display.say(NOTICE)
     _end(outcome.failed)
 
 

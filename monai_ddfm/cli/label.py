@@ -1,19 +1,18 @@
 """The command ``label``: a MONAI Label server for viewers."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli.options import Device, parse_path
+from monai_ddfm.cli.options import parse_path, with_options
 from monai_ddfm.errors import InputError
 
 __all__ = ["label"]
 
 
+@with_options()
 def label(
     studies: Annotated[
         str, typer.Option(help="A folder of volumes, or the address of a DICOMweb archive.")
@@ -22,11 +21,8 @@ def label(
     host: Annotated[
         str, typer.Option(help="Address to listen at; 0.0.0.0 for the whole network.")
     ] = "127.0.0.1",
-    device: Device = None,
-    prior: Annotated[
-        Path | None,
-        typer.Option(parser=parse_path, metavar="PATH", help="Another prior, as for fuse."),
-    ] = None,
+    device: str | None = None,
+    prior: Path | None = None,
     pairs: Annotated[
         Path | None,
         typer.Option(parser=parse_path, metavar="PATH", help="JSON: second volume by MRI."),

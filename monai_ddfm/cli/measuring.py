@@ -1,15 +1,12 @@
 """Commands that measure: ``benchmark`` and ``evaluate``."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
-from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import NOTICE, parse_path
+from monai_ddfm.cli.options import NOTICE, parse_path, with_options
 from monai_ddfm.errors import InputError
 from monai_ddfm.places import check_apart
 
@@ -18,6 +15,7 @@ __all__ = ["benchmark", "evaluate"]
 _LESIONS: Final = "Detection of lesions"
 
 
+@with_options()
 def benchmark(
     folder: Annotated[
         Path,
@@ -27,7 +25,7 @@ def benchmark(
             help="Pairs: folders such as MRI and PET with pictures of the same names, or volumes.",
         ),
     ],
-    output_dir: cli.OutputDir,
+    output_dir: Path,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -51,13 +49,13 @@ def benchmark(
     limit: Annotated[
         int | None, typer.Option(help="At most so many pairs of each modality.")
     ] = None,
-    steps: cli.Steps = None,
-    prior: cli.Prior = None,
+    steps: int | None = None,
+    prior: Path | None = None,
     registration: Annotated[
         str, typer.Option(help="Of volumes: rigid, affine, deformable, none, or a transform file.")
     ] = "rigid",
-    seed: cli.Seed = 0,
-    device: cli.Device = None,
+    seed: int = 0,
+    device: str | None = None,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each pair.")] = True,
     lesions: Annotated[
         bool,

@@ -1,22 +1,37 @@
-"""Options of the commands, and how their text is read.
+"""Parameters of the commands, made from `monai_ddfm.options`.
 
-An option is an annotated type; a command takes it by naming the type. Most have the name of an
-entry of the configuration, `bundles/ddfm_medical_fusion/configs/inference.json`, with dashes.
-Nothing here may import PyTorch: ``--help`` must stay quick.
+A command names the options that its own code handles, and takes the others of its face together::
+
+    @with_options("fuse")
+    def fuse(fixed: Path, moving: Path, **options: Any) -> None: ...
+
+`with_options` gives Typer the signature that is meant: help, words for completion, range and
+default of every option. What is typed is handed on as text, and judged where it is used, in the
+same sentences as from Python. Nothing here may import PyTorch: ``--help`` must stay quick. For the
+same reason, modules of commands keep annotations as objects, without ``from __future__``.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.option_fields import Face, Option
+from monai_ddfm.options import all_options, options_of
 
-__all__ = ["NOTICE", "parse_batch_size", "parse_path"]
+__all__ = ["NOTICE", "CommandWithMore", "parse_path", "with_options"]
 
 NOTICE = "research use only - not for diagnosis"
+
+_MORE = "help_all"
 
 
 def parse_path(text: str) -> Path:
@@ -26,198 +41,162 @@ def parse_path(text: str) -> Path:
     return Path(text)
 
 
-def parse_batch_size(text: str) -> int | str:
-    """Read a number of slices, or the word auto.
+def with_options(
+    face: Face | None = None, *, common_first: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give the parameters of a command what is declared of the options of the same name.
 
-    Raises:
-        InputError: if it is neither.
+    Args:
+        face: the face whose other options the command takes as ``**options``.
+        common_first: whether the help shows common options only, and ``--help-all`` the rest; the
+            command must be a `CommandWithMore`.
+
+    Returns:
+        A decorator. Parameters that Typer's own words describe stay as they are.
     """
-    if text == "auto":
-        return text
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(function, include_extras=True)
+        signature = inspect.signature(function)
+        shown = options_of(face) if face else {}
+        own = [
+            _described(parameter, hints[parameter.name])
+            for parameter in signature.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        named = {parameter.name for parameter in own}
+        others = [o for n, option in shown.items() if n not in named for o in option.flat()]
+        parameters = [*own, *(_parameter(option, in_groups=common_first) for option in others)]
+        if common_first:
+            parameters.append(_help_all())
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            given.pop(_MORE, None)
+            mine = {name: value for name, value in given.items() if name in named}
+            rest = {name: value for name, value in given.items() if name not in named}
+            function(**{n: _read(n, v) for n, v in mine.items()}, **_gathered(rest, shown))
+
+        command.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+        )
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+class CommandWithMore(TyperCommand):
+    """A command whose ``--help`` shows the common options, and ``--help-all`` all of them."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help; options that are left out stay known to the parser and to completion."""
+        known = {o.name: o for option in all_options().values() for o in option.flat()}
+        for parameter in self.params:
+            option = known.get(str(parameter.name))
+            is_rare = option is not None and not (option.common or option.required)
+            parameter.hidden = is_rare and not ctx.params.get(_MORE)  # type: ignore[attr-defined]
+        super().format_help(ctx, formatter)
+
+
+def _help_all() -> inspect.Parameter:
+    def show(ctx: typer.Context, value: bool) -> None:
+        if value:
+            ctx.params[_MORE] = True
+            typer.echo(ctx.get_help(), color=ctx.color)
+            raise typer.Exit
+
+    described = typer.Option(
+        "--help-all", help="Show all options and stop.", callback=show, is_eager=True
+    )
+    return _keyword(_MORE, Annotated[bool, described], False)
+
+
+def _described(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
+    """Return a parameter of a command with what is declared of it, if Typer is told nothing yet."""
+    option = all_options().get(parameter.name)
+    if option is None or get_origin(hint) is Annotated:
+        return parameter.replace(annotation=hint)
+    if parameter.default is parameter.empty:
+        return _parameter(replace(option, required=True))
+    return _parameter(replace(option, default=parameter.default, required=False))
+
+
+def _parameter(option: Option, *, in_groups: bool = False) -> inspect.Parameter:
+    """Return the parameter of a command that an option is.
+
+    Args:
+        option: as declared.
+        in_groups: whether the help shows what is not common in panels, one for each group.
+    """
+    is_rare = not (option.common or option.required)
+    panel = option.group if in_groups and is_rare else None
+    names = [option.flag, option.short] if option.short else [option.flag]
+    if option.types[0] is bool:
+        about = typer.Option(*names, help=option.help, rich_help_panel=panel)
+        return _keyword(option.name, Annotated[bool, about], bool(option.default))
+    about = typer.Option(
+        *names,
+        parser=parse_path if option.is_path else None,
+        metavar=_metavar(option),
+        help=option.help,
+        rich_help_panel=panel,
+        autocompletion=_completion(option.words) if option.words else None,
+        show_default=_default_in_help(option),
+    )
+    kind = str if option.is_mixed else option.types[0]
+    if option.required:
+        return _keyword(option.name, Annotated[kind, about], inspect.Parameter.empty)
+    return _keyword(option.name, Annotated[kind | None, about], option.default)
+
+
+def _default_in_help(option: Option) -> bool | str:
+    """Return whether the help shows the default, or the words that stand for it."""
+    if option.required or option.default is not None:
+        return not option.required
+    return option.unset if option.unset != "none" else False
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def _metavar(option: Option) -> str | None:
+    """Return what stands for the value: the words, the range, or its kind."""
+    if option.words:
+        open_end = () if option.only_words else ("PATH",) if Path in option.types else ("...",)
+        return f"[{'|'.join((*option.words, *open_end))}]"
+    return "PATH" if option.is_path else option.range or None
+
+
+def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def _gathered(given: Mapping[str, Any], options: Mapping[str, Option]) -> dict[str, Any]:
+    """Return values as the configuration takes them: parts of an option together again."""
+    gathered: dict[str, Any] = {}
+    for name, option in options.items():
+        if option.parts:
+            parts = {part: given[f"{name}_{part}"] for part in option.parts}
+            said = {part: value for part, value in parts.items() if value is not None}
+            gathered[name] = said or None
+        elif name in given:
+            gathered[name] = _read(name, given[name])
+    return gathered
+
+
+def _read(name: str, given: Any) -> Any:
+    """Return a number where one or a word may stand."""
+    option = all_options().get(name)
+    if option is None or not option.is_mixed or not isinstance(given, str) or given in option.words:
+        return given
     try:
-        return int(text)
+        return option.types[0](given)
     except ValueError:
-        raise InputError(f"batch size {text!r} is unusable; give a number or auto.") from None
-
-
-def _path(text: str, *names: str, panel: str | None = None) -> Any:
-    return typer.Option(*names, parser=parse_path, metavar="PATH", help=text, rich_help_panel=panel)
-
-
-def _option(text: str, *names: str, panel: str | None = None) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel)
-
-
-# --- of every command that fuses
-
-OutputDir = Annotated[Path, _path("Folder for the results; made if need be.", "--output-dir", "-o")]
-Preset = Annotated[
-    str | None, _option("default, contrast, gain, reference (as published) or paper (as printed).")
-]
-Steps = Annotated[int | None, _option("Sampling steps; the preset's if not given.")]
-Speed = Annotated[
-    str | None, _option("fast, balanced or best: how long the default preset samples.")
-]
-Seed = Annotated[int, _option("Of all noise: same seed, same bytes.")]
-Samples = Annotated[
-    int, _option("Fuse so often with other noise; writes how much the results differ.")
-]
-Device = Annotated[str | None, _option("cpu, cuda, cuda:1; the best there is if not given.")]
-BatchSize = Annotated[str, _option("Slices at a time, or auto; changes no result.")]
-Amp = Annotated[bool, _option("Run the prior in bfloat16: faster, less exact.", "--amp")]
-Compile = Annotated[
-    str | None, _option("default or graphs: compile the prior; slow start, for many volumes.")
-]
-MaxMemory = Annotated[float | None, _option("GiB of the GPU to use; all if not given.")]
-Prior = Annotated[Path | None, _path("Another prior, with its .json beside it.")]
-
-# --- likelihood
-
-_CHOICE = "How the sources are weighed (preset default)"
-PriorShare = Annotated[
-    float | None,
-    _option("Share of the prior, 0 to 1; by the sources' noise if not given.", panel=_CHOICE),
-]
-Fidelity = Annotated[
-    float | None,
-    _option("1: between the sources; less: denoise on purpose; 0: the prior.", panel=_CHOICE),
-]
-NoiseMargin = Annotated[
-    float | None,
-    _option("Leave that range by so many deviations of the sources' noise: 2.", panel=_CHOICE),
-]
-FavorMoving = Annotated[
-    float | None,
-    _option("Favor bright parts of --moving (bone, lesions): 0 to about 30.", panel=_CHOICE),
-]
-SmoothAcross = Annotated[
-    float | None,
-    _option("Smooth the weight across slices, by so many slices.", panel=_CHOICE),
-]
-
-# --- what is read
-
-_READING = "What is read"
-Fixed = Annotated[Path, _path("The MRI: NIfTI, NRRD, MHA or a DICOM folder.")]
-Moving = Annotated[Path, _path("The CT, PET or SPECT of the same patient.")]
-Modality = Annotated[str, _option("What --moving is: CT, PET or SPECT.")]
-DemoModality = Annotated[str, _option("CT, PET or SPECT; IR for pictures.")]
-FixedSeries = Annotated[
-    str | None,
-    _option("Which DICOM series of --fixed: its description, number or UID.", panel=_READING),
-]
-MovingSeries = Annotated[str | None, _option("Which DICOM series of --moving.", panel=_READING)]
-FixedFrames = Annotated[
-    str | None,
-    _option("Which of several frames (echoes) of --fixed, counted from 0.", panel=_READING),
-]
-MovingFrames = Annotated[
-    str | None,
-    _option("Time frames of --moving to average, as in 2-5,8; all if not given.", panel=_READING),
-]
-AllowPatientMismatch = Annotated[
-    bool,
-    _option("Fuse although patient IDs differ.", "--allow-patient-mismatch", panel=_READING),
-]
-
-# --- grid and registration
-
-_PLACE = "Grid and registration"
-Spacing = Annotated[
-    float | None,
-    _option("Fuse on cubes with this edge in mm; results return to the MRI's grid.", panel=_PLACE),
-]
-SliceAlong = Annotated[
-    str | None,
-    _option("Plane of the slices: axial, coronal, sagittal or auto.", panel=_PLACE),
-]
-Registration = Annotated[
-    str | None,
-    _option("rigid, affine, deformable, none, or an ITK transform file.", panel=_PLACE),
-]
-RegistrationStart = Annotated[
-    str | None,
-    _option("Where to begin: headers, centers (of the heads) or auto.", panel=_PLACE),
-]
-InvertTransform = Annotated[
-    bool,
-    _option(
-        "The given transform file leads from moving to fixed.", "--invert-transform", panel=_PLACE
-    ),
-]
-
-# --- gray scale and color
-
-_GRAY = "Gray scale and color"
-Window = Annotated[
-    str | None,
-    _option("Of --moving: a CT window (brain, bone, 40/80), 0..10 or 1%..99%.", panel=_GRAY),
-]
-ReferenceMask = Annotated[
-    Path | None, _path("Mask of the reference region for --window cerebellum.", panel=_GRAY)
-]
-BiasCorrection = Annotated[
-    bool, _option("Correct the MRI's shading (N4).", "--bias-correction", panel=_GRAY)
-]
-Landmarks = Annotated[
-    Path | None, _path("JSON file with the MRI's standard histogram (Nyul).", panel=_GRAY)
-]
-ColorTable = Annotated[
-    str | None, _option("For PET and SPECT: inferno, hot_iron, pet, ...", panel=_GRAY)
-]
-ColorStyle = Annotated[
-    str | None,
-    _option("How PET and SPECT are colored: ycbcr, perceptual or overlay.", panel=_GRAY),
-]
-BoneTint = Annotated[
-    bool, _option("Tint the bone of a CT; otherwise it stays gray.", "--bone-tint", panel=_GRAY)
-]
-
-# --- what is written
-
-_WRITING = "What is written"
-Format = Annotated[str, _option("nifti, dicom or both.", "--format", panel=_WRITING)]
-Deidentify = Annotated[
-    bool,
-    _option("Write nothing that names the patient; faces stay.", "--deidentify", panel=_WRITING),
-]
-AllowBurnedIn = Annotated[
-    bool,
-    _option("De-identify images with text in their pixels.", "--allow-burned-in", panel=_WRITING),
-]
-DeterministicUids = Annotated[
-    bool,
-    _option("DICOM: the same run gives the same UIDs.", "--deterministic-uids", panel=_WRITING),
-]
-PatientName = Annotated[
-    str | None, _option("DICOM: for an MRI without one, as FAMILY^GIVEN.", panel=_WRITING)
-]
-PatientId = Annotated[str | None, _option("DICOM: for an MRI without one.", panel=_WRITING)]
-PatientBirthDate = Annotated[
-    str | None, _option("DICOM: for an MRI without one, as 1970-12-31.", panel=_WRITING)
-]
-PatientSex = Annotated[
-    str | None, _option("DICOM: for an MRI without one: M, F or O.", panel=_WRITING)
-]
-SeriesNumber = Annotated[
-    int | None, _option("DICOM: number of the first series written.", panel=_WRITING)
-]
-Push = Annotated[
-    str | None,
-    _option("Send the DICOM output: AET@host:port or a DICOMweb URL.", panel=_WRITING),
-]
-BidsRoot = Annotated[
-    Path | None, _path("Copy the volumes into this BIDS derivative, too.", panel=_WRITING)
-]
-BidsSubject = Annotated[
-    str | None, _option("BIDS label; from the file names if not given.", panel=_WRITING)
-]
-BidsSession = Annotated[
-    str | None, _option("BIDS label; from the file names if not given.", panel=_WRITING)
-]
-BidsTracer = Annotated[
-    str | None, _option("BIDS label; from the file names if not given.", panel=_WRITING)
-]
-BidsSpace = Annotated[
-    str | None, _option("BIDS label of the MRI's space; T1w if not given.", panel=_WRITING)
-]
+        said = f"{name.replace('_', ' ')} {given!r} is unusable"
+        raise InputError(f"{said}; give a number or {' or '.join(option.words)}.") from None

@@ -1,18 +1,16 @@
 """Commands about pictures: ``fuse-2d``."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import NOTICE, parse_path
+from monai_ddfm.cli.options import NOTICE, parse_path, with_options
 
 __all__ = ["fuse_2d"]
 
 
+@with_options("fuse-2d")
 def fuse_2d(
     fixed: Annotated[
         Path,
@@ -41,21 +39,7 @@ def fuse_2d(
             help="The picture to write; a folder for two folders.",
         ),
     ],
-    preset: cli.Preset = None,
-    steps: cli.Steps = None,
-    seed: cli.Seed = 0,
-    samples: cli.Samples = 1,
-    device: cli.Device = None,
-    amp: cli.Amp = False,
-    prior: cli.Prior = None,
-    prior_share: cli.PriorShare = None,
-    fidelity: cli.Fidelity = None,
-    noise_margin: cli.NoiseMargin = None,
-    favor_moving: cli.FavorMoving = None,
-    color_style: cli.ColorStyle = None,
-    weight: Annotated[
-        bool, typer.Option("--weight", help="Write the share of B too, as F_weight.png.")
-    ] = False,
+    **options: Any,
 ) -> None:
     """Fuse two pictures, or two folders of pictures; colors are kept.
 
@@ -63,25 +47,7 @@ def fuse_2d(
     """
     from monai_ddfm.pictures import fuse_pictures  # noqa: PLC0415 - keeps --help fast
 
-    results = fuse_pictures(
-        fixed,
-        moving,
-        modality=modality,
-        output=output,
-        prior=prior,
-        preset=preset,
-        steps=steps,
-        seed=seed,
-        samples=samples,
-        device=device,
-        amp=amp,
-        prior_share=prior_share,
-        fidelity=fidelity,
-        noise_margin=noise_margin,
-        favor_moving=favor_moving,
-        color_style=color_style,
-        weight=weight,
-    )
+    results = fuse_pictures(fixed, moving, modality=modality, output=output, **options)
     for result in results:
         typer.echo(f"fused picture  {result.picture}")
     typer.echo(f"records        .json beside {'it' if len(results) == 1 else 'them'}; {NOTICE}")

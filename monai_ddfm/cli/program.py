@@ -14,7 +14,7 @@ from monai_ddfm.cli.endings import explanation, noting_interrupts, was_interrupt
 from monai_ddfm.cli.fusion import demo, fuse
 from monai_ddfm.cli.label import label
 from monai_ddfm.cli.measuring import benchmark, evaluate
-from monai_ddfm.cli.options import NOTICE
+from monai_ddfm.cli.options import NOTICE, CommandWithMore
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
 from monai_ddfm.cli.speed import bench, bench_cohort
@@ -31,9 +31,8 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-app.command()(fuse)
+app.command(cls=CommandWithMore)(fuse)
 app.command()(demo)
 app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
@@ -41,7 +40,7 @@ app.command()(benchmark)
 app.command()(bench)
 app.command("bench-cohort")(bench_cohort)
 app.command()(label)
-app.command()(cohort)
+app.command(cls=CommandWithMore)(cohort)
 app.add_typer(prior_app, name="prior")
 
 

@@ -1,15 +1,12 @@
 """The commands that measure speed: ``bench`` and ``bench-cohort``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from monai_ddfm.cli import options as cli
-from monai_ddfm.cli.options import parse_batch_size
+from monai_ddfm.cli.options import with_options
 from monai_ddfm.errors import InputError
 
 __all__ = ["bench", "bench_cohort"]
@@ -17,8 +14,9 @@ __all__ = ["bench", "bench_cohort"]
 _PARTS = ("sizes", "run")
 
 
+@with_options()
 def bench(
-    output_dir: cli.OutputDir,
+    output_dir: Path,
     steps: Annotated[
         int, typer.Option(help="Of the plain loop and of what it is compared to.")
     ] = 16,
@@ -37,13 +35,13 @@ def bench(
             "on the demo subject by stages); empty for neither."
         ),
     ] = "sizes,run",
-    prior: cli.Prior = None,
+    prior: Path | None = None,
     random_prior: Annotated[
         str | None, typer.Option(help="imagenet-256: that architecture with random weights.")
     ] = None,
-    device: cli.Device = None,
-    batch_size: cli.BatchSize = "auto",
-    compile: cli.Compile = None,  # noqa: A002 - as PyTorch calls it
+    device: str | None = None,
+    batch_size: int | str = "auto",
+    compile: str | None = None,  # noqa: A002 - as PyTorch calls it
     bfloat16: Annotated[
         bool | None, typer.Option(help="Measure bfloat16 too; where the device has it.")
     ] = None,
@@ -83,7 +81,7 @@ def bench(
     check_device(str(where))
     options = BenchOptions(
         steps=steps,
-        batch_size=parse_batch_size(batch_size),
+        batch_size=batch_size,
         compile=compile,
         bfloat16=bfloat16,
         speeds=names,
@@ -105,15 +103,16 @@ def bench(
     typer.echo(bench_text(result), nl=False)
 
 
+@with_options()
 def bench_cohort(
-    output_dir: cli.OutputDir,
+    output_dir: Path,
     subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 40,
     workers: Annotated[str, typer.Option(help="Numbers of workers to compare.")] = "1,2",
     scale: Annotated[
         float, typer.Option(help="Factor on the edges of the voxels of the demo subject, 1 to 4.")
     ] = 4.0,
-    prior: cli.Prior = None,
-    device: cli.Device = None,
+    prior: Path | None = None,
+    device: str | None = None,
 ) -> None:
     """Measure what a cohort costs beside its fusions, and what more workers bring.
 

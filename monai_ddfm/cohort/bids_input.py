@@ -22,12 +22,13 @@ from monai_ddfm.cohort.bids_ignore import Rule, ignores, read_rules
 from monai_ddfm.cohort.cases import MRI_SUFFIXES, Case, Finding, Problem, Selection
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS
 
 __all__ = ["CHOOSABLE", "find_in_bids"]
 
 CHOOSABLE = ("run", "rec", "ce", "acq")
 """Entities by which one of several volumes of a kind may be chosen."""
-_MOVING = {"pet": "PET", "ct": "CT", "spect": "SPECT"}
+_MOVING = {row.suffix: name for name, row in ROWS.items() if row.suffix}
 _UNKNOWN_TO_BIDS = ("ct", "spect")
 _ABOUT_THEM = re.compile(r"(?:^|[/_*])(?:ct|spect)(?:[/_.*]|$)")
 _LIKE_RAW = re.compile(

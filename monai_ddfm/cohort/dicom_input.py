@@ -19,6 +19,7 @@ from pydicom.dataset import Dataset
 from monai_ddfm.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.cohort.pairing import Candidate, pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS
 from monai_ddfm.readers.dicom_claims import check_deflated
 from monai_ddfm.readers.dicom_contrast import shows_anatomy
 from monai_ddfm.readers.dicom_files import looks_like_dicom
@@ -28,7 +29,7 @@ from monai_ddfm.writers.files import OWN_MANUFACTURER
 
 __all__ = ["find_in_dicom"]
 
-_MOVING = {"CT": "CT", "PT": "PET", "NM": "SPECT", "ST": "SPECT"}
+_MOVING = {code: name for name, row in ROWS.items() if name != "MR" for code in row.codes}
 _TAGS = [
     "PatientID",
     "IssuerOfPatientID",

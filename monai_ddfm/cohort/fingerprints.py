@@ -16,6 +16,7 @@ from typing import Any
 
 from monai_ddfm.cohort.cases import Case
 from monai_ddfm.errors import InputError
+from monai_ddfm.options import all_options
 from monai_ddfm.version import __version__
 from monai_ddfm.writers.hashes import describe_file, describe_input
 
@@ -50,8 +51,9 @@ def options_digest(
     """Return the SHA-256 of options, prior, pipeline and version.
 
     Args:
-        options: of the configuration; the batch size changes no result and does not count, and of
-            a file its content counts.
+        options: of the configuration. Those that change no result, and values that hold anyway, do
+            not count: a digest stays the same when an option is added. Of a file its content
+            counts.
         prior: the checkpoint.
         config: the configuration file.
         device: as given.
@@ -62,7 +64,7 @@ def options_digest(
     counted = {
         name: sorted(describe_file(value).items()) if isinstance(value, Path) else value
         for name, value in sorted(options.items())
-        if value is not None and name != "batch_size"
+        if value is not None and _counts(name, value)
     }
     return _digest(
         {
@@ -73,6 +75,11 @@ def options_digest(
             "version": __version__,
         }
     )
+
+
+def _counts(name: str, value: Any) -> bool:
+    option = all_options().get(name)
+    return option is None or (option.changes_results and value != option.default)
 
 
 def content_of(case: Case, settings: Settings) -> str:

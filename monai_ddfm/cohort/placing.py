@@ -26,6 +26,7 @@ _EXTRAS = {
     "report.html": ("report", ".html"),
     "preview.png": ("preview", ".png"),
     "provenance.json": ("provenance", ".json"),
+    "fusion.nrrd": ("fusion", ".nrrd"),
 }
 _IGNORED = (
     "**/ct/",
@@ -35,6 +36,7 @@ _IGNORED = (
     "**/*_desc-provenance_*",
     "**/*_desc-log_*",
     "**/*_desc-thumbnail_*",
+    "**/*_desc-fusion_*",
     "**/*_dicom/",
     "cohort.csv",
     "cohort.json",
@@ -101,6 +103,8 @@ def place_results(
     with StagedFolder(out, marker=report) as staged:
         names = [thumbnail, _name(case, "log", ".txt")]
         for name, (about, ending) in _EXTRAS.items():
+            if name not in result.files:
+                continue
             names.append(_name(case, about, ending))
             shutil.copyfile(result.files[name], staged.path(names[-1]))
         shutil.copyfile(log, staged.path(names[1]))

@@ -33,6 +33,7 @@ from monai_ddfm.demo.dicom_tags import (
 )
 from monai_ddfm.demo.files import whole_folder
 from monai_ddfm.demo.modalities import Volume
+from monai_ddfm.modalities import ROWS
 from monai_ddfm.version import __version__
 
 __all__ = ["DICOM_FOLDERS", "write_series"]
@@ -40,14 +41,6 @@ __all__ = ["DICOM_FOLDERS", "write_series"]
 DICOM_FOLDERS = {"MR": "dicom_mr", "PET": "dicom_pet", "CT": "dicom_ct", "SPECT": "dicom_nm"}
 
 _NOTE = "research use only - not for diagnosis"
-_STORAGE = {
-    "MR": uid.MRImageStorage,
-    "CT": uid.CTImageStorage,
-    "PET": uid.PositronEmissionTomographyImageStorage,
-    "SPECT": uid.NuclearMedicineImageStorage,
-}
-_DICOM_NAME = {"MR": "MR", "CT": "CT", "PET": "PT", "SPECT": "NM"}
-_CONTENT = {"MR": "T1", "CT": "CT", "PET": "FDG PET", "SPECT": "HMPAO SPECT"}
 
 
 def write_series(volume: Volume, folder: Path, *, modality: str, seed: int, scale: float) -> Path:
@@ -93,13 +86,13 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
     """Patient, study, series, frame of reference, equipment and SOP common modules."""
     sop = _uid(name, modality, "instance", str(number))
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _STORAGE[modality]
+    meta.MediaStorageSOPClassUID = uid.UID(ROWS[modality].sop_class)
     meta.MediaStorageSOPInstanceUID = sop
     meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     tags = {
         "SpecificCharacterSet": "ISO_IR 192",
-        "SOPClassUID": _STORAGE[modality],
+        "SOPClassUID": uid.UID(ROWS[modality].sop_class),
         "SOPInstanceUID": sop,
         "InstanceCreationDate": DATE,
         "InstanceCreationTime": WRITTEN,
@@ -117,12 +110,12 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "StudyDescription": f"Demo head, {_NOTE}",
         "AccessionNumber": "",
         "ReferringPhysicianName": "",
-        "Modality": _DICOM_NAME[modality],
+        "Modality": ROWS[modality].codes[0],
         "SeriesInstanceUID": _uid(name, modality, "series"),
-        "SeriesNumber": 1 + list(_STORAGE).index(modality),
+        "SeriesNumber": 1 + list(ROWS).index(modality),
         "SeriesDate": DATE,
         "SeriesTime": SCANNED,
-        "SeriesDescription": f"Demo {_CONTENT[modality]}, {_NOTE}",
+        "SeriesDescription": f"Demo {ROWS[modality].demo}, {_NOTE}",
         "BodyPartExamined": "HEAD",
         "FrameOfReferenceUID": _uid(name, modality, "frame of reference"),
         "PositionReferenceIndicator": "",

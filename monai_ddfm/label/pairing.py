@@ -27,13 +27,7 @@ from monai_ddfm.writers.dicom.context import made_here
 
 __all__ = ["Candidate", "PairingRules", "choose_by_name", "choose_series"]
 
-_WORDS = {
-    Modality.MR: "mr mri t1 t1w t1c t1ce t1gd t1n t2 t2w flair pd pdw mprage swi dwi fixed",
-    Modality.CT: "ct cbct",
-    Modality.PET: "pet pt fdg fdgpet petfdg amyloid tau",
-    Modality.SPECT: "spect nm hmpao ecd",
-}
-_KIND = {word: modality for modality, words in _WORDS.items() for word in words.split()}
+_KIND = {word: modality for modality in Modality for word in modality.row.words.split()}
 _DESCRIBES = re.compile(
     r"^(acq|ce|desc|dir|echo|mod|part|rec|res|run|space|task|tracer|trc)-", re.IGNORECASE
 )

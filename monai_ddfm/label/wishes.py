@@ -1,9 +1,10 @@
 """What a client asks for, read from the ``params`` of its request.
 
-Values from a client end in a configuration that MONAI evaluates, so only the options below are
-read, each as a plain word or number; the values of the words are those offered in ``/info``. A
-value that MONAI would evaluate is refused wherever it stands, also in options that are not read.
-No option is a path: volumes are named by their identifier in the store.
+Values from a client end in a configuration that MONAI evaluates, so only options that are declared
+for this face (`monai_ddfm.options`) are read, each as a plain word, number or switch, and those
+below that are the server's own. A value that MONAI would evaluate is refused wherever it stands,
+also in options that are not read. No option is a path, and where a file may stand beside words,
+only the words are taken: volumes are named by their identifier in the store.
 
 MONAI Label's clients send back what ``/info`` offers, a list of choices where the user chose none:
 the first is the default.
@@ -11,45 +12,52 @@ the first is the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from monai_ddfm.color import COLOR_TABLES
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, SPEEDS
+from monai_ddfm.inferers import PRESETS
 from monai_ddfm.inferers.presets import at_speed
 from monai_ddfm.modality import Modality
+from monai_ddfm.option_fields import Option
+from monai_ddfm.options import all_options, options_of
 from monai_ddfm.transforms.windows import parse_window
 
 __all__ = ["CHOICES", "EXTENSIONS", "Wishes", "offered_options", "read_wishes"]
 
 AS_STORED: Final = "as stored"
-AS_PRESET: Final = "as the preset"
 EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
-
-def _first(default: str, *others: str) -> tuple[str, ...]:
-    return (default, *(other for other in others if other != default))
-
-
-CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+_OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "modality": (AS_STORED, "PET", "SPECT", "CT"),
-        "preset": _first("default", *PRESETS),
-        "speed": (AS_PRESET, *SPEEDS),
-        "registration": ("rigid", "affine", "deformable", "none"),
-        "color_table": _first("inferno", *COLOR_TABLES),
+        "modality": (AS_STORED, *all_options()["modality"].words),
         "result": ("luminance", "color"),
         "result_extension": EXTENSIONS,
         "store": ("fusion", "everything", "nothing"),
     }
 )
+
+
+def _is_choice(option: Option) -> bool:
+    """Whether a client may give one of the words of an option and nothing else."""
+    return option.only_words or (bool(option.words) and Path in option.types)
+
+
+def _words(option: Option) -> tuple[str, ...]:
+    """Return the words of a choice, the default first."""
+    first = option.shown_default if option.default is None else option.default
+    return (first, *(word for word in option.words if word != first))
+
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {**_OWN, **{n: _words(o) for n, o in options_of("label").items() if _is_choice(o)}}
+)
 """The options that are a choice of words, the default first."""
 
-_TEXTS: Final = ("window", "image2", "session2")
-_NUMBERS: Final = {"steps": (0, 1000), "seed": (0, 2**32 - 1)}
+_TEXTS: Final = ("image2", "session2")
 _OF_CLIENTS: Final = frozenset(
     {
         "client_id",
@@ -104,13 +112,17 @@ class Wishes:
 
 
 def offered_options(*, archive: bool) -> dict[str, Any]:
-    """Return what ``/info`` tells clients: choices as lists, texts and numbers by their default.
+    """Return what ``/info`` tells clients.
+
+    Choices are lists; switches, numbers and texts are there by their default. Where there is none,
+    it is 0 for a number that cannot be 0, otherwise an empty text.
 
     Args:
         archive: whether results can be stored, which a folder does not do.
     """
-    choices = {k: list(v) for k, v in CHOICES.items() if archive or k != "store"}
-    return {**choices, **dict.fromkeys(_TEXTS, ""), **dict.fromkeys(_NUMBERS, 0)}
+    own = {name: list(words) for name, words in _OWN.items() if archive or name != "store"}
+    declared = {name: _offer(option) for name, option in options_of("label").items()}
+    return {**own, **declared, **dict.fromkeys(_TEXTS, "")}
 
 
 def read_wishes(params: Any) -> Wishes:
@@ -127,16 +139,18 @@ def read_wishes(params: Any) -> Wishes:
     for text in _texts_in(params):
         if text.strip().startswith(_EVALUATED) or text.strip() == "_target_":
             raise InputError(f"{_shown(text)} is refused: MONAI would evaluate such a value.")
-    known = {*CHOICES, *_TEXTS, *_NUMBERS}
+    known = offered_options(archive=True).keys()
     if unknown := sorted(map(str, params.keys() - known - _OF_CLIENTS)):
         raise InputError(
             f"option {_shown(unknown[0])} is unknown; the options are {', '.join(sorted(known))}."
         )
-    words = {name: _word(name, params.get(name)) for name in CHOICES}
+    words = {name: _word(name, params.get(name), words) for name, words in _OWN.items()}
     texts = {name: _text(name, params.get(name)) for name in _TEXTS}
-    numbers = {name: _number(name, params.get(name)) for name in _NUMBERS}
     if texts["image2"] and texts["session2"]:
         raise InputError("the second volume is given twice; give image2 or session2.")
+    options = {name: _read(o, params.get(name)) for name, o in options_of("label").items()}
+    if options["speed"] is not None:
+        at_speed(PRESETS[options["preset"]], options["speed"])  # sees that the preset has it
     stored = words["modality"] == AS_STORED
     return Wishes(
         modality=None if stored else Modality.parse_moving(words["modality"]),
@@ -145,24 +159,38 @@ def read_wishes(params: Any) -> Wishes:
         result=words["result"],
         extension=words["result_extension"],
         store=words["store"],
-        options={
-            "preset": words["preset"],
-            "speed": _speed(words),
-            "steps": numbers["steps"] or None,
-            "seed": numbers["seed"],
-            "registration": words["registration"],
-            "color_table": words["color_table"],
-            "window": texts["window"] or None,
-        },
+        options=options,
     )
 
 
-def _speed(words: Mapping[str, str]) -> str | None:
-    """Return the speed, if there is one, seeing that the preset has it."""
-    if (speed := words["speed"]) == AS_PRESET:
-        return None
-    at_speed(PRESETS[words["preset"]], speed)
-    return speed
+def _offer(option: Option) -> Any:
+    if option.name in CHOICES:
+        return list(CHOICES[option.name])
+    if option.default is not None:
+        return option.default
+    return 0 if option.is_number and not option.holds(0) else ""
+
+
+def _read(option: Option, given: Any) -> Any:
+    """Read the value of a declared option; None stands for the configuration's own."""
+    if option.name in CHOICES:
+        word = _word(option.name, given, CHOICES[option.name])
+        return word if word in option.words else None
+    if option.types[0] is bool:
+        return _switch(option, given)
+    if option.is_number:
+        return _number(option, given)
+    return _text(option.name, given) or option.default
+
+
+def _switch(option: Option, given: Any) -> bool:
+    if given is None or given == "":
+        return bool(option.default)
+    known = {"true": True, "false": False}
+    switched = known.get(given.strip().lower()) if isinstance(given, str) else given
+    if not isinstance(switched, bool):
+        raise InputError(f"{option.name} must be true or false, not {_shown(given)}.")
+    return switched
 
 
 def _texts_in(value: Any) -> Iterator[str]:
@@ -178,8 +206,7 @@ def _texts_in(value: Any) -> Iterator[str]:
             waiting += one
 
 
-def _word(name: str, given: Any) -> str:
-    choices = CHOICES[name]
+def _word(name: str, given: Any, choices: Sequence[str]) -> str:
     given = given[0] if isinstance(given, list) and given else given
     if given is None or given == "":
         return choices[0]
@@ -197,17 +224,21 @@ def _text(name: str, given: Any) -> str:
     return given.strip()
 
 
-def _number(name: str, given: Any) -> int:
-    low, high = _NUMBERS[name]
+def _number(option: Option, given: Any) -> Any:
     if given is None or given == "":
-        return low
+        return option.default
+    whole = option.types[0] is int
     try:
-        number = int(given) if not isinstance(given, bool) and float(given).is_integer() else None
+        number = float("nan") if isinstance(given, bool) else float(given)
     except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or not low <= number <= high:
-        raise InputError(f"{name} must be a whole number up to {high}, not {_shown(given)}.")
-    return number
+        number = float("nan")
+    if number == 0 and not option.holds(0):
+        return option.default
+    if not option.holds(number) or (whole and not number.is_integer()):
+        kind = "a whole number" if whole else "a number"
+        which = f" up to {option.most:.10g}" if whole and option.most else f", {option.range}"
+        raise InputError(f"{option.name} must be {kind}{which}, not {_shown(given)}.")
+    return int(number) if whole else number
 
 
 def _shown(value: Any) -> str:

@@ -26,7 +26,6 @@ from monai_ddfm.readers.volume import FrameStack, Volume, combine_frames
 
 __all__ = ["read_dicom"]
 
-_MEASURED = (Modality.CT, Modality.PET, Modality.SPECT)
 _COUNTS = ("US", "{counts}", "{count}", "1", "COUNTS", "CNTS")
 
 
@@ -96,7 +95,7 @@ def _modality(code: str) -> Modality | None:
 
 def _is_inverted(header: Dataset, kind: Modality | None) -> bool:
     inverted = text(header, "PhotometricInterpretation").upper() == "MONOCHROME1"
-    return inverted and kind not in _MEASURED
+    return inverted and not (kind and kind.row.measured)
 
 
 def _scalings(places: list[list[Frame]], kind: Modality | None) -> Callable[[Frame], Scaling]:

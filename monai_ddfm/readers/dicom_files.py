@@ -27,12 +27,6 @@ from monai_ddfm.readers.volume import reason
 __all__ = ["DicomFile", "Series", "find_series", "looks_like_dicom", "read_dataset"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
-_CODES: dict[Modality, tuple[str, ...]] = {
-    Modality.MR: ("MR",),
-    Modality.CT: ("CT",),
-    Modality.PET: ("PT",),
-    Modality.SPECT: ("NM", "ST"),
-}
 _UNSPECIFIC = ("", "OT", "SC")
 _NO_VOLUME = ("SEG", "RTDOSE", "RTIMAGE", "PR", "KO", "SR", "REG", "RTSTRUCT", "RTPLAN")
 _PLACES = (
@@ -230,7 +224,7 @@ def find_series(path: Path, *, modality: Modality | None, series: str | None) ->
     ]
     fitting = _named(found, series, path) if series else found
     if modality is not None:
-        codes = _CODES[modality]
+        codes = modality.row.codes
         exact = [s for s in fitting if s.code in codes]
         fitting = exact or [s for s in fitting if s.code in _UNSPECIFIC]
         if not fitting:

@@ -31,7 +31,6 @@ __all__ = ["read_volume"]
 
 _FEWEST_ACROSS = 32
 _NO_ANATOMY = re.compile(r"_part-(phase|imag)_")  # names of BIDS
-_ASSUMED_UNITS = {Modality.CT: "HU"}
 
 
 def read_volume(
@@ -120,7 +119,7 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
     color = volume.array.shape[0] == 3
     shared: dict[str, Any] = {
         "modality": str(modality or ""),
-        "units": "RGB" if color else _ASSUMED_UNITS.get(modality, "") if modality else "",
+        "units": "RGB" if color else modality.row.units if modality else "",
         "patient_id": "",
         "frame_of_reference_uid": "",
         "series_instance_uid": "",

@@ -15,7 +15,6 @@ from monai_ddfm.modality import Modality
 
 __all__ = ["FrameStack", "Volume", "channels_first", "combine_frames", "reason"]
 
-_AVERAGED = (Modality.PET, Modality.SPECT)
 _REASON_LENGTH = 160
 
 
@@ -74,7 +73,7 @@ def combine_frames(
     Raises:
         InputError: a frame does not exist, or choosing is necessary and nothing was chosen.
     """
-    if frames is None and modality not in _AVERAGED:
+    if frames is None and not (modality and modality.row.averaged):
         what = modality or "volume of unknown modality"
         raise InputError(
             f"{path} is a 4-D {what} with {stack.count} {stack.called}, which must not be "

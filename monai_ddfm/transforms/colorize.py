@@ -127,7 +127,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             KeyError: if a volume that is needed is absent.
         """
         case = dict(data)
-        if self.modality is Modality.CT and not self.bone_tint:
+        if not (self.modality.has_color or self.bone_tint):
             return case
         if self.modality is Modality.CT:
             result, report = self._tinted(case)

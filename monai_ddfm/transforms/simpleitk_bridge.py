@@ -27,6 +27,7 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS
 
 __all__ = [
     "Interpolation",
@@ -148,9 +149,9 @@ def grid_image(volume: MetaTensor, *, name: str = "volume") -> Any:
 def outside_value(volume: MetaTensor) -> float:
     """Return what lies outside the field of view of `volume`, in its own units.
 
-    By ``meta["modality"]``: air for CT (-1000, or the minimum where the values do not reach that
-    far), 0 for PET, SPECT and MRI. Where that is unknown: air if there are values near -1000, the
-    minimum if there are other negative values, else 0.
+    By ``meta["modality"]``, see `monai_ddfm.modalities`: air for CT (-1000, or the minimum where
+    the values do not reach that far), 0 for PET, SPECT and MRI. Where that is unknown: air if there
+    are values near -1000, the minimum if there are other negative values, else 0.
 
     Args:
         volume: [C, H, W, D] in original units.
@@ -160,9 +161,11 @@ def outside_value(volume: MetaTensor) -> float:
     """
     modality = volume.meta.get("modality")
     smallest = float(volume.min())
-    if modality == "CT" or (not modality and smallest <= 0.9 * _AIR_HU):
-        return max(_AIR_HU, smallest)
-    return 0.0 if modality else min(smallest, 0.0)
+    if modality:
+        row = ROWS.get(str(modality))
+        outside = row.outside if row else 0.0
+        return max(outside, smallest) if outside < 0 else outside
+    return max(_AIR_HU, smallest) if smallest <= 0.9 * _AIR_HU else min(smallest, 0.0)
 
 
 def resample(

@@ -56,12 +56,7 @@ brain window makes all bone one white. So the lower half of the range goes to -2
 brain is dark and a hemorrhage brighter, and the upper half to 100..1500 HU, diploe to cortex.
 """
 
-DEFAULT_WINDOWS: Final = {
-    Modality.MR: "air..99.5%",
-    Modality.CT: "fusion",
-    Modality.PET: "0..99.9%",
-    Modality.SPECT: "maximum",
-}
+DEFAULT_WINDOWS: Final = {modality: modality.row.window for modality in Modality}
 """The window of each modality when none is asked for."""
 
 WITHOUT_HU: Final = "0.5%..99.5%"
@@ -184,12 +179,7 @@ def _check(window: Window) -> None:
 
 def _known(modality: Modality) -> str:
     """Say what may be asked for."""
-    names = {
-        Modality.MR: ("maximum",),
-        Modality.CT: ("fusion", *CT_WINDOWS),
-        Modality.PET: ("maximum", "cerebellum"),
-        Modality.SPECT: ("maximum", "cerebellum"),
-    }[modality]
+    names = modality.row.windows
     return (
         f"use {', '.join(names)}, center/width such as '40/80', a range such as '0..10' "
         "or percentiles such as '1%..99%'"

@@ -37,6 +37,8 @@ _VOLUMES = {
     "fused_rgb.nii.gz": ("fusedrgb", "DDFM fusion, color", "arbitrary"),
     "weight.nii.gz": ("weight", "share of the moving volume in the fusion", "1"),
     "moving_registered.nii.gz": ("registered", "moving volume on the grid of the MRI", None),
+    "fused_std.nii.gz": ("fusedstd", "standard deviation of the samples", "arbitrary"),
+    "weight_stability.nii.gz": ("stability", "agreement of the samples on the weight", "1"),
 }
 
 
@@ -233,7 +235,8 @@ def write_bids(
                 dataset_description(source_datasets, links=links),
             )
         if kind is not Modality.PET and not (root / ".bidsignore").exists():
-            staged.path(".bidsignore").write_text("**/ct/\n**/spect/\n", encoding="ascii")
+            ignored = "".join(f"**/{one}/\n" for one in dict.fromkeys(("ct", "spect", suffix)))
+            staged.path(".bidsignore").write_text(ignored, encoding="ascii")
     return {name: root / path for name, path in names.items()}
 
 

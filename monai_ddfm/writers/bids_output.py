@@ -13,6 +13,7 @@ from monai_ddfm.modality import Modality
 from monai_ddfm.places import check_apart
 from monai_ddfm.writers.bids import bids_name, bids_names, entities_of, write_bids
 from monai_ddfm.writers.files import prepare_output_dir
+from monai_ddfm.writers.formats import format_named
 
 __all__ = ["SaveBidsD", "SaveBidsDict", "SaveBidsd"]
 
@@ -32,7 +33,7 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             ``space`` (by default T1w), labels without their prefix.
         inputs: paths of the MRI, ``fixed``, and of ``moving``.
         modality: of `moving`: CT, PET or SPECT.
-        output_format: "nifti" or "both"; without NIfTI there is nothing to copy.
+        output_format: one with NIfTI files; without them there is nothing to copy.
         deidentify: name no sources.
         outputs_key: summary of `SaveFusionOutputsd`.
         moving_key: the moving volume, whose units are noted.
@@ -60,7 +61,7 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             raise InputError(f"bids has no option {unknown[0]!r}; use {', '.join(_OPTIONS)}.")
         if not given.get("root"):
             raise InputError("a BIDS derivative needs a folder; give one with --bids-root.")
-        if output_format == "dicom":
+        if "fused.nii.gz" not in format_named(output_format).names:
             raise InputError("a BIDS derivative is made of NIfTI; use --format nifti or both.")
         self.modality = Modality.parse_moving(modality)
         self.labels = _labels(given, inputs)

@@ -6,6 +6,7 @@
 - ``fused_std.nii.gz``, ``weight_stability.nii.gz``: of several samples, the standard deviation of
   the luminance and how much they agree on the share, 0 to 1.
 - ``moving_registered.nii.gz``: `moving` in its own units.
+- ``fusion.nrrd``: instead of these volumes all of them in one file, if it is asked for.
 - ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer; absent if
   the transform is a dense field, which stays in the file it was read from.
 - ``preview.png``: three planes of all of them.
@@ -28,7 +29,6 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
-from monai_ddfm.errors import InputError
 from monai_ddfm.modality import Modality
 from monai_ddfm.places import check_apart
 from monai_ddfm.writers.anonymity import without_identity
@@ -45,16 +45,17 @@ from monai_ddfm.writers.files import (
     only_one,
     prepare_output_dir,
 )
+from monai_ddfm.writers.formats import FORMATS, VOLUME_NAMES, format_named
 from monai_ddfm.writers.hashes import describe_file
 from monai_ddfm.writers.inputs import inputs_of, sources_of
 from monai_ddfm.writers.json_files import jsonable, write_json
-from monai_ddfm.writers.nifti import as_array, write_nifti
+from monai_ddfm.writers.maps import SPREAD, Maps
+from monai_ddfm.writers.nifti import as_array
 from monai_ddfm.writers.panels import Panel, panels_of
 from monai_ddfm.writers.preview import write_preview
 from monai_ddfm.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.writers.remarks import warnings
 from monai_ddfm.writers.report import write_report
-from monai_ddfm.writers.views import robust_window
 
 __all__ = [
     "MARKER",
@@ -65,26 +66,13 @@ __all__ = [
     "SaveFusionOutputsd",
 ]
 
-OUTPUT_NAMES = (
-    "fused.nii.gz",
-    "fused_rgb.nii.gz",
-    "weight.nii.gz",
-    "fused_std.nii.gz",
-    "weight_stability.nii.gz",
-    "moving_registered.nii.gz",
-    "transform.tfm",
-    "preview.png",
-    "report.html",
-)
+_BESIDE = ("transform.tfm", "preview.png", "report.html")
+OUTPUT_NAMES = (*FORMATS["nifti"].names, *_BESIDE)
+"""What a run leaves in the default format, beside `MARKER`."""
+_ALL_NAMES = (*VOLUME_NAMES, *_BESIDE)
 MARKER = "provenance.json"
-FORMATS = ("nifti", "dicom", "both")
 
-# Keys of a case that came from several samples; they name the files too.
-_SPREAD = {
-    "fused_std": "standard deviation of the samples",
-    "weight_stability": "agreement of the samples on the weight",
-}
-SPREAD_NAMES = tuple(f"{key}.nii.gz" for key in _SPREAD)
+SPREAD_NAMES = tuple(f"{key}.nii.gz" for key in SPREAD)
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
 logger = logging.getLogger(__name__)
@@ -101,9 +89,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         output_dir: the folder; made if it does not exist.
         modality: of `moving`: CT, PET or SPECT.
         record: options and times of the run, for the provenance.
-        output_format: "nifti", "dicom" or "both"; with "dicom" the volumes are left to
-            `monai_ddfm.writers.dicom`, and the transform, the pictures and the provenance are
-            written all the same.
+        output_format: a name in `monai_ddfm.writers.formats.FORMATS`; with "dicom" the volumes are
+            left to `monai_ddfm.writers.dicom`, and the transform, the pictures and the provenance
+            are written all the same.
         deidentify: leave out of provenance and report what identifies the patient.
         fixed_key: the MRI on its own grid, [1, H, W, D] in its own units.
         moving_key: [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors in 0..255;
@@ -137,10 +125,8 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         output_key: str = "outputs",
         dicom: DicomPart | None = None,
     ) -> None:
-        if output_format not in FORMATS:
-            raise InputError(f"format {output_format!r} is unknown; use {', '.join(FORMATS)}.")
-        self.folder = prepare_output_dir(output_dir, names=(*OUTPUT_NAMES, MARKER))
-        self.volumes = output_format != "dicom"
+        self.format = format_named(output_format)
+        self.folder = prepare_output_dir(output_dir, names=(*_ALL_NAMES, MARKER))
         self.record = record or RunRecord()
         self.deidentify = bool(deidentify)
         self.modality = Modality.parse_moving(modality)
@@ -174,14 +160,14 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         check_apart(sources_of(case, self.fixed_key, self.moving_key), **self._places())
         earlier = self._earlier_dicom()
         with StagedFolder(
-            self.folder, marker=MARKER, owned=(*OUTPUT_NAMES, *earlier), inner=(DICOM_INDEX,)
+            self.folder, marker=MARKER, owned=(*_ALL_NAMES, *earlier), inner=(DICOM_INDEX,)
         ) as staged:
             objects = self.dicom and self.dicom.stage(
                 case, lambda name: staged.path(f"{DICOM_FOLDER}/{name}")
             )
             with self.record.stage("writing"):
-                if self.volumes:
-                    self._write_volumes(staged, case)
+                if self.format.write:
+                    self.format.write(self._maps(case), staged.path)
                 self._write_transform(staged, case)
                 panels, affine = self._panels(case), case[self.fixed_key].affine
                 title = f"MRI + {self.modality} fusion"
@@ -219,7 +205,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
         The folder of DICOM results counts whatever the format: those of an earlier run go.
         """
-        names = [self.folder / name for name in (*OUTPUT_NAMES, MARKER)]
+        names = [self.folder / name for name in (*_ALL_NAMES, MARKER)]
         objects = self.folder / DICOM_FOLDER
         # A series that is read with its folder must not get others among its files.
         return {"written": names, "cleared": [objects], "mixed": [objects] if self.dicom else []}
@@ -253,7 +239,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             return False
 
     def _provenance(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
-        written = {name: staged.path(name) for name in OUTPUT_NAMES}
+        written = {name: staged.path(name) for name in _ALL_NAMES}
         written = {name: path for name, path in written.items() if path.is_file()}
         details = self._details(case)
         provenance = collect_provenance(self.record, case, outputs=written, details=details)
@@ -276,35 +262,16 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             raise ValueError(f"{self.fused_key!r} has NaN or infinite voxels")
         return dict(data)
 
-    def _write_volumes(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
-        fixed = case[self.fixed_key]
-        moving, fused = as_array(case[self.moving_key]), as_array(case[self.fused_key])
-        weight, rgb = case.get(self.weight_key), case.get(self.rgb_key)
-
-        def write(
-            name: str, data: Any, about: str, shown: tuple[float, float] | None = None
-        ) -> None:
-            write_nifti(
-                staged.path(name),
-                data,
-                fixed.affine,
-                template=fixed.meta,
-                description=about,
-                display_range=shown,
-            )
-
-        write("fused.nii.gz", np.clip(fused, 0, 1), "DDFM fusion, luminance", (0, 1))
-        if weight is not None:
-            write("weight.nii.gz", weight, f"share of {self.modality} in the fusion", (0, 1))
-        if rgb is not None:
-            write("fused_rgb.nii.gz", rgb, "DDFM fusion, color")
-        for key, about in _SPREAD.items():
-            if key in case:
-                write(f"{key}.nii.gz", case[key], about, None if key == "fused_std" else (0, 1))
-        in_color = len(moving) == 3
-        moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
-        shown = None if in_color else robust_window(moving)
-        write("moving_registered.nii.gz", moving, f"{self.modality} on the MRI grid", shown)
+    def _maps(self, case: Mapping[Hashable, Any]) -> Maps:
+        return Maps(
+            fixed=case[self.fixed_key],
+            moving=case[self.moving_key],
+            fused=case[self.fused_key],
+            modality=self.modality,
+            weight=case.get(self.weight_key),
+            rgb=case.get(self.rgb_key),
+            spread={key: case[key] for key in SPREAD if key in case},
+        )
 
     def _details(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:
         fused = as_array(case[self.fused_key])

@@ -25,11 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.uid import (
-    CTImageStorage,
-    NuclearMedicineImageStorage,
-    PositronEmissionTomographyImageStorage,
-)
+from pydicom.uid import UID
 
 from monai_ddfm.modality import Modality
 from monai_ddfm.readers.suv import acquired_at, pet_scaling
@@ -51,7 +47,7 @@ from monai_ddfm.writers.dicom.radiopharmaceutical import nm_elements, pet_elemen
 from monai_ddfm.writers.dicom.sources import ImageReference
 from monai_ddfm.writers.dicom.values import copy, decimal, decimals, update
 
-__all__ = ["MovingValues", "moving_series", "moving_values"]
+__all__ = ["WRITABLE", "MovingValues", "moving_series", "moving_values"]
 
 _AIR_HU = -1024.0
 
@@ -149,7 +145,7 @@ def moving_series(
     elif context.modality is Modality.SPECT:
         yield _spect(context, values, sources)
     else:
-        make = _ct if context.modality is Modality.CT else _pet
+        make = _MAKERS[context.modality]
         for index, pixels in enumerate(values.kept.pixels):
             image = make(context, index, values)
             add_plane(image, context, index)
@@ -171,9 +167,16 @@ def _finish(
     add_window(image, *values.window)
 
 
+def _new(context: Context, number: int) -> FileDataset:
+    """Return an object of the modality, of the class that DICOM has for it."""
+    row = context.modality.row
+    sop_class = UID(row.sop_class)
+    return context.new("moving_registered", number, sop_class=sop_class, modality=row.codes[0])
+
+
 def _ct(context: Context, index: int, values: MovingValues) -> FileDataset:
     header = context.moving.header if context.moving is not None else None
-    image = context.new("moving_registered", index + 1, sop_class=CTImageStorage, modality="CT")
+    image = _new(context, index + 1)
     image.ImageType = [*DERIVED[:2], "AXIAL"]
     image.RescaleType = values.units
     copy(image, header, "KVP", "AcquisitionNumber", empty=True)
@@ -184,12 +187,7 @@ def _ct(context: Context, index: int, values: MovingValues) -> FileDataset:
 
 
 def _pet(context: Context, index: int, values: MovingValues) -> FileDataset:
-    image = context.new(
-        "moving_registered",
-        index + 1,
-        sop_class=PositronEmissionTomographyImageStorage,
-        modality="PT",
-    )
+    image = _new(context, index + 1)
     image.ImageType = EMISSION
     image.update(pet_elements(context, values.units, suv_type=values.suv_type))
     image.NumberOfSlices, image.ImageIndex = len(values.kept.pixels), index + 1
@@ -199,9 +197,7 @@ def _pet(context: Context, index: int, values: MovingValues) -> FileDataset:
 def _spect(
     context: Context, values: MovingValues, sources: list[list[ImageReference | None]]
 ) -> FileDataset:
-    image = context.new(
-        "moving_registered", 1, sop_class=NuclearMedicineImageStorage, modality="NM"
-    )
+    image = _new(context, 1)
     kept = values.kept
     count, grid = len(kept.pixels), context.grid
     image.ImageType = [*EMISSION, "RECON TOMO", "EMISSION"]
@@ -223,3 +219,8 @@ def _spect(
         del image.RescaleSlope, image.RescaleIntercept
     add_pixels(image, kept.pixels)
     return image
+
+
+_MAKERS = {Modality.CT: _ct, Modality.PET: _pet}
+WRITABLE = (*_MAKERS, Modality.SPECT)
+"""The modalities that there is an object for; others are refused, never written as one of these."""

@@ -37,6 +37,7 @@ from monai_ddfm.version import __version__
 from monai_ddfm.writers.dicom.context import Context, moment_of, save
 from monai_ddfm.writers.dicom.extra import need
 from monai_ddfm.writers.dicom.grid import plan_slices
+from monai_ddfm.writers.dicom.moving import WRITABLE
 from monai_ddfm.writers.dicom.patient import Patient, describe_patient
 from monai_ddfm.writers.dicom.push import PushTarget, push_dicom
 from monai_ddfm.writers.dicom.series import Volumes, all_series, array_of
@@ -115,6 +116,8 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         need("highdicom", "to write DICOM")
         self.folder = prepare_output_dir(Path(output_dir) / DICOM_FOLDER, names=(INDEX,))
         self.modality = Modality.parse_moving(modality)
+        if self.modality not in WRITABLE:
+            raise InputError(f"a {self.modality} cannot be written as DICOM; use --format nifti.")
         self.record = record or RunRecord()
         self.fixed_key, self.moving_key, self.fused_key = fixed_key, moving_key, fused_key
         self.weight_key, self.rgb_key, self.output_key = weight_key, rgb_key, output_key
