@@ -1,7 +1,15 @@
-r"""How a gray picture and a color become one picture: three styles.
+r"""How a gray picture and a color become one picture: four styles.
 
 With the gray level :math:`g`, the color :math:`c` of the moving volume, and a strength
 :math:`t \in [0, 1]` that fades to 0 where the moving volume is dark:
+
+**mixed**, the default, is seen best by the model reader of `monai_ddfm.observer`. The gray level is
+that of the fusion with a share :math:`\rho` of the MRI; half of the luminance is that of the color
+itself, so that a strong uptake is bright, and chroma is whole,
+
+.. math::
+    g = (1 - \rho) f + \rho\, v, \qquad Y = (1 - k)\, g + k\, Y_c, \qquad
+    (C_b, C_r) = t\,(C_b, C_r)_c .
 
 **ycbcr** gives the fused luminance :math:`g = f` the chroma of the color, `merge_chroma`.
 
@@ -35,13 +43,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from monai_ddfm.color import apply_color_table, color_table, merge_chroma
+from monai_ddfm.color import apply_color_table, color_table, luminance, merge_chroma
 from monai_ddfm.errors import InputError
 from monai_ddfm.perceptual import oklab_to_rgb, reduce_chroma, rgb_to_oklab
 
 __all__ = ["COLOR_STYLES", "ColorStyle", "legend_colors", "smooth_step"]
 
-COLOR_STYLES: Final = ("ycbcr", "perceptual", "overlay")
+COLOR_STYLES: Final = ("mixed", "ycbcr", "perceptual", "overlay")
 """The names of the styles, the default first."""
 
 
@@ -55,15 +63,19 @@ class ColorStyle:
             nothing; 0 for no fading. The overlay does not fade.
         share: of the color in the lightness of the perceptual style, in [0, 1].
         opacity: of the overlay, in [0, 1].
+        color_luminance: k of the style "mixed", in [0, 1].
+        anatomy: rho of the style "mixed", in [0, 1].
 
     Raises:
         InputError: if the style is unknown, or a number is not in [0, 1].
     """
 
-    name: str = "ycbcr"
+    name: str = COLOR_STYLES[0]
     fade: float = 0.1
     share: float = 0.7
     opacity: float = 0.5
+    color_luminance: float = 0.5
+    anatomy: float = 0.3
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -74,20 +86,29 @@ class ColorStyle:
             ("fade", self.fade),
             ("share", self.share),
             ("opacity", self.opacity),
+            ("own luminance", self.color_luminance),
+            ("anatomy", self.anatomy),
         ):
             if not 0 <= value <= 1:
                 raise InputError(f"the {word} of the color is {value}; give a number from 0 to 1.")
 
     @property
-    def on_fixed(self) -> bool:
-        """Whether the gray picture is the fixed volume instead of the fusion."""
-        return self.name == "overlay"
+    def fixed_share(self) -> float:
+        """Share of the fixed volume in the gray picture; the rest is the fusion."""
+        return {"mixed": self.anatomy, "overlay": 1.0}.get(self.name, 0.0)
+
+    @property
+    def gray_name(self) -> str:
+        """What the gray picture is called."""
+        if self.name == "mixed":
+            return f"fused luminance and {self.anatomy:g} MRI"
+        return "MRI" if self.fixed_share else "fused luminance"
 
     def join(self, gray: Tensor, rgb: Tensor, brightness: Tensor | None = None) -> Tensor:
         """Join a gray picture and a color.
 
         Args:
-            gray: [1, ...] in [0, 1]: the fused luminance, for the overlay the fixed volume.
+            gray: [1, ...] in [0, 1]: the fused luminance with `fixed_share` of the fixed volume.
             rgb: [3, ...] in [0, 1], otherwise of the same shape.
             brightness: [1, ...] in [0, 1], decides where the color fades; by default the largest of
                 R, G and B.
@@ -102,7 +123,9 @@ class ColorStyle:
         if self.fade > 0:
             shown = rgb.amax(0, keepdim=True) if brightness is None else brightness
             strength = smooth_step(shown / self.fade)
-        if self.name == "ycbcr":
+        if self.name == "mixed":
+            gray = torch.lerp(gray, luminance(rgb, dim=0), self.color_luminance)
+        if self.name in ("mixed", "ycbcr"):
             return merge_chroma(gray, rgb, strength=strength, dim=0)
         mixed = reduce_chroma(self.requested(gray, rgb, strength), dim=0)
         # The clamp only removes rounding.
@@ -127,12 +150,17 @@ class ColorStyle:
     def described(self) -> dict[str, str | float]:
         """Return the style for a record: its name and the numbers that it uses."""
         numbers: dict[str, float] = {
+            "mixed": {
+                "fade": self.fade,
+                "color_luminance": self.color_luminance,
+                "anatomy": self.anatomy,
+            },
             "ycbcr": {"fade": self.fade},
             "perceptual": {"fade": self.fade, "share": self.share},
             "overlay": {"opacity": self.opacity},
         }[self.name]
-        gray = "the fixed volume" if self.on_fixed else "fused"
-        return {"style": self.name, "luminance": gray, **numbers}
+        gray = {"mixed": "fused, fixed and color", "overlay": "the fixed volume"}
+        return {"style": self.name, "luminance": gray.get(self.name, "fused"), **numbers}
 
 
 def legend_colors(style: ColorStyle, table: str, *, size: int = 256) -> Tensor:

@@ -435,10 +435,10 @@ class Appearance(TypedDict, total=False):
         Option("Colors of PET and SPECT.", default="inferno", faces=_SERVED, common=True),
     ]
     color_style: Annotated[
-        Literal["ycbcr", "perceptual", "overlay"] | None,
+        Literal["mixed", "ycbcr", "perceptual", "overlay"] | None,
         Option(
             "How PET and SPECT are colored.",
-            default="ycbcr",
+            default="mixed",
             faces=_PICTURES_SERVED,
             common=True,
             page="concepts/intensity-color.md",

@@ -14,7 +14,7 @@ import torch
 from dicom_fusions import demo_case
 from monai.data import MetaTensor
 
-from monai_ddfm.color_styles import ColorStyle, legend_colors
+from monai_ddfm.color_styles import COLOR_STYLES, ColorStyle, legend_colors
 from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.pictures import ColorizePictured
@@ -34,6 +34,9 @@ PAIRWISE = [
     ("overlay", "inferno", "SPECT", "both"),
     ("overlay", "hot_iron", "PET", "dicom"),
     ("overlay", "viridis", "PET", "nifti"),
+    ("mixed", "inferno", "PET", "nifti"),
+    ("mixed", "hot_iron", "SPECT", "dicom"),
+    ("mixed", "viridis", "SPECT", "both"),
 ]
 
 
@@ -81,7 +84,7 @@ def test_all_outputs_show_the_style(
     assert colors_png(legend.colors) in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("style", ["ycbcr", "perceptual", "overlay"])
+@pytest.mark.parametrize("style", COLOR_STYLES)
 def test_fused_colors_are_those_of_the_legend(style: str) -> None:
     draw = torch.Generator().manual_seed(4)
     fixed, fused, uptake = torch.rand(3, 1, 6, 7, 5, generator=draw)
@@ -94,8 +97,9 @@ def test_fused_colors_are_those_of_the_legend(style: str) -> None:
     said = reports_of(rgb)["color"]
     legend = legend_of(said)
     assert legend is not None
-    assert legend.gray == ("MRI" if style == "overlay" else "fused luminance")
-    gray = fixed if style == "overlay" else fused
+    names = {"overlay": "MRI", "mixed": "fused luminance and 0.3 MRI"}
+    assert legend.gray == names.get(style, "fused luminance")
+    gray = {"overlay": fixed, "mixed": 0.7 * fused + 0.3 * fixed}.get(style, fused)
     rows = ((1 - gray) * (len(legend.colors) - 1)).round().long().flatten()
     columns = (uptake * (len(legend.colors) - 1)).round().long().flatten()
     read = legend.colors[rows.numpy(), columns.numpy()]
@@ -108,13 +112,13 @@ def test_a_fusion_without_a_table_has_no_legend() -> None:
     assert legend_of({"chroma": "bone", "luminance": "fused"}) is None
     color, luma = torch.rand(3, 4, 5, 6), MetaTensor(torch.rand(1, 4, 5, 6))
     case = {"fused": luma, "moving": MetaTensor(color), "image": torch.rand(2, 4, 5, 6)}
-    for style in ("ycbcr", "perceptual", "overlay"):
+    for style in COLOR_STYLES:
         rgb = ColorizeFusiond("PET", color_style=style)(case)["fused_rgb"]
         assert legend_of(reports_of(rgb)["color"]) is None
         assert 0 <= float(rgb.min()) <= float(rgb.max()) <= 1
 
 
-@pytest.mark.parametrize("style", ["ycbcr", "perceptual", "overlay"])
+@pytest.mark.parametrize("style", COLOR_STYLES)
 def test_pictures_take_the_style(style: str) -> None:
     case = {
         "fused": torch.rand(1, 8, 9),
@@ -122,7 +126,8 @@ def test_pictures_take_the_style(style: str) -> None:
         "moving": torch.rand(3, 8, 9),
     }
     rgb = ColorizePictured("PET", color_style=style)(case)["fused_rgb"]
-    gray = case["fixed"] if style == "overlay" else case["fused"]
+    shared = 0.7 * case["fused"] + 0.3 * case["fixed"]
+    gray = {"overlay": case["fixed"], "mixed": shared}.get(style, case["fused"])
     expected = ColorStyle(name=style).join(gray, case["moving"])
     torch.testing.assert_close(rgb.as_tensor(), expected)
     assert reports_of(rgb)["color"]["style"] == style

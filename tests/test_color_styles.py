@@ -89,8 +89,18 @@ def test_perceptual_has_the_lightness_and_the_hue_that_were_asked_for(
 
 @given(UNIT, COLOR)
 def test_ycbcr_keeps_the_luminance(gray: float, color: tuple[float, float, float]) -> None:
-    rgb = ColorStyle().join(pixel(gray), pixel(*color))
+    rgb = ColorStyle(name="ycbcr").join(pixel(gray), pixel(*color))
     assert float(luminance(rgb, dim=0)) == pytest.approx(gray, abs=1e-6)
+
+
+@given(UNIT, COLOR, UNIT)
+def test_mixed_shares_the_luminance(
+    gray: float, color: tuple[float, float, float], share: float
+) -> None:
+    style, rgb = ColorStyle(name="mixed", color_luminance=share), pixel(*color)
+    found = style.join(pixel(gray), rgb)
+    asked = (1 - share) * gray + share * float(luminance(rgb, dim=0))
+    assert float(luminance(found, dim=0)) == pytest.approx(asked, abs=1e-6)
 
 
 @given(UNIT, COLOR, UNIT)
@@ -144,7 +154,7 @@ def test_uptake_is_read_back_through_the_legend(name: str, seed: int) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": "loud"}, "color style 'loud' is unknown; use one of ycbcr, perceptual"),
+        ({"name": "loud"}, "color style 'loud' is unknown; use one of mixed, ycbcr, perceptual"),
         ({"fade": 2.0}, "the fade of the color is 2.0"),
         ({"share": -0.1}, "the share of the color is -0.1"),
         ({"opacity": 1.5}, "the opacity of the color is 1.5"),

@@ -203,7 +203,7 @@ def test_a_method_is_shown_in_another_style_of_color() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("default:style=rainbow", "color style 'rainbow' is unknown; use one of ycbcr"),
+        ("default:style=rainbow", "color style 'rainbow' is unknown; use one of mixed, ycbcr"),
         ("overlay:alpha=2", "alpha=2 of an overlay is unusable"),
         ("overlay:alpha=red", "alpha=red of an overlay is unusable"),
         ("overlay:beta=0.3", "method 'overlay' has no option 'beta'"),

@@ -71,9 +71,10 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             PET and SPECT.
         output_key: where RGB [3, H, W(, D)] in [0, 1] goes; not written for CT without tint.
         color_table: for scalar PET and SPECT, see `monai_ddfm.color.COLOR_TABLES`.
-        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT.
-        fixed_key: for the style "overlay", a volume whose first channel is the MRI as the network
-            saw it, in [-1, 1] on the same grid.
+        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT; "ycbcr"
+            needs no `fixed_key`.
+        fixed_key: for the styles "mixed" and "overlay", a volume whose first channel is the MRI as
+            the network saw it, in [-1, 1] on the same grid.
         fade: brightness of `moving` below which its chroma fades, see `ColorStyle`.
         bone_tint: whether bone is tinted; for CT only.
         bone_threshold: HU at which half of the tint is reached.
@@ -169,11 +170,12 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         return result, about | self.style.described()
 
     def _gray(self, case: Mapping[Hashable, Any]) -> Callable[[torch.Tensor, slice], torch.Tensor]:
-        """Return what gives the gray levels of a part: the fused luminance, or the MRI."""
-        if not self.style.on_fixed:
+        """Return what gives the gray levels of a part: fused luminance and MRI."""
+        share = self.style.fixed_share
+        if share == 0:
             return lambda luma, _: luma
         fixed = convert_to_tensor(case[self.fixed_key], track_meta=False)
-        return lambda luma, part: ((fixed[:1, part] + 1) / 2).to(luma)
+        return lambda luma, part: torch.lerp(luma, ((fixed[:1, part] + 1) / 2).to(luma), share)
 
     def _tinted(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
         """Return the fusion with its bone tinted."""

@@ -162,7 +162,8 @@ class ColorizePictured(Transform):  # type: ignore[misc]
         self.luminance_key, self.output_key = luminance_key, output_key
         self.keys = (fixed_key, moving_key)
         functional = ColorStyle(name=color_style, fade=fade)
-        self.style = functional if _is_functional(self.modality) else ColorStyle(fade=0.0)
+        visible = ColorStyle(name="ycbcr", fade=0.0)
+        self.style = functional if _is_functional(self.modality) else visible
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Add the result in color.
@@ -178,7 +179,10 @@ class ColorizePictured(Transform):  # type: ignore[misc]
             return dict(data)
         luma = convert_to_tensor(data[self.luminance_key], track_meta=True).float()
         plain = luma.as_tensor()
-        gray = picture_luminance(data[self.keys[0]]).to(plain) if self.style.on_fixed else plain
+        gray = plain
+        if self.style.fixed_share:
+            fixed = picture_luminance(data[self.keys[0]]).to(plain)
+            gray = torch.lerp(plain, fixed, self.style.fixed_share)
         color = convert_to_tensor(data[key], track_meta=False).to(plain)
         result = MetaTensor(self.style.join(gray, color), meta=dict(luma.meta))
         source = "fixed" if key == self.keys[0] else "moving"

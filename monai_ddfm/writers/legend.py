@@ -18,7 +18,7 @@ from monai_ddfm.color_styles import ColorStyle, legend_colors
 __all__ = ["Legend", "legend_of"]
 
 _SIZE: Final = 128
-_NUMBERS: Final = ("fade", "share", "opacity")
+_NUMBERS: Final = ("fade", "share", "opacity", "color_luminance", "anatomy")
 
 
 @dataclass(frozen=True)
@@ -53,5 +53,4 @@ def legend_of(report: Mapping[str, Any]) -> Legend | None:
     numbers = {name: float(report[name]) for name in _NUMBERS if name in report}
     style = ColorStyle(name=str(report["style"]), **numbers)
     colors = legend_colors(style, str(report["color_table"]), size=_SIZE)
-    gray = "MRI" if style.on_fixed else "fused luminance"
-    return Legend(colors.flip(1).movedim(0, -1).numpy(), gray)
+    return Legend(colors.flip(1).movedim(0, -1).numpy(), style.gray_name)
