@@ -101,7 +101,7 @@ class ColorStyle:
     def gray_name(self) -> str:
         """What the gray picture is called."""
         if self.name == "mixed":
-            return f"fused luminance and {self.anatomy:g} MRI"
+            return "fused and MRI"
         return "MRI" if self.fixed_share else "fused luminance"
 
     def join(self, gray: Tensor, rgb: Tensor, brightness: Tensor | None = None) -> Tensor:

@@ -97,7 +97,7 @@ def test_fused_colors_are_those_of_the_legend(style: str) -> None:
     said = reports_of(rgb)["color"]
     legend = legend_of(said)
     assert legend is not None
-    names = {"overlay": "MRI", "mixed": "fused luminance and 0.3 MRI"}
+    names = {"overlay": "MRI", "mixed": "fused and MRI"}
     assert legend.gray == names.get(style, "fused luminance")
     gray = {"overlay": fixed, "mixed": 0.7 * fused + 0.3 * fixed}.get(style, fused)
     rows = ((1 - gray) * (len(legend.colors) - 1)).round().long().flatten()
