@@ -25,10 +25,18 @@ Array = NDArray[np.float64]
 SIDE = 64
 
 
-def fused(moving: Tensor, fixed: Tensor, *, spacing: Any = (1.0, 1.0), **parameters: Any) -> Tensor:
+def fused(
+    moving: Tensor,
+    fixed: Tensor,
+    *,
+    spacing: Any = (1.0, 1.0),
+    noise: tuple[float, float] = (0.0, 0.0),
+    **parameters: Any,
+) -> Tensor:
     """Fuse images [H, W] in [0, 1]."""
     pair = ((image * 2 - 1)[None, None] for image in (moving, fixed))
-    return (balanced_mode(*pair, Balance(**parameters), spacing=spacing)[0, 0] + 1) / 2
+    balance = Balance(**parameters)
+    return (balanced_mode(*pair, balance, spacing=spacing, noise=noise)[0, 0] + 1) / 2
 
 
 def smooth_noise(seed: int, *shape: int, sigma: float = 3.0) -> Tensor:
@@ -74,7 +82,13 @@ def smoothed(image: Array, sigma: float, spacing: tuple[float, float]) -> Array:
     return image
 
 
-def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]) -> Array:
+def mode_by_formula(
+    i: Array,
+    v: Array,
+    b: Balance,
+    spacing: tuple[float, float],
+    noise: tuple[float, float] = (0.0, 0.0),
+) -> Array:
     """The docstring of `monai_ddfm.balance`, line by line."""
 
     def blur(image: Array, sigma: float) -> Array:
@@ -84,12 +98,13 @@ def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]
         return np.sqrt(blur(detail**2, b.window) + floor**2)
 
     def clear(detail: Array, grain: float, window: float) -> Array:
-        power = blur(detail**2, window)
+        power = blur(detail**2, window) + 1e-12
         return detail * power / (power + grain**2)
 
     i_smooth, v_smooth = blur(i, b.texture_scale), blur(v, b.texture_scale)
     energies = [blur((s - c) ** 2, 3.0) + 1e-6 for s, c in ((v, v_smooth), (i, i_smooth))]
-    textures = [clear(s - c, b.grain, 3.0) for s, c in ((v, v_smooth), (i, i_smooth))]
+    pairs = ((v, v_smooth, noise[1] / 2), (i, i_smooth, noise[0] / 2))
+    textures = [clear(s - c, left, 3.0) for s, c, left in pairs]
     texture = energies[0] * textures[0] + energies[1] * textures[1]
     texture /= energies[0] + energies[1]
 
@@ -97,8 +112,8 @@ def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]
     for scale, gain in zip(b.scales, b.gains, strict=True):
         next_v, next_i = blur(c_v, scale), blur(c_i, scale)
         d_v, d_i, c_v, c_i = c_v - next_v, c_i - next_i, next_v, next_i
-        grain = b.grain * b.scales[0] / scale
-        d_v, d_i = clear(d_v, grain, scale), clear(d_i, grain, scale)
+        grain_i, grain_v = (np.hypot(b.grain, s / 2) * b.scales[0] / scale for s in noise)
+        d_v, d_i = clear(d_v, grain_v, scale), clear(d_i, grain_i, scale)
         favor = b.favor_moving * i_smooth
         if scale <= b.crossover:
             limits = 1 / b.largest_ratio, b.largest_ratio
@@ -127,6 +142,7 @@ def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]
     return np.clip(found, np.minimum(i, v), np.maximum(i, v))
 
 
+@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.1, 0.03)])
 @pytest.mark.parametrize(
     ("parameters", "spacing"),
     [
@@ -145,13 +161,14 @@ def mode_by_formula(i: Array, v: Array, b: Balance, spacing: tuple[float, float]
     ],
 )
 def test_it_is_what_the_formulas_say(
-    parameters: dict[str, Any], spacing: tuple[float, float]
+    parameters: dict[str, Any], spacing: tuple[float, float], noise: tuple[float, float]
 ) -> None:
     coarse, fine = smooth_noise(0, 44, 37), smooth_noise(1, 44, 37, sigma=0.6)
     both = (2.2 * (coarse - 0.5) + 0.3 * (fine - 0.5) + 0.5).clamp(0, 1)
     assert float(both.max()) > 0.95
-    found = fused(both[1], both[0], spacing=spacing, **parameters)
-    expected = mode_by_formula(both[1].numpy(), both[0].numpy(), Balance(**parameters), spacing)
+    found = fused(both[1], both[0], spacing=spacing, noise=noise, **parameters)
+    balance = Balance(**parameters)
+    expected = mode_by_formula(both[1].numpy(), both[0].numpy(), balance, spacing, noise)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-10)
     assert float((found - both.mean(0)).abs().max()) > 0.05
 
