@@ -19,6 +19,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from monai_ddfm.transforms.registration_engine import Alignment, settle
+from monai_ddfm.transforms.registration_evidence import outlines, sharpness, wanted_stretch
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
 from monai_ddfm.transforms.transform_files import transform_matrix
@@ -69,6 +70,15 @@ class RegistrationQuality:
     dependence: float
     agreement: float | None
     start: str | None
+    agreement_within_deg: float | None
+    rival_score: float | None
+    rival_dependence: float | None
+    rival_turn_deg: float | None
+    sharpness: float | None
+    wanted_stretch: tuple[float, float] | None
+    affine_gain: float | None
+    outline_offset_mm: float | None
+    outline_spread_mm: float | None
     fov_overlap_before: float
     fov_overlap: float
     head_covered: float
@@ -119,6 +129,7 @@ def assess(
         "dependence": information.dependence(transform),
         "agreement": alignment.agreement if alignment else None,
         "start": alignment.start if alignment else None,
+        **_evidence(fixed, moving, transform, information, alignment),
         "fov_overlap_before": field_of_view_overlap(fixed.fine, moving.fine, identity),
         "fov_overlap": field_of_view_overlap(fixed.fine, moving.fine, transform),
         "head_covered": covered,
@@ -135,6 +146,41 @@ def assess(
         warnings += _doubts_about_given(fixed, moving, transform, information)
     status: Literal["ok", "warn", "refuse"] = "refuse" if refusals else "warn" if warnings else "ok"
     return RegistrationQuality(status=status, reasons=(*refusals, *warnings), **figures)
+
+
+def _evidence(
+    fixed: Sighting,
+    moving: Sighting,
+    transform: Any,
+    information: JointHistogram,
+    alignment: Alignment | None,
+) -> dict[str, Any]:
+    """Return the figures that say whether a search has found the right place."""
+    lie = outlines(fixed, moving, transform)
+    found: dict[str, Any] = {
+        "outline_offset_mm": lie and lie.offset,
+        "outline_spread_mm": lie and lie.spread,
+        "agreement_within_deg": None,
+        "rival_score": None,
+        "rival_dependence": None,
+        "rival_turn_deg": None,
+        "sharpness": None,
+        "wanted_stretch": None,
+        "affine_gain": None,
+    }
+    if alignment is None:
+        return found
+    rival = alignment.rival
+    stretch, gain = wanted_stretch(fixed, moving, information, alignment.rigid)
+    return found | {
+        "agreement_within_deg": alignment.agreement_within_deg,
+        "rival_score": rival and rival.score,
+        "rival_dependence": rival and rival.dependence,
+        "rival_turn_deg": rival and rival.turn,
+        "sharpness": sharpness(fixed, information, alignment.rigid),
+        "wanted_stretch": stretch,
+        "affine_gain": gain,
+    }
 
 
 def _verdict(figures: dict[str, Any], *, same_frame: bool) -> tuple[list[str], list[str]]:

@@ -1,0 +1,126 @@
+r"""What a result says about itself, beyond how well the volumes predict each other.
+
+* Sharpness: by what share mutual information falls, on average, if the head is shifted or turned
+  so that its rim moves by a tenth of the radius. A maximum that is right is sharp.
+* Outlines: the surface of the moving head, where its field of view shows it, lies at signed
+  distances :math:`d` from the surface of the fixed one, negative inside. The median is large where
+  one volume shows only the brain. The spread, half of what lies between the 10th and the 90th
+  percentile, stays small as long as pose and size are right.
+* Wanted stretch: the singular values of :math:`A R^{-1}`, where :math:`A` is a coarse affine climb
+  from the rigid result :math:`R`. Two scans of one head differ by a few percent at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from monai_ddfm.transforms.registration_climb import Climb, climb_affine, linear
+from monai_ddfm.transforms.similarity import JointHistogram, Sighting
+from monai_ddfm.transforms.transform_files import transform_matrix
+
+__all__ = ["Outlines", "outlines", "sharpness", "wanted_stretch"]
+
+_AFFINE = Climb(coarse=True, share=0.4, step=0.5, last=0.02, blur=1.0, steps=80)
+_ASIDE = 0.15  # of the radius of the head
+_FEWEST = 50  # voxels of an outline
+
+
+@dataclass(frozen=True)
+class Outlines:
+    """How the surfaces of the two heads lie to each other, in mm.
+
+    Attributes:
+        offset: median signed distance of the moving surface from the fixed one, negative inside.
+        spread: half of what lies between the 10th and the 90th percentile.
+    """
+
+    offset: float
+    spread: float
+
+
+def sharpness(fixed: Sighting, score: JointHistogram, transform: Any) -> float:
+    """Return the mean share of mutual information that is lost a little aside.
+
+    Args:
+        fixed: the prepared fixed volume.
+        score: of the pair.
+        transform: linear, fixed to moving.
+    """
+    here = score(transform)
+    if here <= 0:
+        return 0.0
+    matrix = transform_matrix(transform)
+    shifts = np.concatenate([np.eye(3), -np.eye(3)])
+    lost = []
+    for shift in shifts:
+        for turned in (False, True):
+            aside = np.eye(4)
+            if turned:
+                aside[:3, :3] = Rotation.from_rotvec(1.5 * _ASIDE * shift).as_matrix()
+                aside[:3, 3] = fixed.center - aside[:3, :3] @ fixed.center
+            else:
+                aside[:3, 3] = _ASIDE * fixed.radius * shift
+            lost.append(1 - score(linear(matrix @ aside)) / here)
+    return float(np.mean(lost))
+
+
+def wanted_stretch(
+    fixed: Sighting, moving: Sighting, score: JointHistogram, rigid: Any
+) -> tuple[tuple[float, float], float]:
+    """Return the largest and smallest stretch of a coarse affine fit, and what it gains.
+
+    Args:
+        fixed: the prepared fixed volume.
+        moving: the prepared moving volume.
+        score: of the pair.
+        rigid: the rigid result, fixed to moving.
+
+    Returns:
+        Factors by which the moving head is larger (above 1) or smaller than the fixed one; and the
+        gain in mutual information as a share of the rigid result's. (1, 1) and 0 if it gains none.
+    """
+    affine = climb_affine(fixed, moving, rigid, _AFFINE)
+    before, after = score(rigid), score(affine)
+    if after <= before or before <= 0:
+        return (1.0, 1.0), 0.0
+    turn = transform_matrix(rigid)[:3, :3]
+    stretches = np.linalg.svd(transform_matrix(affine)[:3, :3] @ turn.T, compute_uv=False)
+    return (float(stretches[0]), float(stretches[-1])), after / before - 1
+
+
+def outlines(fixed: Sighting, moving: Sighting, transform: Any) -> Outlines | None:
+    """Compare the surfaces of the two heads.
+
+    Args:
+        fixed: the prepared fixed volume.
+        moving: the prepared moving volume.
+        transform: fixed to moving.
+
+    Returns:
+        None if there is too little of a surface to compare.
+    """
+    grid, nearest = fixed.coarse, sitk.sitkNearestNeighbor
+    head = _array(sitk.Resample(fixed.head, grid, sitk.Transform(), nearest, 0)) > 0
+    # 0: beyond the moving field of view, 1: air there, 2: head
+    labels = _array(sitk.Resample(moving.head + 1, grid, transform, nearest, 0))
+    other = labels == 2
+    surface = other & ndimage.binary_dilation(labels == 1)
+    if np.count_nonzero(surface) < _FEWEST or not head.any() or head.all():
+        return None
+    spacing = grid.GetSpacing()[::-1]
+    depth = ndimage.distance_transform_edt(head, spacing)
+    height = ndimage.distance_transform_edt(~head, spacing)
+    low, middle, high = np.percentile((height - depth)[surface], [10, 50, 90])
+    return Outlines(float(middle), float(high - low) / 2)
+
+
+def _array(image: Any) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = sitk.GetArrayFromImage(image)
+    return found
