@@ -260,6 +260,7 @@ def _meta(
         "units": scaling.units,
         "patient_id": text(header, "PatientID"),
         "frame_of_reference_uid": text(header, "FrameOfReferenceUID"),
+        "patient_position": text(header, "PatientPosition"),
         "series_instance_uid": series.uid,
         "source_files": json.dumps(files),
         "qform_code": int(slices[0].placed),

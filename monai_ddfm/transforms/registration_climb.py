@@ -75,7 +75,8 @@ class Climb:
 
 COARSE = Climb(coarse=True, share=0.5)
 NEAR = Climb(coarse=True, share=0.2, last=0.05)
-FINE = Climb(coarse=False, share=0.3)
+# Differences again, with a tenth of the voxels: as near to the truth as a third with gradients.
+FINE = Climb(coarse=False, share=0.1, step=0.5, last=0.04, gradient=False)
 # Finds the hill, not its top: a tenth of the time.
 QUICK = Climb(
     coarse=True, share=0.05, step=1.5, last=0.1, relaxation=0.7, steps=30, gradient=False

@@ -172,8 +172,6 @@ def align(
         top = max(wide, key=lambda c: c.score)
         if top.score > best.score:
             best = _topped(fixed, moving, top, score)
-    import os
-    if os.environ.get("DBG"): print("found", [(c.start, round(c.score,3), round(distance(fixed,c.transform,best.transform),1)) for c in found[:14]], "others",[(round(c.score,3), round(turn_between(c.transform,best.transform))) for c in others])
     chosen, place = _refined(fixed, moving, best, score)
     agreement = _agreement(fixed, place, found)
     rivals = [

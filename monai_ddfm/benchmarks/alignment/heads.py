@@ -9,13 +9,13 @@ holds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK as sitk
 from monai.data import MetaTensor
 
 from monai_ddfm.benchmarks.pairs import Pair, find_pairs
@@ -107,9 +107,7 @@ def points_of_head(volume: MetaTensor, rng: np.random.Generator) -> Matrix:
         rng: chooses the places.
     """
     seen = sight(scalar_image(volume), spacing=working_spacing(grid_image(volume)))
-    import SimpleITK as sitk
-
     index = np.argwhere(sitk.GetArrayViewFromImage(seen.head).transpose(2, 1, 0) > 0)
-    chosen: Sequence[list[float]] = rng.choice(index, _POINTS).astype(float).tolist()
+    chosen: list[list[float]] = rng.choice(index, _POINTS).astype(float).tolist()
     place = seen.head.TransformContinuousIndexToPhysicalPoint
     return np.array([place(one) for one in chosen])
