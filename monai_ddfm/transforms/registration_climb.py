@@ -78,9 +78,7 @@ NEAR = Climb(coarse=True, share=0.2, last=0.05)
 # Differences again, with a tenth of the voxels: as near to the truth as a third with gradients.
 FINE = Climb(coarse=False, share=0.1, step=0.5, last=0.04, gradient=False)
 # Finds the hill, not its top: a tenth of the time.
-QUICK = Climb(
-    coarse=True, share=0.05, step=1.5, last=0.1, relaxation=0.7, steps=30, gradient=False
-)
+QUICK = Climb(coarse=True, share=0.05, step=1.5, last=0.1, relaxation=0.7, steps=30, gradient=False)
 
 
 def climb(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> Any:
@@ -115,9 +113,7 @@ def climb_affine(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> A
     return as_affine(affine if _execute(fixed, image, affine, how) else first)
 
 
-def climb_deformable(
-    fixed: Sighting, moving: Sighting, first: Any, control_spacing: float
-) -> Any:
+def climb_deformable(fixed: Sighting, moving: Sighting, first: Any, control_spacing: float) -> Any:
     """Add a cubic B-spline, with so many mm between control points, that acts before `first`."""
     sides = np.array(fixed.fine.GetSize()) * np.array(fixed.fine.GetSpacing())
     mesh = np.maximum(1, np.round(sides / control_spacing)).astype(int).tolist()

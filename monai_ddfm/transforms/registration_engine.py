@@ -175,9 +175,7 @@ def align(
     chosen, place = _refined(fixed, moving, best, score)
     agreement = _agreement(fixed, place, found)
     rivals = [
-        c
-        for c in [*found, *others]
-        if turn_between(c.transform, place.transform) > _ELSEWHERE
+        c for c in [*found, *others] if turn_between(c.transform, place.transform) > _ELSEWHERE
     ]
     rival = max(rivals, key=lambda c: c.score, default=None)
     transform = chosen.transform
@@ -195,7 +193,7 @@ def align(
         agreement=agreement,
         agreement_within_deg=180.0 if doubtful else _NEAR_TURN,
         searches=len(found),
-        rival=rival and _rival(rival, chosen, score),
+        rival=None if rival is None else _rival(rival, chosen, score),
     )
 
 
@@ -241,9 +239,7 @@ def _starts_about(fixed: Sighting, place: Any) -> list[Any]:
     ]
 
 
-def _turn_about(
-    fixed: Sighting, turn: NDArray[np.float64], shift: NDArray[np.float64]
-) -> Any:
+def _turn_about(fixed: Sighting, turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Any:
     """Return the turn about the center of the fixed head, and then a shift in mm."""
     matrix = np.eye(4)
     matrix[:3, :3] = turn

@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -80,7 +81,9 @@ def held_out(rows: Sequence[Row]) -> Array:
     return found
 
 
-def reliability(probabilities: Array, failed: Sequence[bool]) -> list[tuple[float, float, int, float, float]]:
+def reliability(
+    probabilities: Array, failed: Sequence[bool]
+) -> list[tuple[float, float, int, float, float]]:
     """Return for each band of probability: its bounds, cases, mean probability, share that failed.
 
     Args:
@@ -89,7 +92,7 @@ def reliability(probabilities: Array, failed: Sequence[bool]) -> list[tuple[floa
     """
     table = []
     truth = np.array(failed, dtype=float)
-    for low, high in zip(_BOUNDS[:-1], _BOUNDS[1:], strict=True):
+    for low, high in pairwise(_BOUNDS):
         inside = (probabilities >= low) & ((probabilities < high) | (high == 1))
         if inside.any():
             mean = float(probabilities[inside].mean())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,14 +68,13 @@ def find_known_pairs(folder: str | Path) -> list[KnownPair]:
     for pair in find_pairs(folder):
         if pair.is_picture:
             raise InputError(f"{pair.fixed} is a picture; registration is tried on volumes.")
-        volumes: list[Any] = []
         for path, modality in ((pair.fixed, "MR"), (pair.moving, pair.modality)):
             if path not in loaded:
                 loaded[path] = LoadVolume(modality=modality)(path)
-            volumes.append(loaded[path])
         head = pair.fixed.parent.name
         name = f"{head} {pair.modality}"
-        pairs.append(KnownPair(name, head, pair.modality, *volumes, truth=_truth(pair)))
+        fixed, moving = loaded[pair.fixed], loaded[pair.moving]
+        pairs.append(KnownPair(name, head, pair.modality, fixed, moving, _truth(pair)))
     names = [pair.name for pair in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -88,8 +86,7 @@ def _truth(pair: Pair) -> Matrix:
     folder, moving = pair.moving.parent, pair.modality.lower()
     fixed = pair.fixed.name.lower().split(".")[0]
     there, back = (
-        folder / f"{one}_to_{other}_truth.tfm"
-        for one, other in ((fixed, moving), (moving, fixed))
+        folder / f"{one}_to_{other}_truth.tfm" for one, other in ((fixed, moving), (moving, fixed))
     )
     if not (there.exists() or back.exists()):
         raise InputError(f"{pair.moving} has no truth; write {back.name} beside it.")

@@ -133,9 +133,7 @@ def _other(pair: KnownPair, rng: np.random.Generator, others: Sequence[KnownPair
     return pair.fixed, _headed(other, shift @ move), None
 
 
-KINDS: dict[
-    str, Callable[[KnownPair, np.random.Generator, Sequence[KnownPair]], _Made]
-] = {
+KINDS: dict[str, Callable[[KnownPair, np.random.Generator, Sequence[KnownPair]], _Made]] = {
     "rigid": _rigid,
     "far": _far,
     "half turn": _turn,

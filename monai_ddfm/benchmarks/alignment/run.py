@@ -83,8 +83,8 @@ def _rows(
         for pair, kind, number in tqdm(
             list(_cases(pairs, count, seed)), desc="registering", unit="pair", disable=None
         ):
-            row = done.get((pair.name, kind, number))
-            if row is None:
+            row = done.get((pair.name, kind, number), {})
+            if not row:
                 others = [other for other in pairs if other.head != pair.head]
                 row = {**try_one(perturb(pair, kind, seed=number, others=others)), "code": code}
                 if kept is not None:

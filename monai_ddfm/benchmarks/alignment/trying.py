@@ -28,7 +28,8 @@ def try_one(case: Perturbed) -> dict[str, Any]:
         A JSON object: ``pair``, ``head``, ``modality``, ``kind``, ``seed``; the mean distances in
         mm over the fixed head from the truth, ``before_mm`` and ``error_mm``, and from the nearest
         that a rigid transform can come to it, ``rigid_error_mm`` (null where there is no truth);
-        ``warning_is_called_for``, see `tables`; ``seconds`` of processor time; the report of the registration.
+        ``warning_is_called_for``, see `tables`; ``seconds`` of processor time; the report of the
+        registration.
     """
     begin = time.process_time()
     out = RegisterRigid(refuse=False)(case.moving, case.fixed)
