@@ -37,7 +37,7 @@ COMMANDS: Final = (
 )
 """How the numbers below were made."""
 
-_BIAS = 0.0
+_BIAS = -6.0
 _MEANS = (0.0,) * len(FEATURES)
 _DEVIATIONS = (1.0,) * len(FEATURES)
 _WEIGHTS = (0.0,) * len(FEATURES)

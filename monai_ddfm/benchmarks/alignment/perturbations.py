@@ -105,6 +105,15 @@ def _crop(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) -> 
     return _moved(pair, _motion(pair.moving, rng, degrees=15.0, mm=25.0), made)
 
 
+def _remnant(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) -> _Made:
+    """A slab of 25 to 45 mm at any height, and moved far: little is left to find."""
+    spacing = float(pair.moving.affine[:3, 2].norm())
+    count = max(2, round(rng.uniform(25.0, 45.0) / spacing))
+    first = int(rng.integers(max(1, pair.moving.shape[3] - count)))
+    made = _sliced(pair.moving, 2, first, min(count, pair.moving.shape[3] - first))
+    return _moved(pair, _motion(pair.moving, rng, degrees=(10.0, 30.0), mm=50.0), made)
+
+
 def _scale(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) -> _Made:
     """A size that is off by 5 to 15 percent along one axis, two, or all."""
     stretch = _stretch(pair.moving, rng, low=0.05, high=0.15)
@@ -139,6 +148,7 @@ KINDS: dict[str, Callable[[KnownPair, np.random.Generator, Sequence[KnownPair]],
     "half turn": _turn,
     "quarter turn": _quarter,
     "crop": _crop,
+    "remnant": _remnant,
     "scale": _scale,
     "slab": _slab,
     "slab and scale": _slab_scale,
