@@ -86,9 +86,7 @@ def test_the_nearest_rigid_motion_is_the_motion_itself_or_the_nearest(seed):
     noisy = places + rng.normal(size=places.shape)
     found = nearest_rigid(points, noisy)
     assert np.linalg.det(found[:3, :3]) == pytest.approx(1.0)
-    residual = [
-        np.square(points @ m[:3, :3].T + m[:3, 3] - noisy).sum() for m in (found, motion)
-    ]
+    residual = [np.square(points @ m[:3, :3].T + m[:3, 3] - noisy).sum() for m in (found, motion)]
     assert residual[0] <= residual[1] + 1e-6
 
 

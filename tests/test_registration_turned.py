@@ -33,9 +33,7 @@ def demo(tmp_path_factory) -> tuple[MetaTensor, MetaTensor, sitk.Transform]:
     return load(made.fixed, "MR"), load(made.moving, "CT"), truth
 
 
-@pytest.mark.parametrize(
-    ("axis", "degrees"), [((0.0, 1.0, 0.0), 180.0), ((1.0, 0.0, 0.0), 90.0)]
-)
+@pytest.mark.parametrize(("axis", "degrees"), [((0.0, 1.0, 0.0), 180.0), ((1.0, 0.0, 0.0), 90.0)])
 def test_a_head_that_lies_the_other_way_round_is_turned_and_told(demo, axis, degrees):
     fixed, moving, truth = demo
     points = points_of_head(fixed, 3)

@@ -29,6 +29,8 @@ __all__ = ["Outlines", "outlines", "sharpness", "wanted_stretch"]
 
 # Gradients of a smoothed gradient image bias the size by some percent; differences do not.
 _AFFINE = Climb(coarse=True, share=0.5, step=0.3, blur=0.5, gradient=False)
+_AFFINE_OF_FEW = Climb(coarse=False, share=0.3, step=0.3, blur=0.5, gradient=False)
+_FEW = 9.0  # coarse voxels in the radius of a head: with fewer its shells are not told apart
 _ASIDE = 0.15  # of the radius of the head
 _FEWEST = 50  # voxels of an outline
 
@@ -88,7 +90,8 @@ def wanted_stretch(
         gain in mutual information as a share of the rigid result's. It may be
         negative: the climb sees the volumes smoothed.
     """
-    affine = climb_affine(fixed, moving, rigid, _AFFINE)
+    few = fixed.radius < _FEW * 2 * fixed.spacing
+    affine = climb_affine(fixed, moving, rigid, _AFFINE_OF_FEW if few else _AFFINE)
     before, after = score(rigid), score(affine)
     if before <= 0:
         return (1.0, 1.0), 0.0

@@ -33,6 +33,7 @@ _MAX_FAILURE = (0.5, 0.1)
 _FAR_IN_ONE_FRAME = 30.0  # mm
 _LARGE_TURN = 30.0  # degrees
 _CLOSE_RIVAL = 0.9  # of the mutual information
+_EQUAL_RIVAL = 0.95
 _WANTED_STRETCH = 0.04
 _AFFINE_GAIN = 0.05  # of the mutual information: below that a stretch is nothing but chance
 
@@ -109,7 +110,10 @@ def _of_search(figures: Figures) -> list[_Rule]:
             f"the head turned by {figures['rival_turn_deg']:.0f} degrees fits nearly as well "
             f"(dependence {figures['rival_dependence']:.3f} against {figures['dependence']:.3f})"
         )
-        rules.append((False, figures["rival_score"] > _CLOSE_RIVAL, rival))
+        # Of two that fit alike, the one that the headers speak for may pass.
+        turned_away = (figures["rotation_deg"] or 0.0) > _LARGE_TURN
+        equal = figures["rival_score"] > _EQUAL_RIVAL and turned_away
+        rules.append((equal, figures["rival_score"] > _CLOSE_RIVAL, rival))
     return rules
 
 
@@ -118,7 +122,10 @@ def _of_size(figures: Figures) -> list[_Rule]:
     if figures["wanted_stretch"] is not None:
         far = max(figures["wanted_stretch"], key=lambda s: abs(s - 1))
         words = f"{abs(far - 1):.0%} {'larger' if far > 1 else 'smaller'}"
-        text = f"the moving head seems {words} in one direction: are the voxel sizes right?"
+        text = (
+            f"the moving head seems {words} in one direction: are the voxel sizes right, and is "
+            "it the same head?"
+        )
         wanted = abs(far - 1) > _WANTED_STRETCH and figures["affine_gain"] > _AFFINE_GAIN
         rules.append((False, wanted, text))
     return rules
