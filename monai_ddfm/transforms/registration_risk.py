@@ -32,7 +32,7 @@ FEATURES: Final = (
 """What is looked at, in this order."""
 
 COMMANDS: Final = (
-    "monai-ddfm benchmark heads --perturbations 324 --seed 0 --output-dir fitted",
+    "monai-ddfm benchmark heads --perturbations 225 --seed 0 --output-dir fitted",
     "python -m monai_ddfm.benchmarks.alignment.calibration fitted/alignment.json",
 )
 """How the numbers below were made."""

@@ -34,6 +34,8 @@ _FAR_IN_ONE_FRAME = 30.0  # mm
 _LARGE_TURN = 30.0  # degrees
 _CLOSE_RIVAL = 0.9  # of the mutual information
 _EQUAL_RIVAL = 0.95
+_SKIN = 7.5  # mm: nearer to each other, both outlines are those of the skin
+_MAX_SPREAD = 12.0  # mm
 _WANTED_STRETCH = 0.04
 _AFFINE_GAIN = 0.05  # of the mutual information: below that a stretch is nothing but chance
 
@@ -119,6 +121,12 @@ def _of_search(figures: Figures) -> list[_Rule]:
 
 def _of_size(figures: Figures) -> list[_Rule]:
     rules: list[_Rule] = []
+    offset, spread = figures["outline_offset_mm"], figures["outline_spread_mm"]
+    if offset is not None and spread is not None:
+        text = f"the outlines of the heads disagree (by {offset:.0f} mm, give or take {spread:.0f})"
+        # Where an image shows the brain alone its outline lies deep inside, and says little.
+        skin = abs(offset) < _SKIN
+        rules.append((False, offset > _SKIN or (skin and spread > _MAX_SPREAD), text))
     if figures["wanted_stretch"] is not None:
         far = max(figures["wanted_stretch"], key=lambda s: abs(s - 1))
         words = f"{abs(far - 1):.0%} {'larger' if far > 1 else 'smaller'}"
