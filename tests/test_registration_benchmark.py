@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -19,8 +20,8 @@ from monai_ddfm.benchmarks import benchmark_alignment
 from monai_ddfm.benchmarks.alignment import KINDS, AlignmentResult, KnownPair, perturb
 from monai_ddfm.benchmarks.alignment.calibration import fit, held_out, reliability
 from monai_ddfm.benchmarks.alignment.tables import verdict_of
-from monai_ddfm.benchmarks.alignment.trying import nearest_rigid
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.registration_evidence import nearest_rigid
 from monai_ddfm.transforms.registration_risk import FEATURES, failure_probability, features
 from monai_ddfm.transforms.registration_verdict import judge
 from monai_ddfm.transforms.transform_files import transform_matrix
@@ -248,11 +249,15 @@ def test_the_fit_finds_a_known_law_and_is_calibrated_on_heads_it_has_not_seen():
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory) -> Path:
-    package = pytest.importorskip("monai_ddfm.demo")
-    pytest.importorskip("nilearn")
-    folder = tmp_path_factory.mktemp("heads")
-    package.make_demo(folder / "demo", modality="CT", scale=4.0)
-    return folder
+    folder = tmp_path_factory.mktemp("heads") / "one"
+    folder.mkdir()
+    move = rigid((3.0, -2.0, 4.0), (4.0, 3.0, -5.0))
+    volumes = {"t1": head("MR"), "pet": head("PET", spacing=6.0, shape=(48, 50, 44), to_head=move)}
+    for name, volume in volumes.items():
+        image = nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
+        nib.save(image, folder / f"{name}.nii.gz")
+    sitk.WriteTransform(move, str(folder / "pet_to_t1_truth.tfm"))
+    return folder.parent
 
 
 def test_the_command_writes_its_tables_and_does_nothing_twice(heads, tmp_path, capfd):
@@ -287,10 +292,10 @@ def test_options_of_other_kinds_are_refused(heads, tmp_path, capfd, more, word):
 
 
 def test_a_pair_without_a_truth_is_refused(heads, tmp_path):
-    (tmp_path / "demo").mkdir()
-    for name in ("t1.nii.gz", "ct.nii.gz"):
-        (tmp_path / "demo" / name).symlink_to(heads / "demo" / name)
-    with pytest.raises(InputError, match=r"has no truth; write ct_to_t1_truth\.tfm beside it"):
+    (tmp_path / "one").mkdir()
+    for name in ("t1.nii.gz", "pet.nii.gz"):
+        (tmp_path / "one" / name).symlink_to(heads / "one" / name)
+    with pytest.raises(InputError, match=r"has no truth; write pet_to_t1_truth\.tfm beside it"):
         benchmark_alignment(tmp_path, count=1)
     with pytest.raises(InputError, match="0 perturbations"):
         benchmark_alignment(heads, count=0)

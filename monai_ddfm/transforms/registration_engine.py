@@ -51,6 +51,7 @@ from monai_ddfm.transforms.registration_climb import (
     linear,
     turn_between,
 )
+from monai_ddfm.transforms.registration_evidence import Size, wanted_size
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.transform_files import transform_matrix
 
@@ -101,6 +102,7 @@ class Alignment:
             `AffineTransform` about the origin, or for "deformable" a composite of that and a
             B-spline, which acts first. A step that makes matters worse is left out.
         rigid: the rigid transform before it.
+        size: what an affine fit would like; None if `transform` may stretch.
         start: where the winning search began: "headers", "centers", "turned" or "wide".
         agreement: share of the searches, the turned ones left out, that ended where the winning
             one did.
@@ -111,6 +113,7 @@ class Alignment:
 
     transform: Any
     rigid: Any
+    size: Size | None
     start: str
     agreement: float
     agreement_within_deg: float
@@ -178,8 +181,13 @@ def align(
         c for c in [*found, *others] if turn_between(c.transform, place.transform) > _ELSEWHERE
     ]
     rival = max(rivals, key=lambda c: c.score, default=None)
-    transform = chosen.transform
-    if model != "rigid":
+    transform = rigid = chosen.transform
+    size = None
+    if model == "rigid":
+        size = wanted_size(fixed, moving, score, rigid)
+        if size.is_suspect:  # a rigid climb puts one rim right and the other wrong
+            transform = rigid = size.nearest
+    else:
         for how in _AFFINE_STAGES:
             stretched = climb_affine(fixed, moving, transform, how)
             transform = _kept(score, transform, stretched)
@@ -188,7 +196,8 @@ def align(
         transform = _kept(score, transform, bent)
     return Alignment(
         transform=transform,
-        rigid=chosen.transform,
+        rigid=rigid,
+        size=size,
         start=chosen.start,
         agreement=agreement,
         agreement_within_deg=180.0 if doubtful else _NEAR_TURN,

@@ -25,12 +25,24 @@ from monai_ddfm.transforms.registration_climb import Climb, climb_affine, linear
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.transform_files import transform_matrix
 
-__all__ = ["Outlines", "outlines", "sharpness", "wanted_stretch"]
+__all__ = [
+    "Outlines",
+    "Size",
+    "nearest_rigid",
+    "outlines",
+    "sharpness",
+    "suspect_stretch",
+    "wanted_size",
+]
+
+Matrix = NDArray[np.float64]
 
 # Gradients of a smoothed gradient image bias the size by some percent; differences do not.
 _AFFINE = Climb(coarse=True, share=0.5, step=0.3, blur=0.5, gradient=False)
 _AFFINE_OF_FEW = Climb(coarse=False, share=0.3, step=0.3, blur=0.5, gradient=False)
 _FEW = 9.0  # coarse voxels in the radius of a head: with fewer its shells are not told apart
+_STRETCH = 0.04
+_GAIN = 0.05
 _ASIDE = 0.15  # of the radius of the head
 _FEWEST = 50  # voxels of an outline
 
@@ -46,6 +58,33 @@ class Outlines:
 
     offset: float
     spread: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a coarse affine fit would stretch.
+
+    Attributes:
+        stretch: largest and smallest factor by which the moving head is larger (above 1) or smaller
+            than the fixed one.
+        gain: in mutual information, as a share of the rigid result's. It may be negative: the fit
+            sees the volumes smoothed.
+        nearest: the rigid transform that comes nearest to that fit.
+    """
+
+    stretch: tuple[float, float]
+    gain: float
+    nearest: Any
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the two sizes differ more than two scans of one head do."""
+        return suspect_stretch(self.stretch, self.gain)
+
+
+def suspect_stretch(stretch: tuple[float, float], gain: float) -> bool:
+    """Return whether a fit wants more than 4 percent in any axis, and not by chance."""
+    return gain > _GAIN and max(abs(s - 1) for s in stretch) > _STRETCH
 
 
 def sharpness(fixed: Sighting, score: JointHistogram, transform: Any) -> float:
@@ -74,30 +113,43 @@ def sharpness(fixed: Sighting, score: JointHistogram, transform: Any) -> float:
     return float(np.mean(lost))
 
 
-def wanted_stretch(
-    fixed: Sighting, moving: Sighting, score: JointHistogram, rigid: Any
-) -> tuple[tuple[float, float], float]:
-    """Return the largest and smallest stretch of a coarse affine fit, and what it gains.
+def wanted_size(fixed: Sighting, moving: Sighting, score: JointHistogram, rigid: Any) -> Size:
+    """Look what a coarse affine fit would stretch.
 
     Args:
         fixed: the prepared fixed volume.
         moving: the prepared moving volume.
         score: of the pair.
         rigid: the rigid result, fixed to moving.
-
-    Returns:
-        Factors by which the moving head is larger (above 1) or smaller than the fixed one; and the
-        gain in mutual information as a share of the rigid result's. It may be
-        negative: the climb sees the volumes smoothed.
     """
     few = fixed.radius < _FEW * 2 * fixed.spacing
     affine = climb_affine(fixed, moving, rigid, _AFFINE_OF_FEW if few else _AFFINE)
     before, after = score(rigid), score(affine)
-    if before <= 0:
-        return (1.0, 1.0), 0.0
     turn = transform_matrix(rigid)[:3, :3]
     stretches = np.linalg.svd(transform_matrix(affine)[:3, :3] @ turn.T, compute_uv=False)
-    return (float(stretches[0]), float(stretches[-1])), after / before - 1
+    gain = after / before - 1 if before > 0 else 0.0
+    places = [np.array(affine.TransformPoint(p)) for p in fixed.corners.tolist()]
+    nearest = linear(nearest_rigid(fixed.corners, np.array(places)))
+    return Size((float(stretches[0]), float(stretches[-1])), float(gain), nearest)
+
+
+def nearest_rigid(points: Matrix, places: Matrix) -> Matrix:
+    """Return the rigid motion that brings points nearest to places in least squares (Kabsch).
+
+    Args:
+        points: [N, 3].
+        places: [N, 3].
+
+    Returns:
+        [4, 4].
+    """
+    a, b = points.mean(axis=0), places.mean(axis=0)
+    u, _, vt = np.linalg.svd((points - a).T @ (places - b))
+    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    motion = np.eye(4)
+    motion[:3, :3] = (u @ flip @ vt).T
+    motion[:3, 3] = b - motion[:3, :3] @ a
+    return motion
 
 
 def outlines(fixed: Sighting, moving: Sighting, transform: Any) -> Outlines | None:

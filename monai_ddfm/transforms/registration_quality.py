@@ -20,7 +20,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from monai_ddfm.transforms.registration_engine import Alignment, settle
-from monai_ddfm.transforms.registration_evidence import outlines, sharpness, wanted_stretch
+from monai_ddfm.transforms.registration_evidence import outlines, sharpness
 from monai_ddfm.transforms.registration_risk import failure_probability
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN, judge
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
@@ -160,6 +160,7 @@ def assess(
         "stretch": stretch,
         "volume_change": None if linear else _volume_change(fixed, transform),
     }
+    figures["failure_probability"] = failure_probability(figures) if alignment else None
     refusals, warnings = judge(figures, same_frame=same_frame)
     if alignment is None and not refusals:
         warnings += _doubts_about_given(fixed, moving, transform, information)
@@ -169,7 +170,6 @@ def assess(
         reasons=(*refusals, *warnings),
         notes=_notes(positions, rotation),
         not_seen=NOT_SEEN,
-        failure_probability=failure_probability(figures) if alignment else None,
         **figures,
     )
 
@@ -206,15 +206,14 @@ def _evidence(
     }
     if alignment is None:
         return found
-    rival = alignment.rival
-    if alignment.transform is alignment.rigid:
-        stretch, gain = wanted_stretch(fixed, moving, information, alignment.rigid)
-        found |= {"wanted_stretch": stretch, "affine_gain": gain}
+    rival, size = alignment.rival, alignment.size
     return found | {
         "agreement_within_deg": alignment.agreement_within_deg,
         "rival_score": rival and rival.score,
         "rival_dependence": rival and rival.dependence,
         "rival_turn_deg": rival and rival.turn,
+        "wanted_stretch": size and size.stretch,
+        "affine_gain": size and size.gain,
         "sharpness": sharpness(fixed, information, alignment.rigid),
     }
 

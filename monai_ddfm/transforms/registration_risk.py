@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["COMMANDS", "FEATURES", "failure_probability", "features"]
+__all__ = ["COMMANDS", "FEATURES", "SIGNS", "failure_probability", "features"]
 
 FEATURES: Final = (
     "dependence",
@@ -30,6 +30,9 @@ FEATURES: Final = (
     "not covered",
 )
 """What is looked at, in this order."""
+
+SIGNS: Final = (-1, -1, 1, -1, 1, 1, 1)
+"""Whether more of it makes failure less likely (-1) or more."""
 
 COMMANDS: Final = (
     "monai-ddfm benchmark heads --perturbations 225 --seed 0 --output-dir fitted",
@@ -55,13 +58,14 @@ def features(figures: Mapping[str, Any]) -> tuple[float, ...]:
     """
     stretches = figures["wanted_stretch"] or (1.0,)
     wanted = max(abs(math.log(max(s, 1e-3))) for s in stretches)
+    gain = min(max(figures["affine_gain"] or 0.0, 0.0), 0.5)
     return (
         math.log(min(max(figures["dependence"], 0.01), 1.0)),
         figures["agreement"],
         min(max(figures["rival_score"] or 0.0, 0.0), 1.5),
         min(max(figures["sharpness"], 0.0), 1.0),
-        min(wanted, 0.3),
-        min(max(figures["affine_gain"] or 0.0, 0.0), 0.5),
+        min(wanted, 0.3) * min(gain / 0.1, 1.0),
+        gain,
         1.0 - figures["head_covered"],
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from monai_ddfm.transforms.registration_risk import failure_probability
+from monai_ddfm.transforms.registration_evidence import suspect_stretch
 
 __all__ = ["NOT_SEEN", "judge"]
 
@@ -36,8 +36,6 @@ _CLOSE_RIVAL = 0.9  # of the mutual information
 _EQUAL_RIVAL = 0.95
 _SKIN = 7.5  # mm: nearer to each other, both outlines are those of the skin
 _MAX_SPREAD = 12.0  # mm
-_WANTED_STRETCH = 0.04
-_AFFINE_GAIN = 0.05  # of the mutual information: below that a stretch is nothing but chance
 
 
 def judge(figures: Figures, *, same_frame: bool) -> tuple[list[str], list[str]]:
@@ -86,7 +84,7 @@ def _of_place(figures: Figures) -> list[_Rule]:
 
 def _of_search(figures: Figures) -> list[_Rule]:
     agreement, covered = figures["agreement"], figures["head_covered"]
-    risk = failure_probability(figures)
+    risk = figures["failure_probability"]
     rules = [
         (
             agreement < _MIN_AGREEMENT[0],
@@ -134,6 +132,6 @@ def _of_size(figures: Figures) -> list[_Rule]:
             f"the moving head seems {words} in one direction: are the voxel sizes right, and is "
             "it the same head?"
         )
-        wanted = abs(far - 1) > _WANTED_STRETCH and figures["affine_gain"] > _AFFINE_GAIN
-        rules.append((False, wanted, text))
+        suspect = suspect_stretch(figures["wanted_stretch"], figures["affine_gain"])
+        rules.append((False, suspect, text))
     return rules

@@ -1,9 +1,10 @@
 r"""Fitting and checking the probability of failure (`monai_ddfm.transforms.registration_risk`).
 
 The weights maximize the log-likelihood of "failed" over the rows of `benchmark_alignment`, less
-:math:`\lambda \sum_k w_k^2 / 2` over standardized features, by Newton's method. Each head is judged
-by weights that were fitted without any of its pairs; the table says how often those that were given
-a probability have failed.
+:math:`\lambda \sum_k w_k^2 / 2` over standardized features, and keep their signs: a
+figure that gets worse never makes failure less likely. Each head is judged by weights that were
+fitted without any of its pairs; the tables say how often those that were given a probability have
+failed, and what the verdicts would have been.
 
 ``python -m monai_ddfm.benchmarks.alignment.calibration fitted/alignment.json`` prints the numbers
 of the module and that table.
@@ -21,15 +22,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 from monai_ddfm.benchmarks.alignment.tables import Row, is_failure
-from monai_ddfm.transforms.registration_risk import FEATURES, features
+from monai_ddfm.transforms.registration_risk import FEATURES, SIGNS, features
 
 __all__ = ["Fit", "fit", "held_out", "reliability"]
 
 Array = npt.NDArray[np.float64]
 _RIDGE: Final = 1.0
-_STEPS: Final = 60
 _BOUNDS: Final = (0.0, 0.02, 0.1, 0.3, 0.7, 1.0)
 
 
@@ -56,17 +57,19 @@ class Fit:
 
 
 def fit(rows: Sequence[Row]) -> Fit:
-    """Fit to rows of `benchmark_alignment`; the rows of each head weigh the same together."""
+    """Fit to rows of `benchmark_alignment`."""
     x, y = _data(rows)
     means, deviations = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-6)
     design = np.hstack([np.ones((len(x), 1)), (x - means) / deviations])
-    ridge = np.diag([0.0] + [_RIDGE] * x.shape[1])
-    beta = np.zeros(design.shape[1])
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
-        gradient = design.T @ (p - y) + ridge @ beta
-        curvature = (design * (p * (1 - p))[:, None]).T @ design + ridge
-        beta -= np.linalg.solve(curvature + 1e-9 * np.eye(len(beta)), gradient)
+
+    def loss(beta: Array) -> tuple[float, Array]:
+        z = design @ beta
+        slope = np.append(0.0, _RIDGE * beta[1:])
+        value = np.logaddexp(0, z).sum() - y @ z + 0.5 * slope @ beta
+        return float(value), design.T @ (1 / (1 + np.exp(-z)) - y) + slope
+
+    bounds = [(None, None)] + [(None, 0.0) if s < 0 else (0.0, None) for s in SIGNS]
+    beta = minimize(loss, np.zeros(len(bounds)), jac=True, bounds=bounds, method="L-BFGS-B").x
     return Fit(float(beta[0]), means, deviations, beta[1:])
 
 

@@ -7,7 +7,8 @@ Refused, silently wrong
     The verdict is "refuse"; it is "ok" and the mean error is over 5 mm.
 Called for
     A warning is called for where the truth turns the head by more than 30 degrees, stretches it by
-    more than 4 percent, or leaves half of it outside the moving field of view. Any other warning or refusal of a right result is a false alarm.
+    more than 4 percent, or leaves half of it outside the moving field of view. Any other warning
+    or refusal of a right result is a false alarm.
 
 Heads of different people have no truth; of them it is counted how many were told.
 """

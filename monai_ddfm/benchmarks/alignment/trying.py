@@ -12,8 +12,9 @@ from monai_ddfm.benchmarks.alignment.heads import Matrix, points_of_head
 from monai_ddfm.benchmarks.alignment.perturbations import Perturbed
 from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.registration import RegisterRigid
+from monai_ddfm.transforms.registration_evidence import nearest_rigid
 
-__all__ = ["nearest_rigid", "try_one"]
+__all__ = ["try_one"]
 
 _UNUSUAL_TURN = 30.0  # degrees
 _UNUSUAL_STRETCH = 0.04
@@ -58,25 +59,6 @@ def try_one(case: Perturbed) -> dict[str, Any]:
         row["error_mm"] = _apart(found, there)
         row["rigid_error_mm"] = _apart(found, _mapped(nearest_rigid(points, there), points))
     return row
-
-
-def nearest_rigid(points: Matrix, places: Matrix) -> Matrix:
-    """Return the rigid motion that brings points nearest to places in least squares (Kabsch).
-
-    Args:
-        points: [N, 3].
-        places: [N, 3].
-
-    Returns:
-        [4, 4].
-    """
-    a, b = points.mean(axis=0), places.mean(axis=0)
-    u, _, vt = np.linalg.svd((points - a).T @ (places - b))
-    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    motion = np.eye(4)
-    motion[:3, :3] = (u @ flip @ vt).T
-    motion[:3, 3] = b - motion[:3, :3] @ a
-    return motion
 
 
 def _is_unusual(truth: Matrix) -> bool:
