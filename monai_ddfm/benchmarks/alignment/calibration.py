@@ -24,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from monai_ddfm.benchmarks.alignment.tables import Row, is_failure
+from monai_ddfm.benchmarks.alignment.tables import AlignmentResult, Row, is_failure
 from monai_ddfm.transforms.registration_risk import FEATURES, SIGNS, features
+from monai_ddfm.transforms.registration_verdict import judge
 
-__all__ = ["Fit", "fit", "held_out", "reliability"]
+__all__ = ["Fit", "fit", "held_out", "rejudged", "reliability"]
 
 Array = npt.NDArray[np.float64]
 _RIDGE: Final = 1.0
@@ -84,6 +85,18 @@ def held_out(rows: Sequence[Row]) -> Array:
     return found
 
 
+def rejudged(rows: Sequence[Row], probabilities: Array) -> list[dict[str, Any]]:
+    """Return the rows with the verdicts that they get with other probabilities of failure [N]."""
+    found = []
+    for row, probability in zip(rows, probabilities.tolist(), strict=True):
+        report = {**row["report"], "failure_probability": probability}
+        refusals, warnings = judge(report, same_frame=False)
+        report["status"] = "refuse" if refusals else "warn" if warnings else "ok"
+        report["reasons"] = [*refusals, *warnings]
+        found.append({**row, "report": report})
+    return found
+
+
 def reliability(
     probabilities: Array, failed: Sequence[bool]
 ) -> list[tuple[float, float, int, float, float]]:
@@ -125,6 +138,8 @@ def main(paths: Sequence[str]) -> None:
     print(f"\n{'probability':14}{'cases':>8}{'mean':>10}{'failed':>10}   (heads not fitted on)")
     for low, high, count, mean, share in reliability(unseen, [is_failure(row) for row in rows]):
         print(f"{f'{low:g} to {high:g}':14}{count:8}{mean:10.1%}{share:10.1%}")
+    print("\nverdicts by weights that were fitted without the head that is judged\n")
+    print(AlignmentResult(rows=rejudged(rows, unseen)).text, end="")
 
 
 if __name__ == "__main__":
