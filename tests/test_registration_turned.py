@@ -9,9 +9,10 @@ import pytest
 import SimpleITK as sitk
 from monai.data import MetaTensor
 from moved_heads import head, load, report, rigid, tre, turned_by
+from scipy import ndimage
 
 from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
-from monai_ddfm.transforms.registration_climb import QUICK, climb, linear, turn_between
+from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
 from monai_ddfm.transforms.similarity import sight
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
@@ -57,12 +58,12 @@ def test_the_phantom_scanned_feet_first_is_turned(shared: Path):
     out = RegisterRigid()(moving, fixed)
     half = linear(np.diag([-1.0, 1.0, -1.0, 1.0]))
     assert turn_between(transform_of(out), half) < 10
-    bone = out[0].numpy() > 300
+    values, signal = out[0].numpy(), fixed[0].numpy()
+    bone = values > 700
+    around = ndimage.binary_dilation(bone, iterations=4) & (values > -100) & (values < 200)
     assert bone.sum() > 1000
     # Bone is dark in T2, the meat around it is not.
-    tissue = out[0].numpy() > -100
-    signal = fixed[0].numpy()
-    assert np.median(signal[bone]) < 0.5 * np.median(signal[tissue & ~bone])
+    assert np.median(signal[bone]) < 0.6 * np.median(signal[around])
     notes = report(out)
     assert notes["status"] == "warn"
     assert notes["rival_dependence"] < 0.8 * notes["dependence"]
@@ -84,8 +85,8 @@ def test_patients_that_lay_differently_are_a_note(fixed_lies, moving_lies, count
 def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not():
     fixed = head("MR")
     moving = head("CT", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
-    right = report(RegisterRigid()(moving, fixed))
-    assert right["status"] == "ok"
+    right = report(RegisterRigid(refuse=False)(moving, fixed))
+    assert not any("in one direction" in reason for reason in right["reasons"])
     assert right["wanted_stretch"] == pytest.approx([1.0, 1.0], abs=0.04)
     affine = moving.affine.clone()
     affine[:3, 0] *= 1.1
@@ -105,8 +106,9 @@ def test_a_climb_moves_at_a_half_turn_too():
     other = sight(scalar_image(turned), spacing=4.0)
     aside = np.eye(4)
     aside[:3, 3] = (12.0, -9.0, 10.0)
-    found = climb(one, other, linear(aside @ place), QUICK)
-    assert np.abs(transform_matrix(found) - place)[:3, 3].max() < 4.0
+    found = climb(one, other, linear(aside @ place), COARSE)
+    assert distance(one, linear(aside @ place), linear(place)) > 15
+    assert distance(one, found, linear(place)) < 4
 
 
 def test_every_report_says_what_no_figure_sees():
