@@ -168,8 +168,13 @@ GOOD: dict[str, Any] = {
 }
 
 
+def judged(figures: dict[str, Any]) -> tuple[list[str], list[str]]:
+    risk = {"failure_probability": failure_probability(figures)}
+    return judge(figures | risk, same_frame=False)
+
+
 def test_good_figures_are_ok_and_many_that_are_a_little_poor_are_not():
-    assert judge(GOOD, same_frame=False) == ([], [])
+    assert judged(GOOD) == ([], [])
     poor = {  # a thick slab whose pixel size was wrong; each figure within its own limit
         "dependence": 0.129,
         "agreement": 0.43,
@@ -180,7 +185,7 @@ def test_good_figures_are_ok_and_many_that_are_a_little_poor_are_not():
         "wanted_stretch": (1.1, 1.0),
         "affine_gain": 0.04,
     }
-    refusals, warnings = judge(GOOD | poor, same_frame=False)
+    refusals, warnings = judged(GOOD | poor)
     assert any("figures together" in text for text in (*refusals, *warnings))
 
 
