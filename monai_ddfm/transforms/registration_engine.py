@@ -28,15 +28,12 @@ that sliding out of the field of view cannot win.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from monai_ddfm.transforms.registration_climb import (
     COARSE,
@@ -48,23 +45,29 @@ from monai_ddfm.transforms.registration_climb import (
     climb_affine,
     climb_deformable,
     distance,
-    linear,
     turn_between,
 )
 from monai_ddfm.transforms.registration_evidence import Size, wanted_size
+from monai_ddfm.transforms.registration_starts import (
+    NEAR_TURN,
+    StartFrom,
+    cube_starts,
+    first_places,
+    near_starts,
+    starts_about,
+    wide_starts,
+)
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = ["Alignment", "Model", "Rival", "StartFrom", "align", "distance", "settle"]
 
 Model = Literal["rigid", "affine", "deformable"]
-StartFrom = Literal["auto", "headers", "centers"]
 
 # Blur and first step in voxels: a head has shells, and stretching one onto the next is a trap.
 _AFFINE_STAGES = tuple(
     Climb(coarse=False, share=0.3, blur=blur, step=step) for blur, step in ((3.0, 1.0), (1.0, 0.25))
 )
-_NEAR_TURN = 15.0  # degrees
 _NEAR = 2.0  # working voxels within which two results count as the same
 _QUICK_NEAR = 6.0  # the same of quick climbs
 _FINE_BONUS = 0.02  # nats: the fine grid sees more than the coarse one that scores
@@ -154,15 +157,15 @@ def align(
         The best alignment found; how good it is must be judged by the caller.
     """
     score = JointHistogram(fixed, moving)
-    names = _first_names(start, same_frame=same_frame)
-    starts = [(name, place) for name in names for place in _near_starts(fixed, moving, name)]
+    names = first_places(start, same_frame=same_frame)
+    starts = [(name, place) for name in names for place in near_starts(fixed, moving, name)]
     found = [_climbed(fixed, moving, place, name, score, NEAR) for name, place in starts]
     best = _topped(fixed, moving, max(found, key=lambda c: c.score), score)
     turned = _turned(fixed, moving, best, score)
     others = list(turned)
     if turned and turned[0].score > _CLEARLY * best.score:
         others, best = [best, *turned[1:]], _topped(fixed, moving, turned[0], score)
-        about = _starts_about(fixed, best.transform)
+        about = starts_about(fixed, best.transform)
         found = [_climbed(fixed, moving, place, "turned", score, NEAR) for place in about]
     doubtful = (
         _agreement(fixed, best, found) < _POOR_AGREEMENT
@@ -200,7 +203,7 @@ def align(
         size=size,
         start=chosen.start,
         agreement=agreement,
-        agreement_within_deg=180.0 if doubtful else _NEAR_TURN,
+        agreement_within_deg=180.0 if doubtful else NEAR_TURN,
         searches=len(found),
         rival=None if rival is None else _rival(rival, chosen, score),
     )
@@ -223,39 +226,6 @@ def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, floa
     return settled, distance(fixed, transform, settled)
 
 
-def _first_names(start: StartFrom, *, same_frame: bool) -> tuple[str, ...]:
-    if start != "auto":
-        return (start,)
-    return ("headers",) if same_frame else ("headers", "centers")
-
-
-def _near_starts(fixed: Sighting, moving: Sighting, name: str) -> list[Any]:
-    """Return the place itself and turns either way about each axis."""
-    shift = np.zeros(3) if name == "headers" else moving.center - fixed.center
-    return _starts_about(fixed, _turn_about(fixed, np.eye(3), shift))
-
-
-def _starts_about(fixed: Sighting, place: Any) -> list[Any]:
-    turns = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * math.radians(_NEAR_TURN)
-    return [
-        linear(
-            transform_matrix(place)
-            @ transform_matrix(
-                _turn_about(fixed, Rotation.from_euler("xyz", turn).as_matrix(), np.zeros(3))
-            )
-        )
-        for turn in turns
-    ]
-
-
-def _turn_about(fixed: Sighting, turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Any:
-    """Return the turn about the center of the fixed head, and then a shift in mm."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = turn
-    matrix[:3, 3] = fixed.center - turn @ fixed.center + shift
-    return linear(matrix)
-
-
 def _climbed(
     fixed: Sighting, moving: Sighting, place: Any, name: str, score: JointHistogram, how: Climb
 ) -> _Candidate:
@@ -268,50 +238,26 @@ def _turned(
 ) -> list[_Candidate]:
     """Climb from the other orientations of a cube; return what is truly elsewhere, best first."""
     found = []
-    here = transform_matrix(best.transform)
-    for turn in Rotation.create_group("O").as_matrix():
-        if np.allclose(turn, np.eye(3), atol=1e-6):
-            continue
-        about = transform_matrix(_turn_about(fixed, turn, np.zeros(3)))
-        places = [
-            linear(here @ about),
-            _turn_about(fixed, turn, moving.center - fixed.center),
-        ]
+    for places in cube_starts(fixed, moving, best.transform):
         place = max(places, key=score)
         found.append(_climbed(fixed, moving, place, "turned", score, QUICK))
     elsewhere = [c for c in found if turn_between(c.transform, best.transform) > _ELSEWHERE]
     elsewhere = sorted(elsewhere, key=lambda c: -c.score)[:2]
-    return [
+    climbed = [
         _climbed(fixed, moving, c.transform, "turned", score, COARSE)
         if c.score > _PROMISING * best.score
         else c
         for c in elsewhere
     ]
+    return sorted(climbed, key=lambda c: -c.score)
 
 
 def _wide(
     fixed: Sighting, moving: Sighting, bases: Sequence[_Candidate], score: JointHistogram
 ) -> list[_Candidate]:
     """Look at many turns and shifts about known places, and climb the best of them."""
-    reach = 12 * fixed.spacing
-    shifts = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * reach
-    turns = [Rotation.identity()] + [
-        Rotation.from_rotvec(math.radians(d) * axis)
-        for d in (30, -30, 50, -50)
-        for axis in np.eye(3)
-    ]
-    places = [c.transform for c in bases] + [
-        _turn_about(fixed, np.eye(3), s) for s in (np.zeros(3), moving.center - fixed.center)
-    ]
-    looks = []
-    for place in places:
-        matrix = transform_matrix(place)
-        for turn in turns:
-            for shift in shifts:
-                moved = matrix @ transform_matrix(_turn_about(fixed, turn.as_matrix(), shift))
-                start = linear(moved)
-                looks.append((score(start), start))
-    looks.sort(key=lambda look: -look[0])
+    places = wide_starts(fixed, moving, [c.transform for c in bases])
+    looks = sorted(((score(place), place) for place in places), key=lambda look: -look[0])
     climbed = [
         _climbed(fixed, moving, start, "wide", score, QUICK) for _, start in looks[:_WIDE_LOOKS]
     ]
