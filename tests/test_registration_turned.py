@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from monai.data import MetaTensor
 from moved_heads import head, load, report, rigid, tre, turned_by
 from scipy import ndimage
 
 from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
 from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
+from monai_ddfm.transforms.registration_evidence import outlines
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
 from monai_ddfm.transforms.similarity import sight
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
@@ -109,6 +111,28 @@ def test_a_climb_moves_at_a_half_turn_too():
     found = climb(one, other, linear(aside @ place), COARSE)
     assert distance(one, linear(aside @ place), linear(place)) > 15
     assert distance(one, found, linear(place)) < 4
+
+
+@pytest.mark.parametrize(
+    ("factor", "least", "most"), [(1.0, -12, 0), (1.3, 8, 30), (0.8, -40, -14)]
+)
+def test_outlines_lie_on_each_other_outside_or_inside(factor, least, most):
+    """Heads of the same pose; the moving one larger by a factor."""
+    fixed = sight(scalar_image(head("CT", spacing=8.0, shape=(40, 40, 32))), spacing=4.0)
+    larger = sitk.ScaleTransform(3, [1 / factor] * 3)
+    moving = head("CT", spacing=8.0, shape=(40, 40, 32), to_head=larger)
+    lie = outlines(
+        fixed, sight(scalar_image(moving), spacing=4.0), sitk.Transform(3, sitk.sitkIdentity)
+    )
+    assert lie is not None
+    assert least < lie.offset < most
+    assert lie.spread < 8.0  # a voxel of the coarse grid
+
+
+def test_a_volume_without_air_has_no_outline():
+    everywhere = MetaTensor(torch.rand(1, 20, 20, 20), affine=torch.eye(4))
+    seen = sight(scalar_image(everywhere), spacing=1.0)
+    assert outlines(seen, seen, sitk.Transform(3, sitk.sitkIdentity)) is None
 
 
 def test_every_report_says_what_no_figure_sees():
