@@ -13,14 +13,22 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
-from moved_heads import head, points_of, rigid
+from moved_heads import head, points_of, rigid, turned_by
 from run_cases import command
 
 from monai_ddfm.benchmarks import benchmark_alignment
-from monai_ddfm.benchmarks.alignment import KINDS, AlignmentResult, KnownPair, perturb
+from monai_ddfm.benchmarks.alignment import (
+    KINDS,
+    AlignmentResult,
+    KnownPair,
+    Perturbed,
+    perturb,
+)
 from monai_ddfm.benchmarks.alignment.calibration import fit, held_out, reliability
 from monai_ddfm.benchmarks.alignment.tables import verdict_of
+from monai_ddfm.benchmarks.alignment.trying import try_one
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.registration_climb import linear
 from monai_ddfm.transforms.registration_evidence import nearest_rigid
 from monai_ddfm.transforms.registration_risk import FEATURES, failure_probability, features
 from monai_ddfm.transforms.registration_verdict import judge
@@ -62,6 +70,15 @@ def test_the_truth_moves_with_the_volume(pair, kind):
         if "slab" in kind:  # thick slices of these 9 mm are slices of 9 mm
             assert 12 <= case.moving.shape[3] <= 16
         assert np.allclose(before[both], after[both], atol=0.5)
+
+
+def test_what_is_refused_before_a_search_is_a_refused_row(pair):
+    away = np.eye(4)
+    away[0, 3] = 3000.0
+    moving = turned_by(pair.moving, linear(away))
+    tried = try_one(Perturbed("one CT", "one", "CT", "far", 0, pair.fixed, moving, away))
+    assert "do not overlap" in tried["report"]["reasons"][0]
+    assert verdict_of(tried) == "refused"
 
 
 def test_perturbations_are_those_of_their_seed(pair):

@@ -10,6 +10,7 @@ from monai.data import MetaTensor
 
 from monai_ddfm.benchmarks.alignment.heads import Matrix, points_of_head
 from monai_ddfm.benchmarks.alignment.perturbations import Perturbed
+from monai_ddfm.errors import InputError
 from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.registration import RegisterRigid
 from monai_ddfm.transforms.registration_evidence import nearest_rigid
@@ -34,9 +35,12 @@ def try_one(case: Perturbed) -> dict[str, Any]:
         registration.
     """
     begin = time.process_time()
-    out = RegisterRigid(refuse=False)(case.moving, case.fixed)
+    try:
+        out = RegisterRigid(refuse=False)(case.moving, case.fixed)
+        report = dict(reports_of(out)["registration"])
+    except InputError as error:  # refused before anything was searched; nothing was moved
+        report = {"status": "refuse", "reasons": [str(error)], "transform": np.eye(4).tolist()}
     seconds = time.process_time() - begin
-    report = dict(reports_of(out)["registration"])
     row: dict[str, Any] = {
         "pair": case.pair,
         "head": case.head,
