@@ -1,12 +1,14 @@
 """Methods side by side: fuse pairs by plain rules and by presets, measure, compare, draw.
 
-`benchmark` does it all, `benchmark_lesions` asks what a reader would find, `evaluate` measures one
-result that already exists. What is compared is named in `monai_ddfm.benchmarks.methods`; how pairs
+`benchmark` does it all, `benchmark_lesions` asks what a reader would find,
+`benchmark_alignment` tries the registration on moved heads, `evaluate` measures one result that
+already exists. What is compared is named in `monai_ddfm.benchmarks.methods`; how pairs
 are found, in `monai_ddfm.benchmarks.pairs`.
 """
 
 from __future__ import annotations
 
+from monai_ddfm.benchmarks.alignment import AlignmentResult, benchmark_alignment
 from monai_ddfm.benchmarks.bundle import Prior, bundle_prior
 from monai_ddfm.benchmarks.cases import Case, load_case
 from monai_ddfm.benchmarks.evaluation import evaluate
@@ -18,6 +20,7 @@ from monai_ddfm.benchmarks.run import benchmark
 from monai_ddfm.benchmarks.tables import BenchmarkResult, MethodRow, RobustnessRow
 
 __all__ = [
+    "AlignmentResult",
     "BenchmarkResult",
     "Case",
     "LesionResult",
@@ -29,6 +32,7 @@ __all__ = [
     "Prior",
     "RobustnessRow",
     "benchmark",
+    "benchmark_alignment",
     "benchmark_lesions",
     "bundle_prior",
     "evaluate",

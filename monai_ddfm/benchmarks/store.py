@@ -35,6 +35,7 @@ _OBSERVED: Final = (
     "benchmarks/lesions/scenes.py",
     "benchmarks/noise.py",
 )
+_ALIGNED: Final = ("transforms", "benchmarks/alignment")
 # What does not touch the values that a method gives; a room not named here counts.
 _OTHER_ROOMS: Final = (
     "__main__.py",
@@ -64,13 +65,19 @@ def hash_of(*parts: object) -> str:
 
 @lru_cache
 def code_hash(rooms: str) -> str:
-    """Return a SHA-256 of the text of the modules that make "fusion", "figures" or "observer"."""
+    """Return a SHA-256 of the text of the modules that make one of the kinds of results.
+
+    Args:
+        rooms: "fusion", "figures", "observer" or "alignment".
+    """
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         place = path.relative_to(_PACKAGE)
         counts = place.parts[0] in _METRIC_ROOMS
         if rooms == "observer":
             counts = place.parts[0] in _OBSERVER_ROOMS or place.as_posix() in _OBSERVED
+        if rooms == "alignment":
+            counts = place.as_posix().startswith(_ALIGNED)
         if rooms == "fusion":
             counts = place.parts[0] not in _OTHER_ROOMS
         if counts:

@@ -13,6 +13,7 @@ from monai_ddfm.places import check_apart
 __all__ = ["benchmark", "evaluate"]
 
 _LESIONS: Final = "Detection of lesions"
+_ALIGNMENT: Final = "Registration of moved heads"
 
 
 @with_options()
@@ -100,6 +101,13 @@ def benchmark(
         int | None,
         typer.Option(help="Slices of each volume; 6 if not given.", rich_help_panel=_LESIONS),
     ] = None,
+    perturbations: Annotated[
+        int | None,
+        typer.Option(
+            help="Judge the registration by so many moved heads; true transforms lie beside them.",
+            rich_help_panel=_ALIGNMENT,
+        ),
+    ] = None,
 ) -> None:
     """Compare methods on a folder of pairs: tables, and a picture of each pair.
 
@@ -120,6 +128,20 @@ def benchmark(
         "contrasts": lesion_contrasts,
         "lines": lesion_lines,
     }
+    if perturbations is not None:
+        others = {
+            "--lesions": lesions,
+            "--methods": methods is not None,
+            "--noise": bool(noise),
+            "--stretch": stretch != "no",
+            "--metrics": metrics is not None,
+            "--limit": limit is not None,
+            "--registration": registration != "rigid",
+        }
+        _check_kind(False, of_lesions, {})
+        _refuse_given(others, "--perturbations")
+        _benchmark_alignment(folder, output_dir, count=perturbations, seed=seed)
+        return
     _check_kind(
         lesions, of_lesions, {"--stretch": stretch != "no", "--metrics": metrics is not None}
     )
@@ -166,11 +188,23 @@ def _check_kind(
 ) -> None:
     """Refuse options that the chosen kind of benchmark would pass over in silence."""
     if lesions:
-        given = [name for name, is_given in of_figures.items() if is_given]
-        if given:
-            raise InputError(f"{given[0]} has no meaning with --lesions; leave one of them out.")
+        _refuse_given(of_figures, "--lesions")
     elif any(value is not None for value in of_lesions.values()):
         raise InputError("options of lesions have no meaning without --lesions; add it.")
+
+
+def _refuse_given(options: Mapping[str, bool], kind: str) -> None:
+    given = [name for name, is_given in options.items() if is_given]
+    if given:
+        raise InputError(f"{given[0]} has no meaning with {kind}; leave one of them out.")
+
+
+def _benchmark_alignment(folder: Path, output_dir: Path, *, count: int, seed: int) -> None:
+    from monai_ddfm.benchmarks import benchmark_alignment  # noqa: PLC0415 - keeps --help fast
+
+    result = benchmark_alignment(folder, count=count, seed=seed, output_dir=output_dir)
+    typer.echo(result.text, nl=False)
+    typer.echo(f"tables         {output_dir / 'alignment.txt'} and .json")
 
 
 def _benchmark_lesions(

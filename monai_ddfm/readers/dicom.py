@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -250,6 +251,12 @@ def _comma_notes(frames: Sequence[Frame]) -> list[str]:
     return [f"decimal commas were read as points in {', '.join(names)}"] if names else []
 
 
+def _position(header: Dataset) -> str:
+    """Return how the patient lay: head, feet, left, right first; supine, prone, on a side."""
+    word = text(header, "PatientPosition").upper()
+    return word if re.fullmatch("[HFLRAP]F(S|P|DR|DL)", word) else ""
+
+
 def _meta(
     series: Series, kind: Modality | None, scaling: Scaling, slices: list[Frame]
 ) -> dict[str, Any]:
@@ -260,6 +267,7 @@ def _meta(
         "units": scaling.units,
         "patient_id": text(header, "PatientID"),
         "frame_of_reference_uid": text(header, "FrameOfReferenceUID"),
+        "patient_position": _position(header),
         "series_instance_uid": series.uid,
         "source_files": json.dumps(files),
         "qform_code": int(slices[0].placed),

@@ -57,8 +57,8 @@ def read_volume(
         The checked volume. `Volume.meta` has MONAI's fields (``filename_or_obj``, ``affine``,
         ``original_affine``, ``spatial_shape``, ``space``, ``original_channel_dim``,
         ``qform_code``, ``sform_code``) and the strings ``modality``, ``units``, ``patient_id``,
-        ``frame_of_reference_uid``, ``series_instance_uid`` (``""`` where unknown) and
-        ``source_files`` (a JSON list of paths).
+        ``frame_of_reference_uid``, ``series_instance_uid``, ``patient_position`` (``""`` where
+        unknown) and ``source_files`` (a JSON list of paths).
 
     Raises:
         InputError: what is there cannot be used.
@@ -122,6 +122,7 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
         "units": "RGB" if color else modality.row.units if modality else "",
         "patient_id": "",
         "frame_of_reference_uid": "",
+        "patient_position": "",
         "series_instance_uid": "",
         "source_files": json.dumps([str(path)]),
         "qform_code": 1,

@@ -133,7 +133,14 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
             self._check_size(volume, name)
         alignment = self._align(*sightings, names=names, same_frame=same_frame, apart=apart)
         transform = alignment.transform if alignment else self.given
-        quality = assess(*sightings, transform, alignment=alignment, same_frame=same_frame)
+        fixed_lay, moving_lay = (str(v.meta.get("patient_position") or "") for v in (fixed, moving))
+        quality = assess(
+            *sightings,
+            transform,
+            alignment=alignment,
+            same_frame=same_frame,
+            positions=(fixed_lay, moving_lay),
+        )
         self._heed(quality, names)
         fill = outside_value(moving) if self.outside is None else self.outside
         out = resample(moving, fixed, transform, interpolation=self.interpolation, outside=fill)

@@ -1,12 +1,13 @@
 """How far a registration can be trusted: figures, and the verdict ok, warn or refuse.
 
-Two figures decide. The *dependence* is the mutual information after the registration as a share of
-the smaller entropy: unrelated volumes stay near 0.02, anything head-shaped reaches 0.1, and MRI and
-PET of one head 0.2 to 0.35. The *agreement* is the share of searches from different starts that
-ended in the same place: near 1 for two volumes of one head, a few percent where there is no right
-answer. The others (overlap, displacement, stretch, folding) catch what those two cannot see.
-
-What no figure can see is a volume mirrored left to right: a head is too symmetric for that.
+The *dependence* is the mutual information after the registration as a share of the smaller entropy:
+unrelated volumes stay near 0.02, anything head-shaped reaches 0.1, and MRI and PET of one head 0.2
+to 0.35. The *agreement* is the share of searches from near starts that ended in the same place. It
+cannot tell a head from one that is turned round, for all near starts know one orientation only. The
+*rival* can: it is the best that was found in a truly different orientation. Sharpness, outlines and
+the stretch that an affine fit wants are in `registration_evidence`; the others (overlap,
+displacement, stretch, folding) catch what those cannot see. How they make the verdict is in
+`registration_verdict`.
 """
 
 from __future__ import annotations
@@ -19,19 +20,15 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from monai_ddfm.transforms.registration_engine import Alignment, settle
+from monai_ddfm.transforms.registration_evidence import outlines, sharpness
+from monai_ddfm.transforms.registration_risk import failure_probability
+from monai_ddfm.transforms.registration_verdict import NOT_SEEN, judge
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
 from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = ["RegistrationQuality", "assess"]
 
-_MIN_DEPENDENCE = (0.03, 0.08)  # below the first: refuse; below the second: warn
-_MIN_AGREEMENT = (0.12, 0.3)
-_MIN_COVERED = (0.05, 0.5)
-_MAX_STRETCH = (1.5, 1.2)
-_MIN_VOLUME_CHANGE = (0.0, 0.3)
-_FAR_IN_ONE_FRAME = 30.0  # mm
-_LARGE_TURN = 45.0  # degrees
 _NOT_SETTLED = 3.0  # working voxels
 _MISTAKEN_DIRECTION = 0.05  # nats that the inverse of a given transform is better
 
@@ -43,15 +40,33 @@ class RegistrationQuality:
     Attributes:
         status: "ok"; "warn": usable, look at it; "refuse": do not fuse.
         reasons: why it is not "ok", as clauses.
+        notes: what is worth knowing whatever the verdict.
+        not_seen: what no figure sees.
+        failure_probability: that it has failed, by all figures together; see `registration_risk`.
+            None if nothing was searched.
         mi_before: mutual information in nats around the head with the headers alone.
         mi_after: the same with the transform.
         dependence: `mi_after` as a share of the smaller entropy, about 0 to 1.
-        agreement: share of searches that ended in the same place; None if nothing was searched.
-        start: where the winning search began; None if nothing was searched.
+        agreement: share of searches, those from other orientations left out, that ended in the
+            same place; None if nothing was searched.
+        agreement_within_deg: how far the starts of these searches were turned: 15, or 180 if they
+            disagreed and the search went wider.
+        rival_dependence: dependence of the best result in an orientation more than 30 degrees off.
+        rival_score: its mutual information as a share of the result's.
+        rival_turn_deg: angle between the two.
+        sharpness: mean share of the mutual information that is lost a little aside, about 0 to 1.
+        wanted_stretch: largest and smallest stretch of an affine fit; None if the transform may
+            stretch by itself.
+        affine_gain: what that fit gains in mutual information, as a share.
+        start: where the winning search began: "headers", "centers", "turned" or "wide"; None if
+            nothing was searched.
         fov_overlap_before: share of the fixed volume inside the moving field of view, by headers.
         fov_overlap: the same with the transform.
         head_covered: share of the fixed head inside the moving field of view.
         head_overlap: Dice coefficient of the two heads; low where one shows only the brain.
+        outline_offset_mm: median signed distance of the moving head's surface from the fixed one's,
+            negative inside; None if there is too little of it.
+        outline_spread_mm: half of what lies between its 10th and 90th percentile.
         corner_displacement_mm: how far the transform moves the eight corners of the box around the
             fixed head.
         displacement_mm: the largest of these.
@@ -64,15 +79,27 @@ class RegistrationQuality:
 
     status: Literal["ok", "warn", "refuse"]
     reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+    not_seen: tuple[str, ...]
+    failure_probability: float | None
     mi_before: float
     mi_after: float
     dependence: float
     agreement: float | None
+    agreement_within_deg: float | None
+    rival_dependence: float | None
+    rival_score: float | None
+    rival_turn_deg: float | None
+    sharpness: float | None
+    wanted_stretch: tuple[float, float] | None
+    affine_gain: float | None
     start: str | None
     fov_overlap_before: float
     fov_overlap: float
     head_covered: float
     head_overlap: float
+    outline_offset_mm: float | None
+    outline_spread_mm: float | None
     corner_displacement_mm: tuple[float, ...]
     displacement_mm: float
     center_shift_mm: tuple[float, ...]
@@ -92,6 +119,7 @@ def assess(
     *,
     alignment: Alignment | None = None,
     same_frame: bool = False,
+    positions: tuple[str, str] = ("", ""),
 ) -> RegistrationQuality:
     """Judge a transform between two volumes.
 
@@ -101,6 +129,7 @@ def assess(
         transform: maps points of fixed to points of moving.
         alignment: how the transform was found; None if it was given.
         same_frame: whether the headers state one frame of reference.
+        positions: of the patient by the headers, fixed and moving: "HFS", "FFS"; "" if unknown.
 
     Returns:
         The figures and the verdict.
@@ -119,6 +148,7 @@ def assess(
         "dependence": information.dependence(transform),
         "agreement": alignment.agreement if alignment else None,
         "start": alignment.start if alignment else None,
+        **_evidence(fixed, moving, transform, information, alignment),
         "fov_overlap_before": field_of_view_overlap(fixed.fine, moving.fine, identity),
         "fov_overlap": field_of_view_overlap(fixed.fine, moving.fine, transform),
         "head_covered": covered,
@@ -130,51 +160,62 @@ def assess(
         "stretch": stretch,
         "volume_change": None if linear else _volume_change(fixed, transform),
     }
-    refusals, warnings = _verdict(figures, same_frame=same_frame)
+    figures["failure_probability"] = failure_probability(figures) if alignment else None
+    refusals, warnings = judge(figures, same_frame=same_frame)
     if alignment is None and not refusals:
         warnings += _doubts_about_given(fixed, moving, transform, information)
     status: Literal["ok", "warn", "refuse"] = "refuse" if refusals else "warn" if warnings else "ok"
-    return RegistrationQuality(status=status, reasons=(*refusals, *warnings), **figures)
+    return RegistrationQuality(
+        status=status,
+        reasons=(*refusals, *warnings),
+        notes=_notes(positions, rotation),
+        not_seen=NOT_SEEN,
+        **figures,
+    )
 
 
-def _verdict(figures: dict[str, Any], *, same_frame: bool) -> tuple[list[str], list[str]]:
-    """Return the reasons to refuse and the reasons to warn."""
-    searched = figures["agreement"] is not None
-    found: list[tuple[bool, bool, str]] = [
-        (
-            figures["fov_overlap"] <= 0,
-            figures["head_covered"] < _MIN_COVERED[1],
-            f"the moving field of view covers {figures['head_covered']:.0%} of the fixed head",
-        ),
-        (
-            searched and figures["dependence"] < _MIN_DEPENDENCE[0],
-            figures["dependence"] < _MIN_DEPENDENCE[1],
-            f"the volumes hardly predict each other (dependence {figures['dependence']:.3f})",
-        ),
-    ]
-    if searched:
-        agreement = figures["agreement"]
-        words = f"searches from different starts disagree (agreement {agreement:.0%})"
-        found.append((agreement < _MIN_AGREEMENT[0], agreement < _MIN_AGREEMENT[1], words))
-        few = f"only {figures['head_covered']:.0%} of the fixed head is left to compare"
-        found.append((figures["head_covered"] < _MIN_COVERED[0], False, few))
-    if searched and same_frame:
-        far = f"it moves the head by {figures['displacement_mm']:.0f} mm within one frame"
-        found.append((False, figures["displacement_mm"] > _FAR_IN_ONE_FRAME, far))
-    if searched and figures["rotation_deg"] is not None:
-        turned = f"it turns the head by {figures['rotation_deg']:.0f} degrees"
-        found.append((False, figures["rotation_deg"] > _LARGE_TURN, turned))
-    if figures["stretch"] is not None:
-        most = max(figures["stretch"][0], 1 / max(figures["stretch"][1], 1e-9))
-        text = f"it stretches or shrinks the head by a factor of {most:.2f}"
-        found.append((searched and most > _MAX_STRETCH[0], most > _MAX_STRETCH[1], text))
-    if figures["volume_change"] is not None:
-        least = figures["volume_change"][0]
-        text = f"it compresses the head locally to {least:.2f} of its volume"
-        found.append((least <= _MIN_VOLUME_CHANGE[0], least < _MIN_VOLUME_CHANGE[1], text))
-    refusals = [text for refuse, _, text in found if refuse]
-    warnings = [text for refuse, warn, text in found if warn and not refuse]
-    return refusals, warnings
+def _notes(positions: tuple[str, str], rotation: float | None) -> tuple[str, ...]:
+    if not all(positions) or positions[0] == positions[1]:
+        return ()
+    turned = "" if rotation is None else f"; the head was turned by {rotation:.0f} degrees"
+    return (
+        f"the patient lay differently by the headers, {positions[0]} for the fixed and "
+        f"{positions[1]} for the moving volume{turned}",
+    )
+
+
+def _evidence(
+    fixed: Sighting,
+    moving: Sighting,
+    transform: Any,
+    information: JointHistogram,
+    alignment: Alignment | None,
+) -> dict[str, Any]:
+    """Return the figures that say whether a search has found the right place."""
+    lie = outlines(fixed, moving, transform)
+    found: dict[str, Any] = {
+        "outline_offset_mm": lie and lie.offset,
+        "outline_spread_mm": lie and lie.spread,
+        "agreement_within_deg": None,
+        "rival_score": None,
+        "rival_dependence": None,
+        "rival_turn_deg": None,
+        "sharpness": None,
+        "wanted_stretch": None,
+        "affine_gain": None,
+    }
+    if alignment is None:
+        return found
+    rival, size = alignment.rival, alignment.size
+    return found | {
+        "agreement_within_deg": alignment.agreement_within_deg,
+        "rival_score": rival and rival.score,
+        "rival_dependence": rival and rival.dependence,
+        "rival_turn_deg": rival and rival.turn,
+        "wanted_stretch": size and size.stretch,
+        "affine_gain": size and size.gain,
+        "sharpness": sharpness(fixed, information, alignment.rigid),
+    }
 
 
 def _doubts_about_given(

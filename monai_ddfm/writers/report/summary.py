@@ -74,7 +74,9 @@ def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
             yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
         for name, label, form in (
             ("dependence", "dependence", "{:.3f}"),
-            ("agreement", "agreement of the searches", "{:.0%}"),
+            ("failure_probability", "probability of failure, by all figures", "{:.1%}"),
+            ("agreement", "agreement of searches from near starts", "{:.0%}"),
+            ("rival_dependence", "dependence in the best other orientation", "{:.3f}"),
             ("head_covered", "fixed head covered", "{:.0%}"),
             ("head_overlap", "overlap of the heads (Dice)", "{:.2f}"),
             ("rotation_deg", "rotation", "{:.1f} degrees"),
@@ -84,6 +86,8 @@ def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
         if corners := report.get("corner_displacement_mm"):
             moved = f"{min(corners):.1f} to {max(corners):.1f} mm"
             yield "displacement of the head's corners", moved
+        if unseen := report.get("not_seen"):
+            yield "what no figure sees", "; ".join(str(text) for text in unseen)
 
 
 def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
