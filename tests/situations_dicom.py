@@ -193,7 +193,7 @@ ROWS = [
         "pydicom 1615",
         series(forced("RescaleIntercept", "-1024HU"), expected=False, **CT),
         "CT",
-        refused="RescaleIntercept is '-1024HU'",
+        refused="RescaleIntercept holds text that is no usable value",
     ),
     Row(
         "values of a CT that are no HU",
@@ -233,7 +233,7 @@ ROWS = [
         "dcm2niix 782",
         series(forced("ImagePositionPatient", "0\\x\\5", only=1), expected=False),
         "MR",
-        refused="ImagePositionPatient is '0, x, 5'",
+        refused="ImagePositionPatient holds text that is no usable value",
     ),
     # --- mixed images
     Row(

@@ -126,12 +126,18 @@ def _scalings(places: list[list[Frame]], kind: Modality | None) -> Callable[[Fra
     return scaling
 
 
+# Defined terms of RescaleType, DICOM PS3.3 C.11.1.1.2.
+_RESCALE_TYPES = ("OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT")
+
+
 def _ct_scaling(frame: Frame) -> Scaling:
     rescaling = frame.rescaling
     complete = rescaling.stated and rescaling.has_intercept
     if complete and frame.units in ("", "HU", "[hnsf'U]"):
         return Scaling(1.0, "HU")
-    stated = "calls the values of a type that is not known"
+    # Only a term that DICOM defines is quoted: anything else may be a name.
+    type_of = f"of type {frame.units!r}" if frame.units in _RESCALE_TYPES else "of an unknown type"
+    stated = f"calls the values {type_of}"
     if not complete:
         lacking = "intercept" if rescaling.stated else "slope"
         stated = f"calls the values without a rescale {lacking}"
