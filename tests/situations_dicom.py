@@ -193,7 +193,7 @@ ROWS = [
         "pydicom 1615",
         series(forced("RescaleIntercept", "-1024HU"), expected=False, **CT),
         "CT",
-        refused="RescaleIntercept holds text that is no usable value",
+        refused="RescaleIntercept is '-1024HU'",
     ),
     Row(
         "values of a CT that are no HU",

@@ -98,7 +98,12 @@ HEADERS = [
     Header("weight in grams", {"PatientWeight": "70000"}, None, "PatientWeight is 70000"),
     Header("dose no number", {"RadionuclideTotalDose": "nan"}, None, "RadionuclideTotalDose is"),
     Header("dose in MBq", {"RadionuclideTotalDose": "300"}, None, "is 300, which cannot be"),
-    Header("half-life no number", {"RadionuclideHalfLife": "F18"}, None, "HalfLife is 'F18'"),
+    Header(
+        "half-life no number",
+        {"RadionuclideHalfLife": "F18"},
+        None,
+        "HalfLife holds text that is no usable value",
+    ),
     Header(
         "dose with an exponent",
         {"RadionuclideTotalDose": "3.7E+08"},
@@ -216,13 +221,18 @@ HEADERS = [
     # --- times that are none
     Header("injection at 25 o'clock", {INJECTED: "250000"}, None, f"{INJECTED} is '250000'"),
     Header("injection without a leading zero", {INJECTED: "93000"}, None, "is '93000'"),
-    Header("injection at noon in words", {INJECTED: "noon"}, None, "is 'noon'"),
+    Header(
+        "injection at noon in words",
+        {INJECTED: "noon"},
+        None,
+        "StartTime holds text that is no usable value",
+    ),
     Header("series time that is none", {"SeriesTime": "11h"}, None, "SeriesTime is '11h'"),
     Header(
         "acquisition time that is none",
         {"AcquisitionTime": "xx"},
         None,
-        "AcquisitionTime is 'xx'",
+        "AcquisitionTime holds text that is no usable value",
     ),
     Header("times with colons", {INJECTED: "10:00:00", "SeriesTime": "11:00:00"}),
     Header("time with a decimal comma", {INJECTED: "100000,00"}),
@@ -252,7 +262,12 @@ HEADERS = [
         {"DecayCorrection": "NONE"},
         told="CorrectedImage lists DECY",
     ),
-    Header("a decay correction of its own", {"DecayCorrection": "LATER"}, None, "'LATER'"),
+    Header(
+        "a decay correction of its own",
+        {"DecayCorrection": "LATER"},
+        None,
+        "DecayCorrection is not one that DICOM defines",
+    ),
     Header("no attenuation correction", {"CorrectedImage": "DECY"}, None, "not attenuation"),
     Header("mapping to kBq/ml", {"Units": "CNTS"}, Happened(kbq=True), units="kBq/ml"),
 ]

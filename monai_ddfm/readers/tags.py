@@ -44,7 +44,9 @@ EPOCH = datetime(2000, 1, 1)
 _LONGEST = 256
 _SHOWN = 6
 _DAMAGED = "damaged"
-_NUMERIC = re.compile(r"[\d\s.,:+/eE-]*|[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+_NUMERIC = re.compile(
+    r"[\d\s.,:+/e-]*|[+-]?(nan|inf(inity)?)|[+-]?[\d.,:]+ ?[a-z]{1,3}", re.IGNORECASE
+)
 _DATE = re.compile(r"^(\d{4})\.?(\d{2})\.?(\d{2})")
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
 _COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
@@ -54,7 +56,7 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 class UnreadableError(InputError):
     """An element is there, but what it holds cannot be read.
 
-    Only what looks like numbers or times is quoted: what stands in the place of a number may be a
+    Only what looks like numbers, with a unit or without, or times is quoted: what stands in the place of a number may be a
     name, and sentences are kept in records and tables.
 
     Args:
