@@ -45,7 +45,8 @@ _LONGEST = 256
 _SHOWN = 6
 _DAMAGED = "damaged"
 _NUMERIC = re.compile(
-    r"[\d\s.,:+/e-]*|[+-]?(nan|inf(inity)?)|[+-]?[\d.,:]+ ?[a-z]{1,3}", re.IGNORECASE
+    r"[\d\s.,:+/e-]*|[+-]?(nan|inf(inity)?)|[+-]?[\d.,:]+ ?(kg|g|h|min|s|ms|mm|cm|m|hu|m?bq)",
+    re.IGNORECASE,
 )
 _DATE = re.compile(r"^(\d{4})\.?(\d{2})\.?(\d{2})")
 _TIME = re.compile(r"^(\d{2}):?(\d{2})?:?(\d{2})?(?:\.(\d{1,6}))?")
@@ -56,8 +57,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 class UnreadableError(InputError):
     """An element is there, but what it holds cannot be read.
 
-    Only what looks like numbers, with a unit or without, or times is quoted: what stands in the place of a number may be a
-    name, and sentences are kept in records and tables.
+    Only what looks like numbers, with a unit or without, or times is quoted: what stands in the
+    place of a number may be a name, and sentences are kept in records and tables.
 
     Args:
         keyword: the element.
