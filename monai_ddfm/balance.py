@@ -7,18 +7,18 @@ E-step expects follow from how much the sources vary around a place.
 
 **Grain.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
 :math:`d_l^v, d_l^i` (`monai_ddfm.scale_space`). What is no larger in them than grain is left out,
-as a Wiener filter does, for it would be amplified below. In the finest details it has the deviation
-n, and what noise is left in the source, r; in coarser ones less. The Gaussian windows :math:`W_l`
-are as small as the details, for a lesion in uniform tissue is small, too:
+as a Wiener filter does, for it would be amplified below. Grain has the deviation n in the finest
+details, and less in coarser ones; the Gaussian windows :math:`W_l` are as small as the details, for
+a lesion in uniform tissue is small, too:
 
 .. math::
 
     d_l \leftarrow \frac{p_l}{p_l + n_l^2}\,d_l, \qquad p_l = W_l * d_l^2, \qquad
-    n_l = \sqrt{n^2 + r^2}\,\sigma_1 / \sigma_l .
+    n_l = n\,\sigma_1 / \sigma_l .
 
 **Texture.** The finest, below a millimetre, is sharpness: no PET or SPECT resolves it, and a
-reader's eye hardly finds a lesion by it. It is shown from the source that has it, by the local
-energies :math:`E = W_0 * d_0^2` and freed of noise, :math:`n_0 = r`,
+reader's eye hardly finds a lesion by it. It is shown in full, from the source that has it, by
+the local energies :math:`E = W_0 * d_0^2`,
 
 .. math::
 
@@ -58,14 +58,17 @@ little and small where there is much,
 **Findings.** What is white in `moving`, and brighter than `fixed`, is a finding by its brightness
 alone (cortical bone in CT, a hot lesion): from a level b on, with :math:`\eta` of the slightly
 blurred level rising smoothly from 0 to :math:`\eta_1` around b. Sources without their texture are
-meant here, and the first bracket is cut to their range:
+meant here. The first part is brought softly into their range, so that details that the gain takes
+beyond it do not vanish at its ends:
 
 .. math::
 
-    m = (1 - \eta) \left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
+    m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
     h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-so that it keeps its brightness, but for q at most, and the MRI's structure within it stays.
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh \tfrac{2 x - u - o}{o - u}` between
+the lower and the upper source, u and o. A finding keeps its brightness, but for q at most, and the
+MRI's structure within it stays.
 
 **Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
 lies between the sources, nothing is invented.
@@ -96,7 +99,6 @@ _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
 _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
-_LEAST_POWER = 1e-12
 
 
 _SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_brightness")
@@ -144,7 +146,7 @@ class Balance:
     scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     crossover: float = 4.0
     window: float = 7.0
-    fine_lean: float = 0.35
+    fine_lean: float = 0.45
     fine_rest: float = 0.6
     coarse_rest: float = 0.12
     rest_share: float = 0.38
@@ -198,7 +200,6 @@ def balanced_mode(
     balance: Balance,
     *,
     spacing: Spacing = (1.0, 1.0),
-    noise: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """Return the mode m of the likelihood above.
 
@@ -207,39 +208,40 @@ def balanced_mode(
         fixed: source v, same shape.
         balance: the likelihood's parameters.
         spacing: size of a pixel in mm.
-        noise: deviation of the noise that is left in moving and in fixed, on the scale of the
-            sources.
 
     Returns:
         Estimate of the fused image, [1, 1, H, W], between the sources in every pixel.
     """
     both = (torch.cat([fixed, moving]) + 1) / 2
-    # From [-1, 1] to [0, 1], fixed first.
-    left = both.new_tensor([noise[1] / 2, noise[0] / 2])[:, None, None, None]
     smooth = gaussian(both, sigma=balance.texture_scale, spacing=spacing)
-    estimate = _mixed_details(
-        smooth, torch.hypot(left, left.new_tensor(balance.grain)), balance, spacing
-    )
+    estimate = _mixed_details(smooth, balance, spacing)
     estimate = _with_findings(smooth, estimate, balance, spacing)
-    estimate = estimate + _texture(both - smooth, left, spacing)
+    estimate = estimate + _texture(both - smooth, spacing)
     result = estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True)) * 2 - 1
     # Once more on their own scale, for rounding.
     return result.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
 
 
-def _mixed_details(both: Tensor, grain: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     """What the details of fixed and moving, [2, 1, H, W], and their rest are fused to."""
     details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
     estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
-        clear = _clear(detail, grain * balance.scales[0] / scale, scale, spacing)
+        clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
         if scale <= balance.crossover:
             mixed = _fine_mixture(clear, both[1:], balance, spacing)
         else:
             mixed = _coarse_mixture(clear, both[1:], balance)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
         estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
-    return estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True))
+    return _within(estimate, both.amin(0, keepdim=True), both.amax(0, keepdim=True))
+
+
+def _within(estimate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Bring an estimate softly into a range."""
+    width = (upper - lower).clamp_min(torch.finfo(estimate.dtype).tiny)
+    share = 0.5 + 0.5 * torch.tanh(2 * (estimate - lower) / width - 1)
+    return torch.lerp(lower, upper, share)
 
 
 def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) -> Tensor:
@@ -247,16 +249,15 @@ def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) ->
     return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
 
 
-def _texture(detail: Tensor, noise: Tensor, spacing: Spacing) -> Tensor:
+def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
     """Texture t of fixed and moving, [2, 1, H, W] to [1, 1, H, W]."""
     energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
-    clear = _clear(detail, noise, _TEXTURE_WINDOW, spacing)
-    return (energy * clear).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+    return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
 
-def _clear(detail: Tensor, grain: Tensor, window: float, spacing: Spacing) -> Tensor:
-    """Leave out of details what is no larger than grain, [2, 1, 1, 1]."""
-    power = gaussian(detail.square(), sigma=window, spacing=spacing) + _LEAST_POWER
+def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Tensor:
+    """Leave out of details what is no larger than grain."""
+    power = gaussian(detail.square(), sigma=window, spacing=spacing)
     return detail * power / (power + grain**2)
 
 

@@ -30,13 +30,12 @@ def fused(
     fixed: Tensor,
     *,
     spacing: Any = (1.0, 1.0),
-    noise: tuple[float, float] = (0.0, 0.0),
     **parameters: Any,
 ) -> Tensor:
     """Fuse images [H, W] in [0, 1]."""
     pair = ((image * 2 - 1)[None, None] for image in (moving, fixed))
     balance = Balance(**parameters)
-    return (balanced_mode(*pair, balance, spacing=spacing, noise=noise)[0, 0] + 1) / 2
+    return (balanced_mode(*pair, balance, spacing=spacing)[0, 0] + 1) / 2
 
 
 def smooth_noise(seed: int, *shape: int, sigma: float = 3.0) -> Tensor:
@@ -87,7 +86,6 @@ def mode_by_formula(
     v: Array,
     b: Balance,
     spacing: tuple[float, float],
-    noise: tuple[float, float] = (0.0, 0.0),
 ) -> Array:
     """The docstring of `monai_ddfm.balance`, line by line."""
 
@@ -98,22 +96,20 @@ def mode_by_formula(
         return np.sqrt(blur(detail**2, b.window) + floor**2)
 
     def clear(detail: Array, grain: float, window: float) -> Array:
-        power = blur(detail**2, window) + 1e-12
+        power = blur(detail**2, window)
         return detail * power / (power + grain**2)
 
     i_smooth, v_smooth = blur(i, b.texture_scale), blur(v, b.texture_scale)
     energies = [blur((s - c) ** 2, 3.0) + 1e-6 for s, c in ((v, v_smooth), (i, i_smooth))]
-    pairs = ((v, v_smooth, noise[1] / 2), (i, i_smooth, noise[0] / 2))
-    textures = [clear(s - c, left, 3.0) for s, c, left in pairs]
-    texture = energies[0] * textures[0] + energies[1] * textures[1]
+    texture = energies[0] * (v - v_smooth) + energies[1] * (i - i_smooth)
     texture /= energies[0] + energies[1]
 
     shown, c_v, c_i = np.zeros_like(v), v_smooth, i_smooth
     for scale, gain in zip(b.scales, b.gains, strict=True):
         next_v, next_i = blur(c_v, scale), blur(c_i, scale)
         d_v, d_i, c_v, c_i = c_v - next_v, c_i - next_i, next_v, next_i
-        grain_i, grain_v = (np.hypot(b.grain, s / 2) * b.scales[0] / scale for s in noise)
-        d_v, d_i = clear(d_v, grain_v, scale), clear(d_i, grain_i, scale)
+        grain = b.grain * b.scales[0] / scale
+        d_v, d_i = clear(d_v, grain, scale), clear(d_i, grain, scale)
         favor = b.favor_moving * i_smooth
         if scale <= b.crossover:
             limits = 1 / b.largest_ratio, b.largest_ratio
@@ -126,7 +122,9 @@ def mode_by_formula(
         shown = shown + gain / (1 + deviation(mixed, 0.0) / b.ceiling) * mixed
     shown = shown + (1 - b.rest_share) * c_v + b.rest_share * c_i
     # Between the smooth sources, before findings and texture come to it.
-    shown = np.clip(shown, np.minimum(i_smooth, v_smooth), np.maximum(i_smooth, v_smooth))
+    lower, upper = np.minimum(i_smooth, v_smooth), np.maximum(i_smooth, v_smooth)
+    middle, half = (lower + upper) / 2, (upper - lower) / 2
+    shown = middle + half * np.tanh((shown - middle) / half)
 
     # The level is freed of the noise of single pixels, and white beside white is no finding.
     level = blur(i_smooth, 0.7 * min(spacing))
@@ -142,7 +140,6 @@ def mode_by_formula(
     return np.clip(found, np.minimum(i, v), np.maximum(i, v))
 
 
-@pytest.mark.parametrize("noise", [(0.0, 0.0), (0.1, 0.03)])
 @pytest.mark.parametrize(
     ("parameters", "spacing"),
     [
@@ -161,14 +158,14 @@ def mode_by_formula(
     ],
 )
 def test_it_is_what_the_formulas_say(
-    parameters: dict[str, Any], spacing: tuple[float, float], noise: tuple[float, float]
+    parameters: dict[str, Any], spacing: tuple[float, float]
 ) -> None:
     coarse, fine = smooth_noise(0, 44, 37), smooth_noise(1, 44, 37, sigma=0.6)
     both = (2.2 * (coarse - 0.5) + 0.3 * (fine - 0.5) + 0.5).clamp(0, 1)
     assert float(both.max()) > 0.95
-    found = fused(both[1], both[0], spacing=spacing, noise=noise, **parameters)
+    found = fused(both[1], both[0], spacing=spacing, **parameters)
     balance = Balance(**parameters)
-    expected = mode_by_formula(both[1].numpy(), both[0].numpy(), balance, spacing, noise)
+    expected = mode_by_formula(both[1].numpy(), both[0].numpy(), balance, spacing)
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-10)
     assert float((found - both.mean(0)).abs().max()) > 0.05
 

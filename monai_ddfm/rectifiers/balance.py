@@ -67,7 +67,6 @@ class BalanceRectifier:
         least_share: k is at least this where the prior is run and the noise chooses.
         prior_error: sigma_0 there, on the scale from -1 to 1.
         texture_level: tau above, on the same scale.
-        noise_left: share of a source's noise beside texture that the prior's estimate keeps.
         fidelity: 1 keeps every value in the box; below 1 the fusion that the prior's estimates
             alone would give is mixed in with the rest.
         noise_margin: c above; 0 keeps every value between the sources whatever their noise.
@@ -83,14 +82,13 @@ class BalanceRectifier:
     least_share: float = 0.05
     prior_error: float = 0.025
     texture_level: float = 0.032
-    noise_left: float = 0.35
     fidelity: float = 1.0
     noise_margin: float = 0.0
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
 
     def __post_init__(self) -> None:
-        for name in ("prior_share", "least_share", "fidelity", "noise_left"):
+        for name in ("prior_share", "least_share", "fidelity"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 text = name.replace("_", " ")
@@ -146,23 +144,14 @@ class BalanceRectifier:
         with torch.autocast(sources.device.type, enabled=False):
             # One by one: products of matrices may round otherwise for one image than for several.
             pairs = zip(torch.split(clean[1], 1), torch.split(clean[0], 1), strict=True)
-            left = (self._noise_left(noises[1]), self._noise_left(noises[0]))
             free = torch.cat(
-                [
-                    balanced_mode(*pair, self.balance, spacing=self.spacing, noise=left)
-                    for pair in pairs
-                ]
+                [balanced_mode(*pair, self.balance, spacing=self.spacing) for pair in pairs]
             )
             fused = free.clamp(*self._box(sources, noises))
             if self.fidelity < 1:
                 fused = torch.lerp(free, fused, self.fidelity)
             weight = moving_share(fused, clean[1], clean[0])
         return Rectified(fused, None, weight, fused)
-
-    def _noise_left(self, noise: NoiseModel) -> float:
-        """Deviation of the noise in the estimate of a clean source, r in `balanced_mode`."""
-        kept = self.noise_left if self.share_for(noise) else 1.0
-        return kept * math.sqrt(self._power_beside_texture(noise))
 
     def _power_beside_texture(self, noise: NoiseModel) -> float:
         """Variance of the noise less what passes for it in clean slices, sigma squared above."""
