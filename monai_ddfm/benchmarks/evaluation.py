@@ -104,9 +104,10 @@ def _from_run(
         os.fsencode(source)  # what is no path is no record
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / MARKER} is no record of a fusion; fuse again.") from error
-    volume = folder / "fused_rgb.nii.gz"
+    # The luminance of the result in color is not that of the fusion in every style.
+    volume = folder / "fused.nii.gz"
     if not volume.is_file():
-        volume = folder / "fused.nii.gz"
+        volume = folder / "fused_rgb.nii.gz"
     return (
         volume,
         fixed or source,
