@@ -66,9 +66,9 @@ beyond it do not vanish at its ends:
     m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
     h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh \tfrac{2 x - u - o}{o - u}` between
-the lower and the upper source, u and o. A finding keeps its brightness, but for q at most, and the
-MRI's structure within it stays.
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.5\,\tfrac{2 x - u - o}{o - u}`
+between the lower and the upper source, u and o. A finding keeps its brightness, but for q at most,
+and the MRI's structure within it stays.
 
 **Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
 lies between the sources, nothing is invented.
@@ -97,6 +97,7 @@ _STRUCTURE_CEILING = 0.04
 _STRUCTURE_LIMIT = 0.15
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
+_STEEPNESS = 1.5
 _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
@@ -146,11 +147,11 @@ class Balance:
     scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     crossover: float = 4.0
     window: float = 7.0
-    fine_lean: float = 0.45
+    fine_lean: float = 0.4
     fine_rest: float = 0.6
     coarse_rest: float = 0.12
     rest_share: float = 0.38
-    gains: tuple[float, ...] = (10.0, 3.0, 4.8, 3.1)
+    gains: tuple[float, ...] = (10.0, 3.0, 4.7, 3.0)
     ceiling: float = 0.045
     grain: float = 0.014
     deviation_floor: float = 0.004
@@ -240,7 +241,7 @@ def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
 def _within(estimate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
     """Bring an estimate softly into a range."""
     width = (upper - lower).clamp_min(torch.finfo(estimate.dtype).tiny)
-    share = 0.5 + 0.5 * torch.tanh(2 * (estimate - lower) / width - 1)
+    share = 0.5 + 0.5 * torch.tanh(_STEEPNESS * (2 * (estimate - lower) / width - 1))
     return torch.lerp(lower, upper, share)
 
 

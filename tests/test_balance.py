@@ -124,7 +124,7 @@ def mode_by_formula(
     # Between the smooth sources, before findings and texture come to it.
     lower, upper = np.minimum(i_smooth, v_smooth), np.maximum(i_smooth, v_smooth)
     middle, half = (lower + upper) / 2, (upper - lower) / 2
-    shown = middle + half * np.tanh((shown - middle) / half)
+    shown = middle + half * np.tanh(1.5 * (shown - middle) / half)
 
     # The level is freed of the noise of single pixels, and white beside white is no finding.
     level = blur(i_smooth, 0.7 * min(spacing))
