@@ -159,7 +159,7 @@ class Balance:
     finding: float = 0.81
     finding_width: float = 0.09
     finding_share: float = 0.8
-    finding_brightness: float = 0.96
+    finding_brightness: float = 0.975
     favor_moving: float = 0.0
 
     def __post_init__(self) -> None:
