@@ -46,6 +46,10 @@ class Acceleration:
         default_factory=WeakKeyDictionary, init=False, repr=False, compare=False
     )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle the choices alone: what is compiled belongs to one process."""
+        return type(self), (self.autocast_dtype, self.compile)
+
     @classmethod
     def named(cls, dtype: str | None, compile_mode: str | bool | None) -> Acceleration:
         """Read the options of the inferer.
@@ -68,6 +72,11 @@ class Acceleration:
         if compile_mode not in modes:
             raise InputError(f"compilation {compile_mode!r} is unknown; use default or graphs.")
         return cls(known[dtype], modes[compile_mode])
+
+    @property
+    def dtype_name(self) -> str | None:
+        """The type of the network's arithmetic as `named` takes it."""
+        return None if self.autocast_dtype is None else str(self.autocast_dtype).split(".")[-1]
 
     @contextmanager
     def prepared(self, network: nn.Module, device: torch.device) -> Iterator[nn.Module]:

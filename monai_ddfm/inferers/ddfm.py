@@ -20,7 +20,7 @@ from monai_ddfm.inferers.layout import Patch, SliceLayout
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, noisier, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
-from monai_ddfm.inferers.presets import Preset, at_speed, build_solver, preset_named
+from monai_ddfm.inferers.presets import PRESETS, Preset, at_speed, build_solver, preset_named
 from monai_ddfm.inferers.progress import ProgressCallback
 from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
@@ -197,6 +197,36 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
         note_noise(result, noises)
         return result
+
+    def __repr__(self) -> str:
+        """Say the settings, as the constructor takes them."""
+        preset = self.preset
+        said: dict[str, Any] = {
+            "preset": preset.name,
+            "steps": preset.steps,
+            "seed": self.noise.seed,
+            "batch_size": self.batch_size,
+            "axis": self.axis,
+            "noise": self.noise.mode,
+            "autocast_dtype": self.acceleration.dtype_name,
+            "compile": self.acceleration.compile,
+            "start_timestep": self.start_timestep,
+            "early_stop": self.early_stop,
+            "prediction_type": self.prediction_type,
+            "betas": self.betas,
+            "num_timesteps": self.num_timesteps,
+            "crop_foreground": self.crop_foreground,
+            "smooth_across": self.smooth_across,
+            "distributed": self.distributed,
+        }
+        if preset.name not in PRESETS or preset.rectifier != PRESETS[preset.name].rectifier:
+            said["rectifier"] = preset.rectifier
+        said |= {
+            name: value
+            for name, value in (("store", self.store), ("progress", self.progress))
+            if value is not None
+        }
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
 
     @property
     def _measures_noise(self) -> bool:

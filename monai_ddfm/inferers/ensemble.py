@@ -109,6 +109,10 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         copy_report(notes, spread, "noise")
         return spread
 
+    def __repr__(self) -> str:
+        """Say the settings, as the constructor takes them."""
+        return f"{type(self).__name__}({self.inferer!r}, samples={self.samples}, eta={self.eta})"
+
     def _seeded(self, number: int) -> DDFMInferer:
         """Return the inferer with another seed, and with noise in its steps if asked for."""
         inferer = copy(self.inferer)

@@ -136,6 +136,7 @@ class Preset:
         start_timestep: start there from the noised average of the sources; None starts from noise.
         early_stop: a slice is finished when it changes by no more than this in a step.
         speeds: names of other steps, with the timestep to start from.
+        name: what `PRESETS` calls it, or the one it was made from; "own" is any other.
     """
 
     steps: int | str
@@ -148,14 +149,20 @@ class Preset:
     start_timestep: int | None = None
     early_stop: float | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False, compare=False)
+    name: str = field(default="own", repr=False, compare=False)
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
     {
-        "reference": Preset(steps=100, solver="ddim", rectifier=EMRectifier(luminance="limited")),
-        "paper": Preset(steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")),
-        "gain": Preset(steps=16, solver="dpm++", rectifier=InformationGainRectifier()),
+        "reference": Preset(
+            name="reference", steps=100, solver="ddim", rectifier=EMRectifier(luminance="limited")
+        ),
+        "paper": Preset(
+            name="paper", steps=100, solver="ddpm", rectifier=EMRectifier(variant="paper")
+        ),
+        "gain": Preset(name="gain", steps=16, solver="dpm++", rectifier=InformationGainRectifier()),
         "default": Preset(
+            name="default",
             steps=1,
             solver="ddim",
             rectifier=BalanceRectifier(),
@@ -164,6 +171,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             speeds=SPEEDS,
         ),
         "contrast": Preset(
+            name="contrast",
             steps=2,
             solver="ddim",
             rectifier=SaliencyRectifier(),
