@@ -10,7 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.data import MetaTensor, decollate_batch, list_data_collate
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch, list_data_collate
+from monai.transforms import Compose, Flipd, Invertd, SpatialCropd
 from scipy.spatial.transform import Rotation
 
 from monai_ddfm.errors import InputError
@@ -84,6 +85,53 @@ def test_the_way_back_survives_collating():
         back = RestoreGridd("pred")(item)["pred"]
         assert torch.equal(back.as_tensor()[0], volume.as_tensor()[0])
         assert torch.equal(back.affine, volume.affine)
+
+
+OBLIQUE = Rotation.from_euler("xyz", [12, -20, 7], degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [OBLIQUE @ SIGNED_PERMUTATIONS[13], np.diag([-1.0, -1.0, 1.0]), SIGNED_PERMUTATIONS[44]],
+    ids=["oblique", "flipped", "swapped"],
+)
+def test_monai_inverts_canonical_axes_to_the_bit(turn: np.ndarray) -> None:
+    volume = random_volume(affine_of(turn, (1.0, 1.1, 3.0), (4.0, -7.0, 1 / 3)), channels=2)
+    prepare = Compose([ToCanonicald("fixed"), Flipd("fixed", spatial_axis=1)])
+    loader = DataLoader(Dataset([{"fixed": volume}], prepare), batch_size=1, num_workers=1)
+    case = decollate_batch(next(iter(loader)))[0]
+    assert not torch.equal(case["fixed"].affine, volume.affine)
+    case["fused"] = case["fixed"][:1].double() * 2  # other channels, another type
+    invert = Invertd("fused", transform=prepare, orig_keys="fixed", nearest_interp=False)
+    for restored, values in (
+        (invert(case)["fused"], volume.as_tensor()[:1].double() * 2),
+        (prepare.inverse(case)["fixed"], volume.as_tensor()),
+    ):
+        assert torch.equal(restored.as_tensor().to(values.dtype), values)
+        assert torch.equal(restored.affine, volume.affine)
+        assert restored.applied_operations == []
+        assert "ddfm_original_grid" not in restored.meta
+        assert restored.meta["sform_code"] == 2
+
+
+def test_monai_inverts_cubes_at_the_right_places() -> None:
+    affine = affine_of(OBLIQUE @ SIGNED_PERMUTATIONS[13], (1.0, 1.2, 3.0), (4.0, -7.0, 9.0))
+    volume = MetaTensor(ramp(affine, (20, 18, 9)), affine=affine)
+    prepare = Compose([ToCanonicald("fixed"), ChooseGridd("fixed", spacing=1.5)])
+    case = prepare({"fixed": volume})
+    by_record, by_note = prepare.inverse(case)["fixed"], RestoreGridd("fixed")(case)["fixed"]
+    inside = (slice(None), *[slice(3, -3)] * 3)
+    assert torch.equal(by_record.affine, affine)
+    torch.testing.assert_close(by_record.as_tensor()[inside], volume.as_tensor()[inside])
+    torch.testing.assert_close(by_record.as_tensor()[inside], by_note.as_tensor()[inside])
+
+
+def test_inverting_what_has_left_the_grid_is_refused() -> None:
+    volume = random_volume(affine_of(SIGNED_PERMUTATIONS[11], (1.0, 1.0, 1.0)))
+    canonical = ToCanonicald("fixed")
+    cropped = SpatialCropd("fixed", roi_start=(0, 0, 0), roi_end=(2, 2, 2))
+    with cropped.cropper.trace_transform(False), pytest.raises(ValueError, match="no longer"):
+        canonical.inverse(cropped(canonical({"fixed": volume})))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ the volume as loaded, the voxel :math:`v_0` of the original grid is looked up at
 
 Where :math:`A^{-1} A_0` swaps and flips axes onto the same voxels, values are moved, not computed,
 and the way there and back is exact to the bit; otherwise they are interpolated linearly.
+
+`ToCanonicald` and `ChooseGridd` are invertible as MONAI's own transforms are, with `Invertd` and
+`Compose.inverse`; `RestoreGridd` does both at once, and needs no record of what came between.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, Orientation, SpatialResample
+from monai.transforms import InvertibleTransform, MapTransform, Orientation, SpatialResample
 from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
@@ -38,6 +41,7 @@ from monai_ddfm.transforms.grid_geometry import (
     canonical_codes,
     isotropic_grid,
     reordered,
+    reordering,
     slice_axis_of,
     spacing_of,
 )
@@ -62,7 +66,7 @@ _KEY = "ddfm_original_grid"
 _LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 
 
-class ToCanonicald(MapTransform):  # type: ignore[misc]
+class ToCanonicald(MapTransform, InvertibleTransform):  # type: ignore[misc]
     """Bring volumes into canonical axes with MONAI's `Orientation`, and remember the grid they had.
 
     The voxels are only reordered. The first volume of `keys` decides on the order of the axes, see
@@ -105,11 +109,36 @@ class ToCanonicald(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(case):
             volume = case[key]
             codes = codes or canonical_codes(volume.affine, slice_along=self.slice_along)
-            case[key] = _remembering(volume, Orientation(axcodes=codes, labels=_LABELS)(volume))
+            orientation = Orientation(axcodes=codes, labels=_LABELS)
+            with orientation.trace_transform(False):
+                turned = _remembering(volume, orientation(volume))
+            self.push_transform(turned, extra_info=_grid_of(volume))
+            case[key] = turned
+        return case
+
+    def inverse(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Bring the volumes back into the axes they had.
+
+        Args:
+            data: the case; what has been made of a volume may have other channels and another
+                type, but is to have its grid.
+
+        Returns:
+            The case, its `keys` with the shape and, to the last digit, the affine from before.
+
+        Raises:
+            ValueError: a volume is on another grid than this transform has left it on.
+        """
+        case = dict(data)
+        for key in self.key_iterator(case):
+            grid = self.pop_transform(case[key])["extra_info"]
+            if not _is_reordered(case[key], grid):
+                raise ValueError(f"{key!r} is no longer on the grid that ToCanonicald has made")
+            case[key] = _brought_back(case[key], grid)
         return case
 
 
-class ChooseGridd(MapTransform):  # type: ignore[misc]
+class ChooseGridd(MapTransform, InvertibleTransform):  # type: ignore[misc]
     """Resample volumes to cubes of `spacing` mm, or leave them on their own grid.
 
     Args:
@@ -147,7 +176,25 @@ class ChooseGridd(MapTransform):  # type: ignore[misc]
         for key in self.key_iterator(case):
             volume = case[key]
             affine, size = isotropic_grid(volume.affine, volume.shape[1:], spacing=self.spacing)
-            case[key] = _remembering(volume, _resampled(volume, affine, size))
+            cubes = _remembering(volume, _resampled(volume, affine, size))
+            self.push_transform(cubes, extra_info=_grid_of(volume))
+            case[key] = cubes
+        return case
+
+    def inverse(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Bring the volumes back onto the grid that they had, linearly.
+
+        Args:
+            data: the case.
+
+        Returns:
+            The case, its `keys` with the shape and the affine from before.
+        """
+        case = dict(data)
+        if not self.spacing:
+            return case
+        for key in self.key_iterator(case):
+            case[key] = _brought_back(case[key], self.pop_transform(case[key])["extra_info"])
         return case
 
 
@@ -191,7 +238,7 @@ class RestoreGridd(MapTransform):  # type: ignore[misc]
             raise ValueError(f"{self.reference_key!r} has not been through ToCanonicald")
         grid = json.loads(reference.meta[_KEY])
         target = np.array(grid["affine"])
-        working = np.asarray(reference.affine.detach().cpu(), dtype=np.float64)
+        working = _affine_of(reference)
         for key in self.key_iterator(case):
             values = case[key]
             if tuple(values.shape[1:]) != tuple(reference.shape[1:]):
@@ -202,17 +249,42 @@ class RestoreGridd(MapTransform):  # type: ignore[misc]
 
 def _remembering(before: MetaTensor, after: MetaTensor) -> MetaTensor:
     """Note the grid of `before` in `after`, unless an older one is noted already."""
-    affine = np.asarray(before.affine.detach().cpu(), dtype=np.float64)
-    note = json.dumps({"affine": affine.tolist(), "shape": list(before.shape[1:])})
-    after.meta[_KEY] = before.meta.get(_KEY, note)
+    after.meta[_KEY] = before.meta.get(_KEY, json.dumps(_grid_of(before)))
     return after
+
+
+def _affine_of(volume: MetaTensor) -> NDArray[np.float64]:
+    return np.asarray(volume.affine.detach().cpu(), dtype=np.float64)
+
+
+def _grid_of(volume: MetaTensor) -> dict[str, Any]:
+    """Affine and shape, in the words of JSON."""
+    return {"affine": _affine_of(volume).tolist(), "shape": list(volume.shape[1:])}
+
+
+def _is_reordered(volume: MetaTensor, grid: Mapping[str, Any]) -> bool:
+    """Whether swaps and flips alone lead from a volume's grid to another."""
+    target = np.array(grid["affine"])
+    return reordering(volume.shape[1:], _affine_of(volume), target, grid["shape"]) is not None
+
+
+def _brought_back(volume: MetaTensor, grid: Mapping[str, Any]) -> MetaTensor:
+    """Put a volume on the grid that a transform has noted, with the history from before it."""
+    target = np.array(grid["affine"])
+    back = _restored(volume, volume, _affine_of(volume), target, grid["shape"])
+    back.applied_operations = volume.applied_operations
+    note = volume.meta.get(_KEY)
+    if note is not None and json.loads(note) != grid:
+        back.meta[_KEY] = note  # an earlier transform has noted another one
+    return back
 
 
 def _resampled(
     volume: MetaTensor, affine: NDArray[np.float64], size: tuple[int, ...]
 ) -> MetaTensor:
     resample = SpatialResample(mode="bilinear", padding_mode="border", align_corners=True)
-    return resample(volume, dst_affine=torch.from_numpy(affine), spatial_size=size)
+    with resample.trace_transform(False):
+        return resample(volume, dst_affine=torch.from_numpy(affine), spatial_size=size)
 
 
 def _restored(
