@@ -154,6 +154,33 @@ def test_empty_slices_of_a_volume_do_not_count() -> None:
     assert evaluate_fusion(nothing[:, :1], nothing[:, 1:])["SSIM"].isnan().all()
 
 
+def test_sources_are_given_as_two_or_as_channels() -> None:
+    fused, sources = pictures()
+    fixed, moving = MetaTensor(sources[:, :1]), sources[:, 1:]
+    together = evaluate_fusion(fused, sources, metrics=["SD", "Qabf", "SCD"])
+    for apart in (
+        evaluate_fusion(fused, fixed, moving, metrics=["SD", "Qabf", "SCD"]),
+        evaluate_fusion(fused, fixed=fixed, moving=moving, metrics=["SD", "Qabf", "SCD"]),
+        evaluate_fusion(fused, sources=sources, metrics=["SD", "Qabf", "SCD"]),
+    ):
+        assert all(torch.equal(apart[name], together[name]) for name in together)
+
+
+def test_sources_that_are_missing_or_given_twice_are_refused() -> None:
+    fused, sources = pictures()
+    fixed, moving = sources[:, :1], sources[:, 1:]
+    with pytest.raises(InputError, match="give the sources as fixed and moving"):
+        evaluate_fusion(fused)
+    with pytest.raises(InputError, match="give the sources as fixed and moving"):
+        evaluate_fusion(fused, fixed, sources=sources)
+    with pytest.raises(InputError, match="moving goes with fixed"):
+        evaluate_fusion(fused, moving=moving)
+    with pytest.raises(InputError, match=r"one channel.* one shape"):
+        evaluate_fusion(fused, sources, moving)
+    with pytest.raises(InputError, match=r"one channel.* one shape"):
+        evaluate_fusion(fused, fixed, moving[..., :40])
+
+
 def test_what_is_wrong_is_said() -> None:
     fused, sources = pictures()
     with pytest.raises(InputError, match="metric 'SSMI' is unknown"):

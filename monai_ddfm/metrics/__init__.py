@@ -1,7 +1,8 @@
 """Fusion metrics: pure functions on gray levels, a table of all by name, MONAI metric classes.
 
-`evaluate_fusion` measures a batch of images or volumes; the classes do the same inside MONAI's
-evaluators. Both know the two conventions of the literature, see `monai_ddfm.metrics.table`.
+``evaluate_fusion(fused, fixed, moving)`` measures a batch of images or volumes; the classes do the
+same inside MONAI's evaluators. Both know the two conventions of the literature, see
+`monai_ddfm.metrics.table`.
 """
 
 from monai_ddfm.metrics.classes import (

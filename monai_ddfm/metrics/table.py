@@ -159,8 +159,10 @@ PUBLISHED_METRICS: Final = ("EN", "SD", "SF", "MI", "SCD", "VIF", "Qabf", "SSIM"
 
 def evaluate_fusion(
     fused: Tensor,
-    sources: Tensor,
+    fixed: Tensor | None = None,
+    moving: Tensor | None = None,
     *,
+    sources: Tensor | None = None,
     metrics: Sequence[str] = tuple(METRICS),
     convention: Convention = "evaluator",
     data_range: float | tuple[float, float] = 1.0,
@@ -168,8 +170,13 @@ def evaluate_fusion(
 ) -> dict[str, Tensor]:
     """Measure a batch of fused images.
 
+    The sources are given as two, ``evaluate_fusion(fused, fixed, moving)``, or as the network is
+    given them, ``evaluate_fusion(fused, sources)``.
+
     Args:
         fused: [B, 1, H, W] or [B, 1, H, W, D]; with three channels RGB, judged by luminance.
+        fixed: [B, 1, H, W] or [B, 1, H, W, D]; without `moving` both sources, as `sources`.
+        moving: of the shape and in the units of `fixed`.
         sources: [B, 2, H, W] or [B, 2, H, W, D], fixed and moving in the same units.
         metrics: names from `METRICS`.
         convention: ``evaluator`` for figures comparable with published ones, or ``mean``.
@@ -180,13 +187,32 @@ def evaluate_fusion(
         A tensor [B] for each name, on the device of `fused`.
 
     Raises:
-        InputError: if a name is unknown, or for what `Planes.of` refuses.
+        InputError: if a name is unknown, if the sources are missing or given twice, or for what
+            `Planes.of` refuses.
     """
     unknown = [name for name in metrics if name not in METRICS]
     if unknown:
         raise InputError(f"metric {unknown[0]!r} is unknown; use {', '.join(METRICS)}.")
-    planes = Planes.of(fused, sources, convention=convention, data_range=data_range, axis=axis)
+    pair = _pair_of(fixed, moving, sources)
+    planes = Planes.of(fused, pair, convention=convention, data_range=data_range, axis=axis)
     return {name: measure(METRICS[name], planes, convention) for name in metrics}
+
+
+def _pair_of(fixed: Tensor | None, moving: Tensor | None, sources: Tensor | None) -> Tensor:
+    """Return both sources as channels, however they were given."""
+    if moving is None:
+        if (fixed is None) == (sources is None):
+            raise InputError("give the sources as fixed and moving, or both in one tensor.")
+        return torch.as_tensor(fixed if sources is None else sources)
+    if fixed is None or sources is not None:
+        raise InputError("moving goes with fixed; give both, or both in one tensor.")
+    if fixed.shape != moving.shape or fixed.ndim < 2 or fixed.shape[1] != 1:
+        raise InputError(
+            "fixed and moving must have one channel, [B, 1, H, W] or [B, 1, H, W, D], and one "
+            f"shape, not {list(fixed.shape)} and {list(moving.shape)}."
+        )
+    # Metadata and history of a MetaTensor have no place in a figure.
+    return torch.cat([image.as_subclass(Tensor) for image in (fixed, moving)], dim=1)
 
 
 def measure(metric: PlaneMetric, planes: Planes, convention: Convention) -> Tensor:
