@@ -225,3 +225,13 @@ def test_equals_an_independent_implementation(new_order: bool, resblock_updown: 
         difference = (net(x, t) - published(x, t)).abs().max()
     # Only the order of rows that the published networks have is the one that is converted.
     assert bool(difference < 2e-5) is not new_order
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_a_traced_network_takes_other_sizes_and_timesteps() -> None:
+    net = network(patch_size=2, channels=(8, 16), num_head_channels=8, norm_num_groups=4)
+    example = (torch.zeros(1, 1, 16, 16), torch.tensor([500]))
+    with torch.no_grad():
+        traced = torch.jit.trace(net, example, check_trace=False)
+        x, timesteps = inputs(2, 1, 24, 8)
+        torch.testing.assert_close(traced(x, timesteps), net(x, timesteps))
