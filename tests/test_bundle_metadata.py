@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from run_cases import NOTICE
 
 import monai_ddfm
-from monai_ddfm.checkpoints import KNOWN_SHA256, network_from_file, prior_info
+from monai_ddfm.checkpoints import KNOWN_SHA256, PUBLISHED, network_from_file, prior_info
 
 SCHEMA = Path(__file__).with_name("schemas") / "meta_schema_20240725.json"
 
@@ -127,10 +127,13 @@ def test_the_prior_is_the_network_of_every_configuration() -> None:
     assert image["num_channels"] == described.image_channels
 
 
-def test_the_optional_prior_is_the_published_one() -> None:
-    [file] = ConfigParser.load_config_file(BUNDLE / "large_files.yml")["large_files"]
-    name = Path(file["path"]).name
-    assert file["url"].startswith("https://openaipublic.blob.core.windows.net/diffusion/")
-    assert file["url"].endswith("/" + name)
-    assert (file["hash_type"], file["hash_val"]) == ("sha256", KNOWN_SHA256[name])
-    assert name not in "".join(path.read_text() for path in CONFIGS.glob("*.json"))
+def test_nothing_fetches_the_optional_prior_with_the_bundle() -> None:
+    published = PUBLISHED["imagenet256"]
+    assert KNOWN_SHA256[published.name] == published.sha256
+    assert published.url.startswith("https://openaipublic.blob.core.windows.net/diffusion/")
+    assert published.url.endswith("/" + published.name)
+    assert list(BUNDLE.glob("large_files.*")) == [], "the zoo fetches those in every check"
+    assert published.name not in "".join(path.read_text() for path in CONFIGS.glob("*.json"))
+    page = (REPOSITORY / "docs" / "how-to" / "prior.md").read_text(encoding="utf-8")
+    assert published.url in page
+    assert published.sha256 in page
