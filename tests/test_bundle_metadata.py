@@ -102,7 +102,6 @@ def test_the_network_takes_and_gives_what_the_metadata_say(n: int) -> None:
         "config_file": str(INFERENCE),
         "device": "cpu",
         "n": n,
-        "extra_forward_args": {"timesteps": 500},
     }
     verify_net_in_out(**verify)
     with pytest.raises(ValueError, match="channel number"):
