@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bundle_parts import BUNDLE, CONFIGS, INFERENCE, REPOSITORY, WHOLE, read
+from bundle_parts import BUNDLE, CONFIGS, INFERENCE, REPOSITORY, WITH_NETWORK, read
 from monai.bundle import ConfigParser, verify_net_in_out
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -112,7 +112,7 @@ def test_the_prior_is_the_network_of_every_configuration() -> None:
     weights = BUNDLE / "models" / "model.pt"
     assert weights.stat().st_size < 16e6
     described = network_from_file(weights)
-    for name in WHOLE:
+    for name in WITH_NETWORK:
         parser = ConfigParser({"network_def": read(name)["network_def"]})
         network = parser.get_parsed_content("network_def")
         assert {k: v.shape for k, v in network.state_dict().items()} == {
