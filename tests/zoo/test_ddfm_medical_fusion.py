@@ -18,7 +18,7 @@ from monai.bundle import ConfigWorkflow
 
 BUNDLE_ROOT = Path("models/ddfm_medical_fusion")
 CONFIGS = BUNDLE_ROOT / "configs"
-SHAPE = (32, 40, 24)
+SHAPE = (44, 48, 10)  # VIF, one of the figures, wants 41 x 41 pixels
 
 
 def head(inside: float, spot: float) -> np.ndarray:
@@ -41,7 +41,7 @@ def run(workflow: ConfigWorkflow, *, check: bool = False) -> None:
 class TestDDFMMedicalFusion(unittest.TestCase):
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp())
-        affine = np.diag([5.0, 5.0, 6.0, 1.0])
+        affine = np.diag([4.0, 4.0, 14.0, 1.0])
         for name, inside, spot in (("fixed", 100.0, 0.0), ("moving", 20.0, 80.0)):
             nib.save(nib.Nifti1Image(head(inside, spot), affine), self.folder / f"{name}.nii.gz")
 
