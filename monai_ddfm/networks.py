@@ -145,7 +145,7 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
         return int(self.patch_size * 2 ** (len(self.block_out_channels) - 1))
 
     def forward(
-        self, x: Tensor, timesteps: Tensor | float, context: Tensor | None = None
+        self, x: Tensor, timesteps: Tensor | float = 0.0, context: Tensor | None = None
     ) -> Tensor:
         """Predict the noise in `x`.
 
@@ -153,7 +153,8 @@ class ADMUNet(DiffusionModelUNet):  # type: ignore[misc]
             x: noisy images [B, C, H, W] of unit signal range [-1, 1]; H and W multiples of
                 `size_divisor`.
             timesteps: [B], or one number for all, on the scale of the training schedule (0 .. 999),
-                also fractional.
+                also fractional. Give them: the default, the least noise, is there for MONAI's
+                `verify_net_in_out`, which calls a network with an image alone.
             context: must be None; kept for MONAI's inferers, which pass it.
 
         Returns:

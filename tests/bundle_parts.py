@@ -12,7 +12,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = bundle_root()
 CONFIGS = BUNDLE / "configs"
 INFERENCE = CONFIGS / "inference.json"
-WHOLE = ("inference.json", "train.json", "evaluate_prior.json")  # the others amend one of these
+WHOLE = ("inference.json", "train.json", "evaluate_prior.json", "evaluate.json")  # others amend
+WITH_NETWORK = WHOLE[:3]
 
 
 def read(name: str) -> dict[str, Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from bundle_parts import BUNDLE, CONFIGS, INFERENCE, REPOSITORY, WHOLE, read
+from bundle_parts import BUNDLE, CONFIGS, INFERENCE, REPOSITORY, WITH_NETWORK, read
 from monai.bundle import ConfigParser, verify_net_in_out
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from run_cases import NOTICE
 
 import monai_ddfm
-from monai_ddfm.checkpoints import KNOWN_SHA256, network_from_file, prior_info
+from monai_ddfm.checkpoints import KNOWN_SHA256, PUBLISHED, network_from_file, prior_info
 
 SCHEMA = Path(__file__).with_name("schemas") / "meta_schema_20240725.json"
 
@@ -102,7 +102,6 @@ def test_the_network_takes_and_gives_what_the_metadata_say(n: int) -> None:
         "config_file": str(INFERENCE),
         "device": "cpu",
         "n": n,
-        "extra_forward_args": {"timesteps": 500},
     }
     verify_net_in_out(**verify)
     with pytest.raises(ValueError, match="channel number"):
@@ -113,7 +112,7 @@ def test_the_prior_is_the_network_of_every_configuration() -> None:
     weights = BUNDLE / "models" / "model.pt"
     assert weights.stat().st_size < 16e6
     described = network_from_file(weights)
-    for name in WHOLE:
+    for name in WITH_NETWORK:
         parser = ConfigParser({"network_def": read(name)["network_def"]})
         network = parser.get_parsed_content("network_def")
         assert {k: v.shape for k, v in network.state_dict().items()} == {
@@ -127,10 +126,13 @@ def test_the_prior_is_the_network_of_every_configuration() -> None:
     assert image["num_channels"] == described.image_channels
 
 
-def test_the_optional_prior_is_the_published_one() -> None:
-    [file] = ConfigParser.load_config_file(BUNDLE / "large_files.yml")["large_files"]
-    name = Path(file["path"]).name
-    assert file["url"].startswith("https://openaipublic.blob.core.windows.net/diffusion/")
-    assert file["url"].endswith("/" + name)
-    assert (file["hash_type"], file["hash_val"]) == ("sha256", KNOWN_SHA256[name])
-    assert name not in "".join(path.read_text() for path in CONFIGS.glob("*.json"))
+def test_nothing_fetches_the_optional_prior_with_the_bundle() -> None:
+    published = PUBLISHED["imagenet256"]
+    assert KNOWN_SHA256[published.name] == published.sha256
+    assert published.url.startswith("https://openaipublic.blob.core.windows.net/diffusion/")
+    assert published.url.endswith("/" + published.name)
+    assert list(BUNDLE.glob("large_files.*")) == [], "the zoo fetches those in every check"
+    assert published.name not in "".join(path.read_text() for path in CONFIGS.glob("*.json"))
+    page = (REPOSITORY / "docs" / "how-to" / "prior.md").read_text(encoding="utf-8")
+    assert published.url in page
+    assert published.sha256 in page

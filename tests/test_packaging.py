@@ -20,7 +20,7 @@ from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = "bundles/ddfm_medical_fusion"
 FOLDERS = ("configs", "docs")
-FILES = ("LICENSE", "large_files.yml", "models/model.json", "models/model.pt")
+FILES = ("LICENSE", "models/model.json", "models/model.pt")
 
 
 def call(*command: str | Path, cwd: Path, timeout: int = 300, **environment: str) -> str:

@@ -1,7 +1,8 @@
 """Weights of the diffusion prior: conversion from guided diffusion, and loading that refuses.
 
 `architecture` describes a network, `guided_diffusion` translates the published key layout, `files`
-reads and writes checkpoints, `priors` joins them: what the bundle and the command line call.
+reads and writes checkpoints, `published` fetches one on request, and `priors` joins them: what the
+bundle and the command line call.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from monai_ddfm.checkpoints.priors import (
     prior_info,
     save_prior,
 )
+from monai_ddfm.checkpoints.published import PUBLISHED, PublishedCheckpoint, fetch_checkpoint
 
 __all__ = [
     "KNOWN_SHA256",
+    "PUBLISHED",
     "Architecture",
     "PriorInfo",
+    "PublishedCheckpoint",
     "averaged_prior",
     "convert_checkpoint",
     "convert_guided_diffusion_state_dict",
+    "fetch_checkpoint",
     "grown_prior",
     "load_prior",
     "network_from_file",

@@ -8,6 +8,7 @@ import typer
 
 from monai_ddfm.cli.options import NOTICE, parse_path, with_options
 from monai_ddfm.errors import InputError, StoppedError
+from monai_ddfm.version import install_command
 
 __all__ = ["FAILED", "LOST", "cohort"]
 
@@ -152,8 +153,7 @@ def _study() -> Any:
         if (error.name or "").startswith("monai_ddfm"):
             raise
         raise InputError(
-            f"the command cohort needs {error.name}; install it with "
-            "pip install 'monai-ddfm[cohort]'."
+            f"the command cohort needs {error.name}; install it with `{install_command('cohort')}`."
         ) from error
     return study
 

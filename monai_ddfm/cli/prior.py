@@ -1,4 +1,4 @@
-"""Commands about priors: ``prior convert``, ``prior average`` and ``prior info``."""
+"""Commands about priors: ``prior fetch``, ``convert``, ``average`` and ``info``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,33 @@ if TYPE_CHECKING:
 
 __all__ = ["prior_app"]
 
-prior_app = typer.Typer(help="Convert, average and describe priors.", no_args_is_help=True)
+prior_app = typer.Typer(help="Fetch, convert, average and describe priors.", no_args_is_help=True)
+
+
+_TOLD_EVERY = 100_000_000
+
+
+@prior_app.command("fetch")
+def prior_fetch(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for 256x256_diffusion_uncond.pt.")
+    ] = Path(),
+) -> None:
+    """Fetch the ImageNet checkpoint of the published work from its authors (2.2 GB)."""
+    from monai_ddfm.checkpoints import PUBLISHED, fetch_checkpoint  # noqa: PLC0415
+
+    published = PUBLISHED["imagenet256"]
+    typer.echo(f"{published.url}\n{published.source}", err=True)
+    told = 0
+
+    def tell(count: int) -> None:
+        nonlocal told
+        if count - told >= _TOLD_EVERY:
+            told = count
+            typer.echo(f"{count / 1e9:.1f} GB", err=True)
+
+    file = fetch_checkpoint(published, folder, progress=tell)
+    typer.echo(f"{file}; now: monai-ddfm prior convert {file} imagenet256.pt")
 
 
 @prior_app.command("convert")

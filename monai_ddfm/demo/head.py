@@ -23,6 +23,7 @@ from scipy import ndimage
 
 from monai_ddfm.demo.fields import Array, Matrix, ramp, signed_distance, smooth_field
 from monai_ddfm.errors import InputError
+from monai_ddfm.version import install_command
 
 __all__ = ["TISSUES", "brain_distance", "head_tissues", "warped_template"]
 
@@ -45,7 +46,7 @@ def _load_template() -> tuple[dict[str, Array], Matrix]:
     except ImportError as error:
         raise InputError(
             "the demo subject is built from the template in nilearn, which is not installed: "
-            'run pip install "monai-ddfm[demo]"'
+            f"run `{install_command('demo')}`"
         ) from error
     images = {
         "t1": datasets.load_mni152_template(resolution=1),

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.version import install_command
 
 __all__ = ["TOKEN_ALGORITHMS", "mend_packages", "mend_tokens"]
 
@@ -38,7 +39,7 @@ def mend_packages() -> None:
     if importlib.util.find_spec("monailabel") is None:
         raise InputError(
             "MONAI Label is not installed here; it needs an environment of its own, made by "
-            '`PIP_CONSTRAINT=constraints-label.txt pip install "monai-ddfm[label]"`.'
+            f"`PIP_CONSTRAINT=constraints-label.txt {install_command('label')}`."
         )
     _mend_pydicom()
     _mend_torchvision()

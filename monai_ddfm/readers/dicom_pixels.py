@@ -26,6 +26,7 @@ from monai_ddfm.readers.dicom_files import read_dataset
 from monai_ddfm.readers.dicom_frames import Frame
 from monai_ddfm.readers.tags import number, text, whole
 from monai_ddfm.readers.volume import reason
+from monai_ddfm.version import install_command
 
 __all__ = ["FrameDecoder", "decode", "is_color"]
 
@@ -89,7 +90,7 @@ def _undecodable(dataset: Dataset, path: Path, error: Exception) -> InputError:
         if "missing dependencies" in str(error):
             return InputError(
                 f"{path} is compressed with {syntax.name}, for which no decoder is installed; "
-                "install them with: pip install 'monai-ddfm[dicom]'."
+                f"install them with `{install_command('dicom')}`."
             )
         return InputError(
             f"the pixels of {path} ({syntax.name}) cannot be decoded ({reason(error)}); fetch the "

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.training.files import replace_file
+from monai_ddfm.version import install_command
 
 __all__ = ["TrainingLog"]
 
@@ -105,6 +106,6 @@ def _summary_writer(folder: Path, *, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
     except ImportError:
-        _log.warning("no TensorBoard logs: install them with `pip install 'monai-ddfm[train]'`")
+        _log.warning("no TensorBoard logs: install them with `%s`", install_command("train"))
         return None
     return SummaryWriter(str(folder), purge_step=first_step)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.version import install_command
 
 __all__ = ["need"]
 
@@ -28,5 +29,5 @@ def need(package: str, purpose: str) -> Any:
     except ImportError as error:
         raise InputError(
             f"{package.partition('.')[0]} is needed {purpose}; install it with "
-            '`pip install "monai-ddfm[dicom]"`.'
+            f"`{install_command('dicom')}`."
         ) from error
