@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monai_ddfm.utils.former_names import forward
 from monai_ddfm.version import __version__
 
 if TYPE_CHECKING:
     from monai_ddfm.workflow import FusionResult, fuse
 
 __all__ = ["FusionResult", "__version__", "fuse"]
+
+forward()
 
 
 def __getattr__(name: str) -> Any:

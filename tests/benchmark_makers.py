@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from run_cases import SMALL, randomize
 
-from monai_ddfm.benchmarks import Case, Prior
+from monai_ddfm.apps.benchmark import Case, Prior
 from monai_ddfm.networks import ADMUNet
 
 

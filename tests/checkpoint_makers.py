@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_ddfm.checkpoints import convert_checkpoint
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import convert_checkpoint
 
 SMALL = {"channels": (32, 64), "attention": (False, True), "res_blocks": 1}
 IMAGENET = {

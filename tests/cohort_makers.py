@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_ddfm.demo.anatomy import Anatomy, build_anatomy
-from monai_ddfm.demo.modalities import Volume, make_moving, make_mri, rigid_truth
+from monai_ddfm.apps.demo.anatomy import Anatomy, build_anatomy
+from monai_ddfm.apps.demo.modalities import Volume, make_moving, make_mri, rigid_truth
 
 SCALE = 5.6  # 32 x 39 x 12 voxels
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from cohort_makers import anatomy
 
-from monai_ddfm.demo import Anatomy
-from monai_ddfm.demo.modalities import Volume, make_moving, make_mri, rigid_truth
+from monai_ddfm.apps.demo import Anatomy
+from monai_ddfm.apps.demo.modalities import Volume, make_moving, make_mri, rigid_truth
 
 MODALITIES = ("PET", "CT", "SPECT")
 LPS = np.diag([-1.0, -1.0, 1.0])

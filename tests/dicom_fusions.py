@@ -15,7 +15,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CopyItemsd
 
-from monai_ddfm.demo import DemoSubject, make_demo
+from monai_ddfm.apps.demo import DemoSubject, make_demo
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.grid import RestoreGridd, ToCanonicald
 from monai_ddfm.transforms.intensity import NormalizeByModalityd

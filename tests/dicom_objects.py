@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 from dicom_fusions import demo_case, scratch
 
-from monai_ddfm.writers.dicom import SaveFusionDicomd
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 
 MODALITIES = ("PET", "CT", "SPECT")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from monai_ddfm.inferers import SPEEDS, DDFMInferer, Preset
-from monai_ddfm.rectifiers import SaliencyRectifier
+from monai_ddfm.likelihoods.rectifiers import SaliencyRectifier
 
 
 def uniform(seed: int, *shape: int) -> Tensor:

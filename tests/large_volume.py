@@ -16,7 +16,7 @@ import numpy as np
 from run_cases import RecordingNet
 
 from monai_ddfm import fuse
-from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.networks.priors import save_prior
 
 
 class QuietNet(RecordingNet):

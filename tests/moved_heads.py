@@ -11,9 +11,9 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 
-from monai_ddfm.reports import reports_of
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.simpleitk_bridge import resample, to_simpleitk
-from monai_ddfm.transforms.transform_files import transform_matrix
+from monai_ddfm.utils.reports import reports_of
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXES = (72.0, 92.0, 66.0)  # half axes of the head, mm

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from run_cases import command, one_sentence
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 
 
 def refusing(

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 from run_cases import NOTICE
 
-from monai_ddfm.color import color_table
-from monai_ddfm.writers.panels import Panel
+from monai_ddfm.utils.color import color_table
+from monai_ddfm.visualize.panels import Panel
 
 SHAPE = (20, 26, 12)  # along R, A, S
 SPACING = (2.0, 1.5, 4.0)

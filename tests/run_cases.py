@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.apps.demo import DemoSubject, make_demo
 from monai_ddfm.cli import main
-from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import save_prior
 from monai_ddfm.workflow import bundle_root
 
 NOTICE = "research use only - not for diagnosis"

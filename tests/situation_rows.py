@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from volume_checks import refusal
 
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.utils.reports import reports_of
 
 EXTENT = "which is no head"  # the volumes of these tests are small
 

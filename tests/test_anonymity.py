@@ -11,9 +11,9 @@ import pydicom
 import pytest
 from dicom_fusions import demo
 
+from monai_ddfm.data.writers.anonymity import without_identity
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import FusionResult, fuse
-from monai_ddfm.writers.anonymity import without_identity
 
 NAME, ID, SERIES = "GRUBERZZ^ALMA", "ID-ZZ4711", "brain of Alma Gruberzz"
 

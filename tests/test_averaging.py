@@ -8,9 +8,9 @@ import pytest
 import torch
 from run_cases import SMALL, command, one_sentence, randomize
 
-from monai_ddfm.checkpoints import averaged_prior, grown_prior, network_from_file, save_prior
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import averaged_prior, grown_prior, network_from_file, save_prior
 
 
 def network(blocks: int = 1, **changes: object) -> ADMUNet:

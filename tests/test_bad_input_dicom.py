@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from run_cases import command, one_sentence
 from volume_checks import noise
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from refused_runs import everything_in, refusing, with_nan
 from run_cases import command, demo_subject, one_sentence
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import fuse
 

@@ -10,9 +10,9 @@ import torch
 from refused_runs import everything_in, refusing
 from run_cases import SMALL, command, demo_subject, one_sentence, randomize
 
-from monai_ddfm.checkpoints import save_prior
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import save_prior
 
 
 @pytest.fixture(scope="module")

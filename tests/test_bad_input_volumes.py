@@ -15,7 +15,7 @@ from PIL import Image
 from refused_runs import head, nifti, refusing, with_nan
 from run_cases import demo_subject
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 
 Make = Callable[[Path], Path]
 

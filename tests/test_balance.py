@@ -16,10 +16,10 @@ from run_cases import RecordingNet
 from scipy import ndimage
 from torch import Tensor
 
-from monai_ddfm.balance import Balance, balanced_mode
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, tailored
-from monai_ddfm.scale_space import gaussian
+from monai_ddfm.likelihoods.balance import Balance, balanced_mode
+from monai_ddfm.likelihoods.scale_space import gaussian
 
 Array = NDArray[np.float64]
 SIDE = 64
@@ -87,7 +87,7 @@ def mode_by_formula(
     b: Balance,
     spacing: tuple[float, float],
 ) -> Array:
-    """The docstring of `monai_ddfm.balance`, line by line."""
+    """The docstring of `monai_ddfm.likelihoods.balance`, line by line."""
 
     def blur(image: Array, sigma: float) -> Array:
         return smoothed(image, sigma, spacing)

@@ -13,14 +13,14 @@ from monai.data import MetaTensor
 from run_cases import RecordingNet
 from torch import Tensor
 
-from monai_ddfm.balance import balanced_mode
-from monai_ddfm.checkpoints.priors import network_from_file
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, tailored
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import BalanceRectifier
-from monai_ddfm.reports import reports_of
-from monai_ddfm.schedulers import NoiseSchedule
+from monai_ddfm.likelihoods.balance import balanced_mode
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.networks.priors.loading import network_from_file
+from monai_ddfm.networks.schedulers import NoiseSchedule
+from monai_ddfm.utils.reports import reports_of
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
 CLEAN = NoiseModel(0.0)

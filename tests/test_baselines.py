@@ -12,7 +12,8 @@ from monai.data import MetaTensor
 from scipy.ndimage import correlate, gaussian_filter, uniform_filter
 from torch import Tensor
 
-from monai_ddfm.baselines import (
+from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.baselines import (
     BASELINES,
     average,
     fuse_baseline,
@@ -22,7 +23,6 @@ from monai_ddfm.baselines import (
     maximum,
     stretch_contrast,
 )
-from monai_ddfm.errors import InputError
 
 Array = npt.NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)

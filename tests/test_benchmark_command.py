@@ -8,9 +8,9 @@ import pytest
 from benchmark_makers import make_prior, save_pictures
 from run_cases import command, one_sentence
 
-from monai_ddfm.benchmarks import Prior
-from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.apps.benchmark import Prior
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import save_prior
 
 
 @pytest.fixture

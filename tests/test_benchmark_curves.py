@@ -10,9 +10,9 @@ from benchmark_makers import heads, make_prior
 from PIL import Image
 from run_cases import NOTICE
 
-from monai_ddfm.benchmarks import Prior, benchmark, parse_methods
-from monai_ddfm.benchmarks.curves import ways
-from monai_ddfm.benchmarks.plots import families
+from monai_ddfm.apps.benchmark import Prior, benchmark, parse_methods
+from monai_ddfm.apps.benchmark.curves import ways
+from monai_ddfm.apps.benchmark.plots import families
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import torch
 from benchmark_makers import heads, make_prior, save_pictures
 from skimage.metrics import structural_similarity
 
-from monai_ddfm.baselines import fuse_baseline, stretch_contrast
-from monai_ddfm.benchmarks import Noise, Prior, benchmark, find_pairs, load_case
-from monai_ddfm.benchmarks.figures import measure_robustness
-from monai_ddfm.demo.pictures import make_picture_pair
+from monai_ddfm.apps.benchmark import Noise, Prior, benchmark, find_pairs, load_case
+from monai_ddfm.apps.benchmark.figures import measure_robustness
+from monai_ddfm.apps.demo.pictures import make_picture_pair
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer
+from monai_ddfm.likelihoods.baselines import fuse_baseline, stretch_contrast
 from monai_ddfm.metrics import PUBLISHED_METRICS, evaluate_fusion
 
 

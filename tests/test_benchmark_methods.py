@@ -10,10 +10,10 @@ import torch
 from benchmark_makers import heads, make_prior
 from torch import Tensor
 
-from monai_ddfm.benchmarks import Case, Prior, benchmark, identity_prior, parse_methods
+from monai_ddfm.apps.benchmark import Case, Prior, benchmark, identity_prior, parse_methods
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, tailored
-from monai_ddfm.rectifiers import EMRectifier
+from monai_ddfm.likelihoods.rectifiers import EMRectifier
 
 
 @pytest.fixture(scope="module")

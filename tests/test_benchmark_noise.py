@@ -8,7 +8,7 @@ import pytest
 import torch
 from benchmark_makers import heads
 
-from monai_ddfm.benchmarks import Noise
+from monai_ddfm.apps.benchmark import Noise
 from monai_ddfm.errors import InputError
 
 

@@ -9,7 +9,7 @@ import pytest
 from benchmark_makers import save_pictures
 from PIL import Image
 
-from monai_ddfm.benchmarks import Pair, find_pairs, load_case
+from monai_ddfm.apps.benchmark import Pair, find_pairs, load_case
 from monai_ddfm.errors import InputError
 
 

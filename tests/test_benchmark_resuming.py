@@ -9,8 +9,8 @@ import pytest
 from benchmark_makers import make_prior, save_pictures
 from PIL import Image
 
-from monai_ddfm.benchmarks import Prior, benchmark, parse_methods
-from monai_ddfm.benchmarks.store import RunStore, code_hash
+from monai_ddfm.apps.benchmark import Prior, benchmark, parse_methods
+from monai_ddfm.apps.benchmark.store import RunStore, code_hash
 
 
 @pytest.fixture

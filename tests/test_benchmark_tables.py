@@ -13,7 +13,7 @@ from benchmark_makers import make_prior, save_pictures
 from PIL import Image
 from run_cases import NOTICE, demo_subject
 
-from monai_ddfm.benchmarks import BenchmarkResult, MethodRow, Pair, Prior, benchmark
+from monai_ddfm.apps.benchmark import BenchmarkResult, MethodRow, Pair, Prior, benchmark
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from monai.data import MetaTensor
 
+from monai_ddfm.data.writers.bids_output import SaveBidsd
+from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.bids_output import SaveBidsd
-from monai_ddfm.writers.nifti import write_nifti
 
 NAMES = ("fused", "fused_rgb", "weight", "moving_registered")
 

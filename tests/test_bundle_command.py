@@ -14,10 +14,10 @@ import pytest
 from bundle_parts import BUNDLE, INFERENCE
 from run_cases import NOTICE, demo_subject
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
+from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import check_command_line
-from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from monai.bundle.properties import InferProperties, TrainProperties
 from PIL import Image
 from run_cases import demo_subject
 
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 
 ENTRY_POINTS = {"imports", "initialize", "run", "finalize"}
 

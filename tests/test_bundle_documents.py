@@ -16,7 +16,7 @@ from bundle_parts import BUNDLE, REPOSITORY, read
 from run_cases import NOTICE
 
 from monai_ddfm.cli import app
-from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES
 
 DOCUMENTS = [
     BUNDLE / "docs" / "README.md",

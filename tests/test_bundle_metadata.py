@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from run_cases import NOTICE
 
 import monai_ddfm
-from monai_ddfm.checkpoints import KNOWN_SHA256, PUBLISHED, network_from_file, prior_info
+from monai_ddfm.networks.priors import KNOWN_SHA256, PUBLISHED, network_from_file, prior_info
 
 SCHEMA = Path(__file__).with_name("schemas") / "meta_schema_20240725.json"
 

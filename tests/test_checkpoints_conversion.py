@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monai_ddfm.checkpoints import (
+from monai_ddfm.errors import InputError
+from monai_ddfm.networks.priors import (
     Architecture,
     convert_checkpoint,
     convert_guided_diffusion_state_dict,
     network_from_file,
     prior_info,
 )
-from monai_ddfm.errors import InputError
 
 
 @pytest.fixture(scope="module")

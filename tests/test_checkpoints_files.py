@@ -22,7 +22,8 @@ from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
 from torch import Tensor
 
-from monai_ddfm.checkpoints import (
+from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import (
     Architecture,
     convert_checkpoint,
     convert_guided_diffusion_state_dict,
@@ -31,7 +32,6 @@ from monai_ddfm.checkpoints import (
     prior_info,
     save_prior,
 )
-from monai_ddfm.networks import ADMUNet
 
 
 @pytest.fixture(scope="module")

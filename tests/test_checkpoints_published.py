@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_ddfm.checkpoints import PublishedCheckpoint, fetch_checkpoint
 from monai_ddfm.errors import InputError
+from monai_ddfm.networks.priors import PublishedCheckpoint, fetch_checkpoint
 
 NAME = "256x256_diffusion_uncond.pt"
 CONTENT = bytes(range(256)) * 12_000  # some blocks, the last one not full

@@ -19,7 +19,9 @@ from checkpoint_makers import (
 )
 from torch import Tensor
 
-from monai_ddfm.checkpoints import (
+from monai_ddfm.errors import InputError
+from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import (
     KNOWN_SHA256,
     convert_checkpoint,
     load_prior,
@@ -27,8 +29,6 @@ from monai_ddfm.checkpoints import (
     prior_info,
     sidecar_path,
 )
-from monai_ddfm.errors import InputError
-from monai_ddfm.networks import ADMUNet
 
 
 @pytest.fixture(scope="module")

@@ -22,12 +22,13 @@ import typer
 from run_cases import NOTICE, SMALL, command, demo_subject, heeding_ctrl_c, one_sentence, randomize
 from typer.testing import CliRunner
 
-from monai_ddfm import demo, workflow
-from monai_ddfm.checkpoints import network_from_file, save_prior
+from monai_ddfm import workflow
+from monai_ddfm.apps import demo
+from monai_ddfm.apps.demo import DemoSubject, make_demo
 from monai_ddfm.cli import app
-from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import network_from_file, save_prior
 from monai_ddfm.workflow import fuse
 
 

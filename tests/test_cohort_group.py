@@ -18,13 +18,13 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from monai_ddfm.cohort.cases import Case
-from monai_ddfm.cohort.figures import MAIN_FIGURES, figures_of
-from monai_ddfm.cohort.group.outliers import outliers, outlying
-from monai_ddfm.cohort.group.page import group_page
-from monai_ddfm.cohort.progress import DISPLAYS, make_display
-from monai_ddfm.cohort.records import Record
-from monai_ddfm.modality import Modality
+from monai_ddfm.apps.cohort.cases import Case
+from monai_ddfm.apps.cohort.figures import MAIN_FIGURES, figures_of
+from monai_ddfm.apps.cohort.group.outliers import outliers, outlying
+from monai_ddfm.apps.cohort.group.page import group_page
+from monai_ddfm.apps.cohort.progress import DISPLAYS, make_display
+from monai_ddfm.apps.cohort.records import Record
+from monai_ddfm.modalities import Modality
 
 FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
@@ -237,9 +237,9 @@ def test_page_loads_nothing_and_holds_text_as_data() -> None:
 def test_picture_for_the_documentation(browser: Any, tmp_path: Path) -> None:
     """Simulated heads, really fused, on the page of 1,000; `COHORT_PICTURE=FILE` keeps it."""
     pytest.importorskip("distributed", reason="needs the extra cohort")
-    demo = pytest.importorskip("monai_ddfm.demo", reason="needs the extra demo")
-    from monai_ddfm.cohort.fingerprints import Settings  # noqa: PLC0415
-    from monai_ddfm.cohort.worker import Job, fuse_case  # noqa: PLC0415
+    demo = pytest.importorskip("monai_ddfm.apps.demo", reason="needs the extra demo")
+    from monai_ddfm.apps.cohort.fingerprints import Settings  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.worker import Job, fuse_case  # noqa: PLC0415
 
     (tmp_path / "work").mkdir()
     pictures = []

@@ -13,16 +13,16 @@ import pytest
 from cohort_makers import OPTIONS, cohort_with_faults, volumes
 from run_cases import saved_prior
 
-from monai_ddfm.demo.dicom import write_series
+from monai_ddfm.apps.demo.dicom import write_series
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
-from monai_ddfm.cohort.cases import Selection
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.fingerprints import Settings
-from monai_ddfm.cohort.planning import make_plan
-from monai_ddfm.cohort.records import read_records
-from monai_ddfm.cohort.worker import Job, fuse_case
+from monai_ddfm.apps.cohort.cases import Selection
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.fingerprints import Settings
+from monai_ddfm.apps.cohort.planning import make_plan
+from monai_ddfm.apps.cohort.records import read_records
+from monai_ddfm.apps.cohort.worker import Job, fuse_case
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_ddfm.cohort.clusters import choose_site
-from monai_ddfm.cohort.profiles import read_profile
+from monai_ddfm.apps.cohort.clusters import choose_site
+from monai_ddfm.apps.cohort.profiles import read_profile
 from monai_ddfm.errors import InputError
 
 pytest.importorskip("bids", reason="needs the extra cohort")

@@ -15,14 +15,14 @@ import pydicom
 import pytest
 from cohort_makers import bids_path, bids_root, tiny, volumes
 
-from monai_ddfm.cohort.cases import Case, Finding, Selection
-from monai_ddfm.cohort.confidential import LABELS_FILE, keep_labels, kept_labels
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.fingerprints import Settings
-from monai_ddfm.cohort.planning import lines_of, make_plan
-from monai_ddfm.demo.dicom import write_series
+from monai_ddfm.apps.cohort.cases import Case, Finding, Selection
+from monai_ddfm.apps.cohort.confidential import LABELS_FILE, keep_labels, kept_labels
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.fingerprints import Settings
+from monai_ddfm.apps.cohort.planning import lines_of, make_plan
+from monai_ddfm.apps.demo.dicom import write_series
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 
 pytest.importorskip("bids", reason="needs the extra cohort")
 

@@ -16,13 +16,13 @@ from run_cases import command, one_sentence, saved_prior
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
-from monai_ddfm.cohort.cases import Selection
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.fingerprints import Settings
-from monai_ddfm.cohort.locking import only_run
-from monai_ddfm.cohort.records import read_records, record_path
-from monai_ddfm.cohort.study import Wishes, prepare
-from monai_ddfm.cohort.worker import Job, fuse_case
+from monai_ddfm.apps.cohort.cases import Selection
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.fingerprints import Settings
+from monai_ddfm.apps.cohort.locking import only_run
+from monai_ddfm.apps.cohort.records import read_records, record_path
+from monai_ddfm.apps.cohort.study import Wishes, prepare
+from monai_ddfm.apps.cohort.worker import Job, fuse_case
 
 
 @pytest.fixture(scope="module")

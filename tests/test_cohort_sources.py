@@ -16,9 +16,9 @@ from situations_volumes import quaternion
 
 pytest.importorskip("bids", reason="needs the extra cohort")
 
-from monai_ddfm.cohort.bids_ignore import ignores, read_rules
-from monai_ddfm.cohort.cases import Finding, Selection
-from monai_ddfm.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.bids_ignore import ignores, read_rules
+from monai_ddfm.apps.cohort.cases import Finding, Selection
+from monai_ddfm.apps.cohort.finding import find_cases
 from monai_ddfm.errors import InputError
 
 

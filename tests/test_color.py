@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr, ycbcr2rgb
 
-from monai_ddfm.color import (
+from monai_ddfm.errors import InputError
+from monai_ddfm.utils.color import (
     COLOR_TABLES,
     apply_color_table,
     color_table,
@@ -21,7 +22,6 @@ from monai_ddfm.color import (
     ycbcr_limited_to_rgb,
     ycbcr_to_rgb,
 )
-from monai_ddfm.errors import InputError
 
 CORNERS = torch.tensor(
     [[r, g, b] for r in (0.0, 1.0) for g in (0.0, 1.0) for b in (0.0, 1.0)], dtype=torch.float64

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
 
-from monai_ddfm.color import lab_to_rgb, rgb_to_lab
+from monai_ddfm.utils.color import lab_to_rgb, rgb_to_lab
 
 CORNERS = torch.tensor(
     [[r, g, b] for r in (0.0, 1.0) for g in (0.0, 1.0) for b in (0.0, 1.0)], dtype=torch.float64

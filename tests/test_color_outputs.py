@@ -14,14 +14,14 @@ import torch
 from dicom_fusions import demo_case
 from monai.data import MetaTensor
 
-from monai_ddfm.color_styles import COLOR_STYLES, ColorStyle, legend_colors
-from monai_ddfm.reports import reports_of
+from monai_ddfm.data.writers import SaveFusionOutputsd
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.pictures import ColorizePictured
-from monai_ddfm.writers import SaveFusionOutputsd
-from monai_ddfm.writers.dicom import SaveFusionDicomd
-from monai_ddfm.writers.legend import legend_of
-from monai_ddfm.writers.report.pictures import colors_png
+from monai_ddfm.utils.reports import reports_of
+from monai_ddfm.visualize.color_styles import COLOR_STYLES, ColorStyle, legend_colors
+from monai_ddfm.visualize.legend import legend_of
+from monai_ddfm.visualize.report.pictures import colors_png
 
 # Every pair of values of two columns is in some row.
 PAIRWISE = [

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from monai_ddfm.color import COLOR_TABLES, apply_color_table, color_table, luminance
-from monai_ddfm.color_styles import COLOR_STYLES, ColorStyle, legend_colors
 from monai_ddfm.errors import InputError
-from monai_ddfm.perceptual import oklab_to_rgb, reduce_chroma, rgb_to_oklab
+from monai_ddfm.utils.color import COLOR_TABLES, apply_color_table, color_table, luminance
+from monai_ddfm.visualize.color_styles import COLOR_STYLES, ColorStyle, legend_colors
+from monai_ddfm.visualize.perceptual import oklab_to_rgb, reduce_chroma, rgb_to_oklab
 
 UNIT = st.floats(0, 1, width=32)
 COLOR = st.tuples(UNIT, UNIT, UNIT)

@@ -16,8 +16,8 @@ import pytest
 import SimpleITK as sitk
 from demo_scans import MODALITIES, as_array
 
-from monai_ddfm.demo import DemoSubject, make_demo, write_demo_dicom
-from monai_ddfm.demo.modalities import MRI_GRID, rigid_truth
+from monai_ddfm.apps.demo import DemoSubject, make_demo, write_demo_dicom
+from monai_ddfm.apps.demo.modalities import MRI_GRID, rigid_truth
 from monai_ddfm.errors import InputError
 
 pytest.importorskip("nilearn")
@@ -154,7 +154,8 @@ def test_dicom_elsewhere_and_again(tmp_path: Path, subjects: dict[str, DemoSubje
 @pytest.mark.slow
 def test_full_size_time_and_memory(tmp_path: Path) -> None:
     code = (
-        "import json, resource, sys, time; from monai_ddfm.demo import make_demo; t = time.time();"
+        "import json, resource, sys, time; from monai_ddfm.apps.demo import make_demo;"
+        "t = time.time();"
         "s = make_demo(sys.argv[1], modality='PET');"
         "m = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
         "print(json.dumps([time.time() - t, m]))"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from cohort_makers import anatomy
 
-from monai_ddfm.demo import Anatomy, build_anatomy
-from monai_ddfm.demo.modalities import GRIDS, MRI_GRID, make_moving, make_mri, rigid_truth
+from monai_ddfm.apps.demo import Anatomy, build_anatomy
+from monai_ddfm.apps.demo.modalities import GRIDS, MRI_GRID, make_moving, make_mri, rigid_truth
 
 pytest.importorskip("nilearn")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import pytest
 
-from monai_ddfm.demo import make_demo
+from monai_ddfm.apps.demo import make_demo
 from monai_ddfm.errors import InputError
 
 pytest.importorskip("nilearn")

@@ -9,8 +9,8 @@ from cohort_makers import anatomy
 from demo_scans import on_scan, scans_of_head, t1_of_head
 from scipy import ndimage
 
-from monai_ddfm.demo import Anatomy
-from monai_ddfm.demo.modalities import Volume, make_moving, rigid_truth
+from monai_ddfm.apps.demo import Anatomy
+from monai_ddfm.apps.demo.modalities import Volume, make_moving, rigid_truth
 
 pytest.importorskip("nilearn")
 

@@ -10,8 +10,8 @@ import pydicom
 import pytest
 
 from monai_ddfm import fuse
+from monai_ddfm.apps.demo import DemoSubject, make_demo
 from monai_ddfm.cli import main
-from monai_ddfm.demo import DemoSubject, make_demo
 from monai_ddfm.errors import InputError
 
 pytest.importorskip("highdicom")

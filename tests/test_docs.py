@@ -14,14 +14,14 @@ import typer
 from doc_pages import DOCS, ROOT, command_at, page_text
 from monai.data import MetaTensor
 
+from monai_ddfm.apps.label.wishes import CHOICES, offered_options
 from monai_ddfm.cli import app
-from monai_ddfm.color import COLOR_TABLES
+from monai_ddfm.data.writers.bound import excess_over_sources
+from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES
+from monai_ddfm.data.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.inferers import PRESETS
-from monai_ddfm.label.wishes import CHOICES, offered_options
 from monai_ddfm.transforms.windows import CT_WINDOWS, DEFAULT_WINDOWS, parse_window
-from monai_ddfm.writers.bound import excess_over_sources
-from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES
-from monai_ddfm.writers.provenance import RunRecord, collect_provenance
+from monai_ddfm.utils.color import COLOR_TABLES
 
 BUNDLE = ROOT / "bundles" / "ddfm_medical_fusion"
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from monai_ddfm.em import EMState, em_step, finite_difference_otf, tv_prox
+from monai_ddfm.likelihoods.em import EMState, em_step, finite_difference_otf, tv_prox
 
 Array = npt.NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from monai_ddfm.em import EMResult, EMState, em_step, moving_share
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.em import EMResult, EMState, em_step, moving_share
 
 
 class RecordOperators(TorchDispatchMode):

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 from run_cases import command, demo_subject, one_sentence
 
-from monai_ddfm.baselines import fuse_baseline
-from monai_ddfm.benchmarks import evaluate
-from monai_ddfm.demo.pictures import make_picture_pair
+from monai_ddfm.apps.benchmark import evaluate
+from monai_ddfm.apps.demo.pictures import make_picture_pair
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.baselines import fuse_baseline
 from monai_ddfm.metrics import PUBLISHED_METRICS, evaluate_fusion, flicker
 from monai_ddfm.workflow import fuse
 

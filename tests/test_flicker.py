@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_ddfm.baselines import fuse_baseline
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.baselines import fuse_baseline
 from monai_ddfm.metrics import flicker, flicker_share, slice_change
 
 

@@ -13,17 +13,18 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from run_cases import command, one_sentence
 
-from monai_ddfm import checkpoints
-from monai_ddfm.bundle_files import bundle_root
-from monai_ddfm.checkpoints import network_from_file
-from monai_ddfm.color import luminance
-from monai_ddfm.demo.pictures import PicturePair, make_picture_pair
+from monai_ddfm.apps.demo.pictures import PicturePair, make_picture_pair
+from monai_ddfm.data.readers import read_picture
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.metrics import hue_error
-from monai_ddfm.pictures import fuse_pictures
-from monai_ddfm.readers import read_picture
-from monai_ddfm.writers import NOTICE, sha256_of
+from monai_ddfm.networks import priors as checkpoints
+from monai_ddfm.networks.priors import network_from_file
+from monai_ddfm.utils.color import luminance
+from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.utils.hashes import sha256_of
+from monai_ddfm.workflow.bundle_files import bundle_root
+from monai_ddfm.workflow.pictures import fuse_pictures
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from monai.transforms import Compose, Flipd, Invertd, SpatialCropd
 from scipy.spatial.transform import Rotation
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.slabs import slabs
 from monai_ddfm.transforms import grid_geometry
 from monai_ddfm.transforms.grid import (
     ChooseGridd,
@@ -24,6 +23,7 @@ from monai_ddfm.transforms.grid import (
     canonical_codes,
     slice_axis_of,
 )
+from monai_ddfm.utils.slabs import slabs
 
 SIGNED_PERMUTATIONS = [
     np.eye(3)[list(order)] * signs

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_ddfm.bundle_files import bundle_root
-from monai_ddfm.checkpoints import Architecture, grown_prior, network_from_file, save_prior
-from monai_ddfm.checkpoints.widening import widened_state
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.schedulers import NoiseSchedule
+from monai_ddfm.networks.priors import Architecture, grown_prior, network_from_file, save_prior
+from monai_ddfm.networks.priors.widening import widened_state
+from monai_ddfm.networks.schedulers import NoiseSchedule
 from monai_ddfm.training.denoising import denoise
+from monai_ddfm.workflow.bundle_files import bundle_root
 
 SHAPE: dict[str, Any] = {
     "channels": (32, 64),

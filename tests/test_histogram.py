@@ -9,7 +9,7 @@ from head_phantom import head, radius
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.histogram import IntensityMap, fit_map, head_mask
 from monai_ddfm.transforms.windows import parse_window
 

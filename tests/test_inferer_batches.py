@@ -13,7 +13,7 @@ from run_cases import RecordingNet, bundle_network
 from torch import Tensor
 
 from monai_ddfm.inferers import PRESETS, DDFMInferer, SamplingProgress
-from monai_ddfm.rectifiers import EMRectifier, Rectified
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, Rectified
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from inferer_makers import FROM_NOISE, head, uniform
 from run_cases import RecordingNet
 
 from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer, Preset, tailored
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier
 
 
 @pytest.fixture(scope="module")

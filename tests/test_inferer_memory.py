@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import SamplingProgress
-from monai_ddfm.rectifiers import EMRectifier, Rectified
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, Rectified
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from run_cases import RecordingNet
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ import torch
 from inferer_makers import uniform
 from torch import Tensor
 
-from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.inferers.noise import NoiseSource
 from monai_ddfm.inferers.sampling import SamplingStep
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import convert_guided_diffusion_state_dict
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.rectifiers import InformationGainRectifier
+from monai_ddfm.likelihoods.rectifiers import InformationGainRectifier
 
 
 def images(*, seed: int, batch: int = 2) -> torch.Tensor:

@@ -11,12 +11,12 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.transforms import Compose, LoadImaged
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
-from monai_ddfm.reports import reports_of
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import learn_landmarks
 from monai_ddfm.transforms.intensity import NormalizeByModality, NormalizeByModalityd
 from monai_ddfm.transforms.windows import CT_WINDOWS
+from monai_ddfm.utils.reports import reports_of
 
 
 def report(result: MetaTensor) -> dict:

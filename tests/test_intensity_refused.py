@@ -8,7 +8,7 @@ from head_phantom import volume
 from monai.data import MetaTensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.intensity import NormalizeByModality
 
 

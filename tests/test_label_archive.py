@@ -32,8 +32,8 @@ from label_servers import (
 from pydicom.uid import generate_uid
 from requests.auth import HTTPBasicAuth
 
-from monai_ddfm.demo.dicom import write_series
-from monai_ddfm.demo.modalities import Volume
+from monai_ddfm.apps.demo.dicom import write_series
+from monai_ddfm.apps.demo.modalities import Volume
 
 pytestmark = pytest.mark.label
 
@@ -249,7 +249,7 @@ def test_the_store_lists_the_mri_and_the_viewer_is_served(
 
 
 def test_a_silent_archive_is_said(tmp_path: Path) -> None:
-    from monai_ddfm.label.archive import ArchiveStudies, connect  # noqa: PLC0415
+    from monai_ddfm.apps.label.archive import ArchiveStudies, connect  # noqa: PLC0415
 
     with pytest.raises(ValueError, match="does not answer as it should"):
         ArchiveStudies(connect("http://127.0.0.1:9/dicom-web"), "ours").find("1.2.3")

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monai_ddfm.apps.label.pairing import Candidate, PairingRules, choose_by_name, choose_series
+from monai_ddfm.data.writers.dicom.context import made_here
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.pairing import Candidate, PairingRules, choose_by_name, choose_series
-from monai_ddfm.modality import Modality
-from monai_ddfm.writers.dicom.context import made_here
+from monai_ddfm.modalities import Modality
 
 PLAIN = PairingRules()
 

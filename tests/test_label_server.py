@@ -31,8 +31,8 @@ from label_servers import (
     write_subjects,
 )
 
-from monai_ddfm.label.process import Cancelled, FusionProcess, Limits
-from monai_ddfm.label.wishes import CHOICES
+from monai_ddfm.apps.label.process import Cancelled, FusionProcess, Limits
+from monai_ddfm.apps.label.wishes import CHOICES
 
 pytestmark = pytest.mark.label
 

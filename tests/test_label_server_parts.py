@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_cases import command, one_sentence
 
+from monai_ddfm.apps.label.guard import IdentifierGuard, is_identifier
+from monai_ddfm.apps.label.pairing import PairingRules
+from monai_ddfm.apps.label.queue import FusionQueue, QueueFullError
+from monai_ddfm.apps.label.studies import FolderStudies
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.guard import IdentifierGuard, is_identifier
-from monai_ddfm.label.pairing import PairingRules
-from monai_ddfm.label.queue import FusionQueue, QueueFullError
-from monai_ddfm.label.studies import FolderStudies
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 
 # --- queue
 

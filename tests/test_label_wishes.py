@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from monai_ddfm.apps.label.wishes import CHOICES, Wishes, offered_options, read_wishes
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.wishes import CHOICES, Wishes, offered_options, read_wishes
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.options import all_options
 from monai_ddfm.workflow import bundle_root
 

@@ -16,10 +16,10 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Compose
 
 from monai_ddfm.inferers import FusionEvaluator, collate_cases
-from monai_ddfm.reports import add_report, reports_of
-from monai_ddfm.slabs import slabs
 from monai_ddfm.transforms.items import ReleaseVoxelsd, ShareItemsd
 from monai_ddfm.transforms.sources import ReleaseSourcesd
+from monai_ddfm.utils.reports import add_report, reports_of
+from monai_ddfm.utils.slabs import slabs
 
 
 def volume(*shape: int, seed: int = 0, affine: Any = None) -> MetaTensor:

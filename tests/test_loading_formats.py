@@ -14,8 +14,8 @@ from monai.data import MetaTensor, decollate_batch, list_data_collate
 from nifti_makers import RNG, SHAPE, corners, itk_corners, oblique, save, save_placed, values
 from volume_checks import refusal
 
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume, LoadVolumed
+from monai_ddfm.utils.reports import reports_of
 
 
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd", ".nhdr"])

@@ -7,8 +7,8 @@ import torch
 from monai.data import MetaTensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import CheckSamePatientd
+from monai_ddfm.utils.reports import reports_of
 
 
 def pair(fixed_id: str, moving_id: str) -> dict[str, MetaTensor]:

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_ddfm.color import apply_color_table, color_table, merge_chroma
 from monai_ddfm.errors import InputError
 from monai_ddfm.metrics import HueErrorMetric, hue_angle, hue_error
+from monai_ddfm.utils.color import apply_color_table, color_table, merge_chroma
 
 UNIT = st.floats(0, 1, width=32)
 

@@ -14,10 +14,10 @@ from skimage.metrics import structural_similarity as skimage_ssim
 from torch import Tensor
 from torchmetrics.functional.image import visual_information_fidelity as torchmetrics_vif
 
-from monai_ddfm.baselines import fuse_baseline
-from monai_ddfm.color import luminance
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.baselines import fuse_baseline
 from monai_ddfm.metrics import METRICS, PUBLISHED_METRICS, Planes, evaluate_fusion
+from monai_ddfm.utils.color import luminance
 
 SUMMED = ("NMI", "VIF", "SSIM-255", "MS-SSIM")
 ALIKE = ("EN", "SD", "SF", "AG", "CC", "SCD", "FMI")

@@ -12,11 +12,10 @@ from cohort_makers import save, volumes
 from pydicom.uid import UID
 from run_cases import saved_prior
 
-from monai_ddfm.demo.modalities import Volume
+from monai_ddfm.apps.demo.modalities import Volume
+from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.pairing import PairingRules
-from monai_ddfm.modalities import ROWS
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import ROWS, Modality
 from monai_ddfm.transforms.windows import parse_window
 from monai_ddfm.workflow import fuse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 
 
 @pytest.mark.parametrize(

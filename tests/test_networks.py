@@ -8,8 +8,8 @@ from monai.networks.nets.diffusion_model_unet import DiffusionUNetResnetBlock
 from torch import Tensor
 from torch.nn import functional
 
-from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
 from monai_ddfm.networks import ADMUNet, ScaleShiftResnetBlock
+from monai_ddfm.networks.priors import convert_guided_diffusion_state_dict
 
 
 def network(

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, tailored
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import SaliencyRectifier
-from monai_ddfm.reports import reports_of
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import SaliencyRectifier
+from monai_ddfm.utils.reports import reports_of
 
 
 def some_sources(seed: int = 0) -> Tensor:

@@ -13,8 +13,8 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.noise_level import smooth_windows
-from monai_ddfm.noise_model import NoiseModel, noise_model
+from monai_ddfm.likelihoods.noise_level import smooth_windows
+from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model
 
 VARIANCES = st.floats(1e-5, 0.02)
 

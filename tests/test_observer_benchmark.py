@@ -12,13 +12,13 @@ import pytest
 import torch
 from benchmark_makers import heads
 
-from monai_ddfm.benchmarks import Case, LesionResult, Noise, benchmark_lesions
-from monai_ddfm.benchmarks.lesions.rows import parse_rows, show, views_of
-from monai_ddfm.benchmarks.lesions.scenes import make_scenes
-from monai_ddfm.color_styles import ColorStyle
+from monai_ddfm.apps.benchmark import Case, LesionResult, Noise, benchmark_lesions
+from monai_ddfm.apps.benchmark.lesions.rows import parse_rows, show, views_of
+from monai_ddfm.apps.benchmark.lesions.scenes import make_scenes
 from monai_ddfm.errors import InputError
-from monai_ddfm.observer import SIGNALS, Lesion
+from monai_ddfm.metrics.observer import SIGNALS, Lesion
 from monai_ddfm.transforms.color import PseudoColor
+from monai_ddfm.visualize.color_styles import ColorStyle
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 

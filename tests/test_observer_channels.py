@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.observer import LIGHTNESS_WIDTHS, Channels, channel_outputs, templates
+from monai_ddfm.metrics.observer import LIGHTNESS_WIDTHS, Channels, channel_outputs, templates
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.observer import (
+from monai_ddfm.metrics.observer import (
     Channels,
     area_under_curve,
     channel_outputs,

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from monai_ddfm.color import lab_to_rgb
 from monai_ddfm.errors import InputError
-from monai_ddfm.observer import (
+from monai_ddfm.metrics.observer import (
     SIGNALS,
     Detection,
     Lesion,
@@ -26,6 +25,7 @@ from monai_ddfm.observer import (
     noise_for_threshold,
     threshold_contrast,
 )
+from monai_ddfm.utils.color import lab_to_rgb
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 

@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.observer import SIGNALS, Lesion, Place, lesion_profile, place_lesions, with_signals
+from monai_ddfm.metrics.observer import (
+    SIGNALS,
+    Lesion,
+    Place,
+    lesion_profile,
+    place_lesions,
+    with_signals,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread_throughout")
 

@@ -12,7 +12,7 @@ import pytest
 from monai.transforms import Compose, Lambda
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.option_checks import check_command_line
+from monai_ddfm.options.checks import check_command_line
 from monai_ddfm.workflow import bundle_root, check_inference, run_inference
 
 CONFIG = str(bundle_root() / "configs" / "inference.json")

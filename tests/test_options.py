@@ -18,21 +18,21 @@ from typer.testing import CliRunner
 
 import monai_ddfm
 from monai_ddfm import workflow
+from monai_ddfm.apps.label.wishes import read_wishes
 from monai_ddfm.cli import app
-from monai_ddfm.color import COLOR_TABLES
-from monai_ddfm.color_styles import COLOR_STYLES
+from monai_ddfm.data.writers.formats import FORMATS
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, SPEEDS
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.noise import NoiseMode
-from monai_ddfm.label.wishes import read_wishes
-from monai_ddfm.modality import Modality
-from monai_ddfm.option_fields import Option
+from monai_ddfm.modalities import Modality
 from monai_ddfm.options import Options, Pictures, all_options, options_of
+from monai_ddfm.options.fields import Option
 from monai_ddfm.transforms.grid import SliceAlong
 from monai_ddfm.transforms.windows import CT_WINDOWS, parse_window
+from monai_ddfm.utils.color import COLOR_TABLES
+from monai_ddfm.visualize.color_styles import COLOR_STYLES
 from monai_ddfm.workflow import check_inference, fuse
-from monai_ddfm.writers.formats import FORMATS
 
 PACKAGE = Path(monai_ddfm.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -239,13 +239,14 @@ def test_combinations_run(tmp_path: Path) -> None:
 def test_an_option_costs_its_field_and_its_use(name: str) -> None:
     """No face of the program names an option: each is made from the declaration."""
     faces = ["cli/fusion.py", "cli/cohort.py", "cli/pictures.py", "cli/options.py"]
-    faces += ["label/*.py", "cohort/*.py", "workflow.py", "pictures.py", "option_*.py"]
+    faces += ["apps/label/*.py", "apps/cohort/*.py", "workflow/*.py"]
+    faces += [f"options/{name}.py" for name in ("fields", "names", "checks")]
     forms = (f'"{name}"', f"--{name.replace('_', '-')}", f"{name}=", f"{name}:", f".{name}")
 
     def naming(paths: list[str]) -> list[str]:
         return [line for line in text_of(paths).splitlines() if any(f in line for f in forms)]
 
-    assert len(naming(["options.py"])) == 1
+    assert len(naming(["options/groups.py"])) == 1
     assert naming(faces) == []
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import monai_ddfm
-from monai_ddfm.demo import make_demo
-from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
+from monai_ddfm.apps.demo import make_demo
+from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = "bundles/ddfm_medical_fusion"

@@ -10,11 +10,11 @@ import pytest
 from picture_makers import COLORS, GRADIENT, saved
 from PIL import Image
 
+from monai_ddfm.data.readers import read_picture
+from monai_ddfm.data.writers.pictures import write_picture
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers import read_picture
 from monai_ddfm.transforms.pictures import LoadPicture, LoadPictured
-from monai_ddfm.writers import NOTICE
-from monai_ddfm.writers.pictures import write_picture
+from monai_ddfm.utils.files import NOTICE
 
 # --- reading
 

@@ -11,9 +11,9 @@ from picture_makers import COLORS, GRADIENT
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from monai_ddfm.readers import read_noted_picture, read_picture
-from monai_ddfm.reports import reports_of
+from monai_ddfm.data.readers import read_noted_picture, read_picture
 from monai_ddfm.transforms.pictures import LoadPicture
+from monai_ddfm.utils.reports import reports_of
 
 LAID = ("what is transparent was laid on black",)
 OPACITY = np.linspace(0, 255, GRADIENT.size).reshape(GRADIENT.shape).astype(np.uint8)

@@ -11,14 +11,14 @@ import torch
 from monai.data import MetaTensor
 from picture_makers import GRADIENT, saved
 
-from monai_ddfm.color import luminance
-from monai_ddfm.demo.pictures import make_picture_pair, simulate_street
+from monai_ddfm.apps.demo.pictures import make_picture_pair, simulate_street
+from monai_ddfm.data.readers import read_picture
+from monai_ddfm.data.writers.pictures import plan_pictures
 from monai_ddfm.errors import InputError
 from monai_ddfm.metrics import hue_error
-from monai_ddfm.modality import PictureModality
-from monai_ddfm.readers import read_picture
+from monai_ddfm.modalities import PictureModality
 from monai_ddfm.transforms.pictures import ColorizePictured, JoinLuminanced
-from monai_ddfm.writers.pictures import plan_pictures
+from monai_ddfm.utils.color import luminance
 
 # --- luminance and color
 

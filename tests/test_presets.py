@@ -8,18 +8,18 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from monai_ddfm.balance import Balance
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import CHOICES, PRESETS, Preset, preset_named, tailored
 from monai_ddfm.inferers.presets import SolverName, build_solver
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import (
+from monai_ddfm.likelihoods.balance import Balance
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import (
     BalanceRectifier,
     EMRectifier,
     IdentityRectifier,
     SaliencyRectifier,
 )
-from monai_ddfm.schedulers import DDIMSolver, DDPMSolver, Solver
+from monai_ddfm.networks.schedulers import DDIMSolver, DDPMSolver, Solver
 
 
 def built(preset: Preset, **options: Any) -> Solver:

@@ -13,8 +13,8 @@ from monai.data import decollate_batch, list_data_collate
 from pydicom.data import get_testdata_file
 from volume_checks import RNG, agrees_with_itk, corners, itk, noise, notes, refusal
 
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume, LoadVolumed
+from monai_ddfm.utils.reports import reports_of
 
 # --- plain series
 

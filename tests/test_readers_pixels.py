@@ -17,9 +17,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from monai_ddfm.data.readers.dicom_files import read_dataset
+from monai_ddfm.data.readers.dicom_pixels import decode
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers.dicom_files import read_dataset
-from monai_ddfm.readers.dicom_pixels import decode
 from monai_ddfm.transforms.loading import LoadVolume
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from monai_ddfm.data.readers.suv import pet_scaling
+from monai_ddfm.data.readers.tags import instant
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers.suv import pet_scaling
-from monai_ddfm.readers.tags import instant
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.utils.reports import reports_of
 
 HALF_LIFE = 6586.2  # F-18, seconds
 WEIGHT, DOSE = 70.0, 3.0e8

@@ -14,13 +14,13 @@ import torch
 from skimage.color import rgb2ycbcr, ycbcr2rgb
 from torch import Tensor
 
-from monai_ddfm import color
-from monai_ddfm.checkpoints import convert_guided_diffusion_state_dict
-from monai_ddfm.em import EMState, em_step
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.em import EMState, em_step
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier, Rectified, Rectifier
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.rectifiers import EMRectifier, IdentityRectifier, Rectified, Rectifier
-from monai_ddfm.schedulers import DDIMSolver, NoiseSchedule
+from monai_ddfm.networks.priors import convert_guided_diffusion_state_dict
+from monai_ddfm.networks.schedulers import DDIMSolver, NoiseSchedule
+from monai_ddfm.utils import color
 
 STEPS = 10
 

@@ -21,8 +21,12 @@ from moved_heads import (
 )
 from scipy.spatial.transform import Rotation
 
+from monai_ddfm.data.transform_files import (
+    read_transform,
+    transform_of,
+    write_transform,
+)
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms import registration
 from monai_ddfm.transforms.registration import (
     ApplyTransform,
@@ -33,11 +37,7 @@ from monai_ddfm.transforms.registration import (
     RegisterVolumesd,
 )
 from monai_ddfm.transforms.simpleitk_bridge import resample
-from monai_ddfm.transforms.transform_files import (
-    read_transform,
-    transform_of,
-    write_transform,
-)
+from monai_ddfm.utils.reports import reports_of
 
 
 @pytest.fixture(scope="module")

@@ -16,23 +16,23 @@ from monai.data import MetaTensor
 from moved_heads import head, points_of, rigid, turned_by
 from run_cases import command
 
-from monai_ddfm.benchmarks import benchmark_alignment
-from monai_ddfm.benchmarks.alignment import (
+from monai_ddfm.apps.benchmark import benchmark_alignment
+from monai_ddfm.apps.benchmark.alignment import (
     KINDS,
     AlignmentResult,
     KnownPair,
     Perturbed,
     perturb,
 )
-from monai_ddfm.benchmarks.alignment.calibration import fit, held_out, reliability
-from monai_ddfm.benchmarks.alignment.tables import verdict_of
-from monai_ddfm.benchmarks.alignment.trying import try_one
+from monai_ddfm.apps.benchmark.alignment.calibration import fit, held_out, reliability
+from monai_ddfm.apps.benchmark.alignment.tables import verdict_of
+from monai_ddfm.apps.benchmark.alignment.trying import try_one
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.registration_climb import linear
 from monai_ddfm.transforms.registration_evidence import nearest_rigid
 from monai_ddfm.transforms.registration_risk import FEATURES, failure_probability, features
 from monai_ddfm.transforms.registration_verdict import judge
-from monai_ddfm.transforms.transform_files import transform_matrix
 
 # --- perturbations
 
@@ -325,7 +325,7 @@ def test_a_pair_without_a_truth_is_refused(heads, tmp_path):
 
 @pytest.mark.slow
 def test_no_perturbation_of_a_demo_head_is_silently_wrong(tmp_path):
-    package = pytest.importorskip("monai_ddfm.demo")
+    package = pytest.importorskip("monai_ddfm.apps.demo")
     pytest.importorskip("nilearn")
     for modality in ("CT", "PET", "SPECT"):
         package.make_demo(tmp_path / "seven", modality=modality, seed=7, scale=2.0)

@@ -20,16 +20,16 @@ from moved_heads import (
     turned_by,
 )
 
+from monai_ddfm.data.transform_files import (
+    transform_of,
+    write_transform,
+)
 from monai_ddfm.transforms.registration import (
     RegisterAffine,
     RegisterDeformable,
     RegisterRigid,
 )
 from monai_ddfm.transforms.simpleitk_bridge import resample
-from monai_ddfm.transforms.transform_files import (
-    transform_of,
-    write_transform,
-)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_head_turned_right_round_by_its_header_is_found_and_told(subject, axis
 @pytest.fixture
 def demo(tmp_path):
     """Make a coarse demo subject: fixed, moving, and the transform between them."""
-    package = pytest.importorskip("monai_ddfm.demo")
+    package = pytest.importorskip("monai_ddfm.apps.demo")
     pytest.importorskip("nilearn")
 
     def make(modality: str, **options):

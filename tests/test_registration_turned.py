@@ -12,13 +12,13 @@ from monai.data import MetaTensor
 from moved_heads import head, load, report, rigid, tre, turned_by
 from scipy import ndimage
 
+from monai_ddfm.data.transform_files import transform_matrix, transform_of
 from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
 from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
 from monai_ddfm.transforms.registration_evidence import outlines
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
 from monai_ddfm.transforms.similarity import sight
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
-from monai_ddfm.transforms.transform_files import transform_matrix, transform_of
 
 
 def turn(axis: tuple[float, float, float], degrees: float, center: np.ndarray) -> sitk.Transform:

@@ -31,9 +31,9 @@ from report_pages import (
 )
 from run_cases import NOTICE
 
-from monai_ddfm.writers.outputs import SaveFusionOutputsd
-from monai_ddfm.writers.report import write_report
-from monai_ddfm.writers.report.pictures import picture_data
+from monai_ddfm.data.writers.outputs import SaveFusionOutputsd
+from monai_ddfm.visualize.report import write_report
+from monai_ddfm.visualize.report.pictures import picture_data
 
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from monai_ddfm.writers.panels import Panel
-from monai_ddfm.writers.report.histograms import histogram_svg
-from monai_ddfm.writers.report.pictures import picture_data
-from monai_ddfm.writers.report.summary import figures, warnings
+from monai_ddfm.visualize.panels import Panel
+from monai_ddfm.visualize.report.histograms import histogram_svg
+from monai_ddfm.visualize.report.pictures import picture_data
+from monai_ddfm.visualize.report.summary import figures, warnings
 
 
 class Bars(HTMLParser):

@@ -7,7 +7,7 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, ConcatItemsd, CopyItemsd, ScaleIntensityd, SplitDimd
 
-from monai_ddfm.reports import add_report, reports_of
+from monai_ddfm.utils.reports import add_report, reports_of
 
 REPORT = {"method": "rigid", "figures": [1.5, 2], "nested": {"ok": True, "none": None}}
 

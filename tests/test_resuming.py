@@ -19,10 +19,11 @@ import torch
 from run_cases import RecordingNet, demo_subject, heeding_ctrl_c, one_sentence
 from torch import Tensor
 
+from monai_ddfm.data.writers import ClearWorkd, WorkFolder
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.inferers.keeping import run_name
-from monai_ddfm.writers import ClearWorkd, WorkFolder, sha256_of
+from monai_ddfm.utils.hashes import sha256_of
 
 
 def pair(slices: int = 9) -> Tensor:

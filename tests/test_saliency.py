@@ -13,10 +13,10 @@ from scipy import ndimage
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import CHOICES as CHOICE
-from monai_ddfm.noise_level import smooth_windows
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import SaliencyRectifier
-from monai_ddfm.saliency import (
+from monai_ddfm.likelihoods.noise_level import smooth_windows
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import SaliencyRectifier
+from monai_ddfm.likelihoods.saliency import (
     Choice,
     a_trous_pyramid,
     box_blur,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from torch import Tensor
 
-from monai_ddfm.scale_space import gaussian, split_scales
+from monai_ddfm.likelihoods.scale_space import gaussian, split_scales
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

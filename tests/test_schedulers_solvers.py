@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.schedulers import (
+from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     DDPMSolver,
     DPMSolverPP2M,

@@ -16,7 +16,12 @@ from hypothesis import strategies as st
 from monai.networks.schedulers import DDPMScheduler
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.schedulers import NoiseSchedule, cosine_betas, linear_betas, space_timesteps
+from monai_ddfm.networks.schedulers import (
+    NoiseSchedule,
+    cosine_betas,
+    linear_betas,
+    space_timesteps,
+)
 
 # --- which timesteps
 

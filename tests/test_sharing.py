@@ -14,8 +14,8 @@ from rank_fusion import volume
 from run_cases import RecordingNet, demo_subject
 
 from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.utils.hashes import sha256_of
 from monai_ddfm.workflow import bundle_root, fuse
-from monai_ddfm.writers import sha256_of
 
 PROGRAM = Path(__file__).with_name("rank_fusion.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}

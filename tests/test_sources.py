@@ -14,13 +14,13 @@ import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.transforms import Compose, CopyItemsd
 
+from monai_ddfm.data.transform_files import read_transform
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.transforms.grid import ChooseGridd, RestoreGridd, ToCanonicald
 from monai_ddfm.transforms.intensity import NormalizeByModalityd
 from monai_ddfm.transforms.loading import LoadVolumed
 from monai_ddfm.transforms.registration import RegisterVolumesd
 from monai_ddfm.transforms.sources import LoadReferenceMaskd, RestoreSourcesd
-from monai_ddfm.transforms.transform_files import read_transform
 
 SHAPES = {"fixed": (30, 34, 14), "moving": (22, 24, 20)}
 

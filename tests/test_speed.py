@@ -13,16 +13,16 @@ import torch
 from run_cases import RecordingNet, command, demo_subject, one_sentence
 from torch import nn
 
-from monai_ddfm.checkpoints import save_prior
+from monai_ddfm.apps.speed import BenchOptions, bench, scan, write_bench
+from monai_ddfm.apps.speed.costs import NetworkCost, network_cost, on_other_devices
+from monai_ddfm.apps.speed.machine import Stopwatch, TimedNetwork, arithmetic_peak
+from monai_ddfm.apps.speed.plain import plain_loop
+from monai_ddfm.apps.speed.scan import scan_sizes, time_stages
+from monai_ddfm.apps.speed.subjects import RANDOM_PRIORS, network_named, synthetic_volume
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.schedulers import NoiseSchedule
-from monai_ddfm.speed import BenchOptions, bench, scan, write_bench
-from monai_ddfm.speed.costs import NetworkCost, network_cost, on_other_devices
-from monai_ddfm.speed.machine import Stopwatch, TimedNetwork, arithmetic_peak
-from monai_ddfm.speed.plain import plain_loop
-from monai_ddfm.speed.scan import scan_sizes, time_stages
-from monai_ddfm.speed.subjects import RANDOM_PRIORS, network_named, synthetic_volume
+from monai_ddfm.networks.priors import save_prior
+from monai_ddfm.networks.schedulers import NoiseSchedule
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_cases import command, one_sentence
 
-from monai_ddfm.speed.cohorts import _reason
+from monai_ddfm.apps.speed.cohorts import _reason
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from run_cases import RecordingNet
 from torch import Tensor
 
-from monai_ddfm.checkpoints.priors import network_from_file
+from monai_ddfm.data.writers import excess_over_sources
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, sampling, tailored
 from monai_ddfm.inferers.presets import preset_named
 from monai_ddfm.inferers.sampling import with_noise_of
-from monai_ddfm.noise_model import noise_model
-from monai_ddfm.rectifiers import EMRectifier, SaliencyRectifier
-from monai_ddfm.schedulers import NoiseSchedule
-from monai_ddfm.writers import excess_over_sources
+from monai_ddfm.likelihoods.noise_model import noise_model
+from monai_ddfm.likelihoods.rectifiers import EMRectifier, SaliencyRectifier
+from monai_ddfm.networks.priors.loading import network_from_file
+from monai_ddfm.networks.schedulers import NoiseSchedule
 
 BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
 

@@ -14,8 +14,8 @@ import pytest
 from pydicom.dataset import Dataset
 from suv_by_hand import C11, CU64, GA68, O15, ZR89, Happened
 
-from monai_ddfm.readers.suv import acquired_at, pet_scaling
-from monai_ddfm.readers.tags import UnreadableError
+from monai_ddfm.data.readers.suv import acquired_at, pet_scaling
+from monai_ddfm.data.readers.tags import UnreadableError
 
 INJECTED = "RadiopharmaceuticalStartTime"
 INJECTED_AT = "RadiopharmaceuticalStartDateTime"

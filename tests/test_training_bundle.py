@@ -30,9 +30,9 @@ from training_makers import (
     training,
 )
 
-from monai_ddfm.checkpoints import network_from_file, save_prior
 from monai_ddfm.errors import find_input_error
 from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.networks.priors import network_from_file, save_prior
 from monai_ddfm.training.validation import denoising_psnr, evenly_spread
 
 _RANK_PROGRAM = """

@@ -10,8 +10,8 @@ from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
 from training_makers import NETWORK, save_heads, training
 
-from monai_ddfm.checkpoints import network_from_file
 from monai_ddfm.errors import InputError, find_input_error
+from monai_ddfm.networks.priors import network_from_file
 
 
 @pytest.fixture(scope="module")

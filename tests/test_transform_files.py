@@ -8,14 +8,14 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 
-from monai_ddfm.errors import InputError
-from monai_ddfm.transforms.transform_files import (
+from monai_ddfm.data.transform_files import (
     attach_transform,
     read_transform,
     transform_matrix,
     transform_of,
     write_transform,
 )
+from monai_ddfm.errors import InputError
 
 POINTS = np.random.default_rng(2).uniform(-150, 150, (20, 3)).tolist()
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 
-from monai_ddfm.color import color_table
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.color import (
     MergeChroma,
@@ -19,6 +18,7 @@ from monai_ddfm.transforms.color import (
     SplitLuminanceChroma,
     SplitLuminanceChromad,
 )
+from monai_ddfm.utils.color import color_table
 
 
 def test_pseudo_color_spans_the_table():

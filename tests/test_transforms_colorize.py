@@ -10,12 +10,12 @@ from color_checks import SHAPE, hue_error, luminance_error, random, spread
 from monai.data import MetaTensor
 from monai.transforms import Compose, Flipd
 
-from monai_ddfm.color import COLOR_TABLES, luminance
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.color import MergeChroma, PseudoColor
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.intensity import NormalizeByModality
+from monai_ddfm.utils.color import COLOR_TABLES, luminance
+from monai_ddfm.utils.reports import reports_of
 from monai_ddfm.workflow import fuse
 
 

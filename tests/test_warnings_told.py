@@ -20,18 +20,18 @@ from run_cases import command, one_sentence, saved_prior
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
-from monai_ddfm.cohort.cases import Selection
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.fingerprints import Settings
-from monai_ddfm.cohort.worker import Job, fuse_case
+from monai_ddfm.apps.cohort.cases import Selection
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.fingerprints import Settings
+from monai_ddfm.apps.cohort.worker import Job, fuse_case
+from monai_ddfm.data.writers.anonymity import without_identity
 from monai_ddfm.inferers import SamplingProgress, TqdmProgress, progress
-from monai_ddfm.option_names import in_words_of
-from monai_ddfm.reports import reports_of
+from monai_ddfm.options.names import in_words_of
 from monai_ddfm.transforms.intensity import NormalizeByModality
-from monai_ddfm.warnings_log import WARNINGS_LOG
+from monai_ddfm.utils.reports import reports_of
+from monai_ddfm.utils.warnings_log import WARNINGS_LOG
+from monai_ddfm.visualize.report.summary import warnings
 from monai_ddfm.workflow import fuse
-from monai_ddfm.writers.anonymity import without_identity
-from monai_ddfm.writers.report.summary import warnings
 
 NOWHERE = "the header does not place the volume in space"
 FAST = ("--steps", "1", "--registration", "none", "--device", "cpu")

@@ -20,9 +20,9 @@ from run_cases import NOTICE, SMALL, demo_subject, randomize
 from workflow_runs import run
 
 import monai_ddfm
-from monai_ddfm.checkpoints import prior_info, save_prior
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import prior_info, save_prior
 from monai_ddfm.workflow import FusionResult, bundle_root, fuse
 
 

@@ -11,11 +11,12 @@ import pytest
 from run_cases import SMALL, demo_subject, randomize
 from workflow_runs import run
 
-from monai_ddfm.checkpoints import convert_checkpoint, save_prior
-from monai_ddfm.demo import DemoSubject
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.workflow import check_device, prior_overrides
+from monai_ddfm.networks.priors import convert_checkpoint, save_prior
+from monai_ddfm.workflow import check_device
+from monai_ddfm.workflow.bundle_files import prior_overrides
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_ddfm.data.writers.bids import bids_name, dataset_description, entities_of, write_bids
+from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.bids import bids_name, dataset_description, entities_of, write_bids
-from monai_ddfm.writers.nifti import write_nifti
 
 NAME = "sub-01_ses-01_trc-FDG_space-T1w_desc-fused_pet"
 SOURCES = ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz", "bids:raw:sub-01/pet/sub-01_pet.nii.gz"]

@@ -11,9 +11,9 @@ from dicom_objects import MODALITIES, array, every, written
 from monai.transforms import LoadImage
 from run_cases import NOTICE
 
-from monai_ddfm.color import color_table
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.utils.color import color_table
+from monai_ddfm.utils.reports import reports_of
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

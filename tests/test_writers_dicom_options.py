@@ -14,9 +14,9 @@ from dicom_fusions import corners, demo, demo_case, errors_of, fusion_case, read
 from dicom_makers import item, reread
 from monai.data import MetaTensor
 
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.writers.dicom import SaveFusionDicomd
 
 NOTICE = "research use only - not for diagnosis"
 TEXT = {"PN", "LO", "SH", "ST", "LT", "UT", "DA", "TM", "DT", "AS", "UC"}

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
+from monai_ddfm.data.writers.dicom.extra import need
+from monai_ddfm.data.writers.dicom.images import stored, window_elements
+from monai_ddfm.data.writers.dicom.uids import Uids
+from monai_ddfm.data.writers.dicom.values import copied, decimal, line
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.writers.dicom import SaveFusionDicomd
-from monai_ddfm.writers.dicom.extra import need
-from monai_ddfm.writers.dicom.images import stored, window_elements
-from monai_ddfm.writers.dicom.uids import Uids
-from monai_ddfm.writers.dicom.values import copied, decimal, line
+from monai_ddfm.utils.reports import reports_of
 
 NUMBERS = st.floats(-1e9, 1e9, allow_subnormal=False)
 

@@ -16,8 +16,8 @@ import pydicom
 import pytest
 from dicom_fusions import demo_case
 
+from monai_ddfm.data.writers.dicom import PushTarget, SaveFusionDicomd, push_dicom
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.dicom import PushTarget, SaveFusionDicomd, push_dicom
 
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from dicom_fusions import demo_case, errors_of, fusion_case, read_series
 from dicom_objects import MODALITIES, array, every, objects, written
 
-from monai_ddfm.writers.dicom import SaveFusionDicomd
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

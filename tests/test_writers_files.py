@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.files import StagedFolder, atomic_path, prepare_output_dir
-from monai_ddfm.writers.nifti import write_nifti
+from monai_ddfm.utils.files import StagedFolder, atomic_path, prepare_output_dir
 
 MARKER = "done.json"
 

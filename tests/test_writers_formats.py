@@ -14,11 +14,11 @@ from cohort_makers import save, volumes
 from monai.data import MetaTensor
 from run_cases import NOTICE, saved_prior
 
+from monai_ddfm.data.writers.formats import FORMATS, VOLUME_NAMES, format_named
+from monai_ddfm.data.writers.maps import Maps
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.workflow import FusionResult, fuse
-from monai_ddfm.writers.formats import FORMATS, VOLUME_NAMES, format_named
-from monai_ddfm.writers.maps import Maps
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged, Orientationd
 from scipy.spatial.transform import Rotation
 
+from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.writers.nifti import write_nifti
 
 SHAPE = (5, 6, 7)
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -20,14 +20,14 @@ from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from PIL import Image
 
-from monai_ddfm.color import apply_color_table, color_table, merge_chroma
+from monai_ddfm.data.transform_files import attach_transform
+from monai_ddfm.data.writers.bound import CheckBoundd
+from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SaveFusionOutputsd
+from monai_ddfm.data.writers.provenance import RunRecord
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import add_report
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.transforms.transform_files import attach_transform
-from monai_ddfm.writers.bound import CheckBoundd
-from monai_ddfm.writers.outputs import MARKER, OUTPUT_NAMES, SaveFusionOutputsd
-from monai_ddfm.writers.provenance import RunRecord
+from monai_ddfm.utils.color import apply_color_table, color_table, merge_chroma
+from monai_ddfm.utils.reports import add_report
 
 NOTICE = "research use only - not for diagnosis"
 SHAPE = (20, 24, 16)
@@ -202,18 +202,18 @@ def test_when_the_disk_refuses_earlier_results_stay(case, out, limit, name):
 def test_a_configuration_shares_one_record(case, out):
     parser = ConfigParser(
         {
-            "record": {"_target_": "monai_ddfm.writers.RunRecord", "options": {"seed": 3}},
+            "record": {"_target_": "monai_ddfm.data.writers.RunRecord", "options": {"seed": 3}},
             "chain": {
                 "_target_": "Compose",
                 "transforms": [
                     {
-                        "_target_": "monai_ddfm.writers.MarkStage",
+                        "_target_": "monai_ddfm.data.writers.MarkStage",
                         "record": "@record",
                         "stage": "sampling",
                     },
-                    {"_target_": "monai_ddfm.writers.CheckBoundd"},
+                    {"_target_": "monai_ddfm.data.writers.CheckBoundd"},
                     {
-                        "_target_": "monai_ddfm.writers.SaveFusionOutputsd",
+                        "_target_": "monai_ddfm.data.writers.SaveFusionOutputsd",
                         "output_dir": str(out),
                         "modality": "PET",
                         "record": "@record",

@@ -12,11 +12,11 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.intensity import NormalizeByModality
-from monai_ddfm.writers.panels import Panel, panels_of
-from monai_ddfm.writers.preview import write_preview
-from monai_ddfm.writers.views import PLANES, View, informative_point, robust_window
+from monai_ddfm.visualize.panels import Panel, panels_of
+from monai_ddfm.visualize.preview import write_preview
+from monai_ddfm.visualize.views import PLANES, View, informative_point, robust_window
 
 RAS = (24, 30, 20)
 SPACING = (2.0, 1.5, 3.0)

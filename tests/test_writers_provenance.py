@@ -13,18 +13,12 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
+from monai_ddfm.data.writers.bound import CheckBoundd, excess_over_sources
+from monai_ddfm.data.writers.provenance import MarkStage, RunRecord, collect_provenance, peak_memory
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import add_report
-from monai_ddfm.writers.bound import CheckBoundd, excess_over_sources
-from monai_ddfm.writers.hashes import describe_input, sha256_of
-from monai_ddfm.writers.json_files import jsonable, write_json
-from monai_ddfm.writers.provenance import (
-    MarkStage,
-    RunRecord,
-    collect_provenance,
-    collect_reports,
-    peak_memory,
-)
+from monai_ddfm.utils.hashes import describe_input, sha256_of
+from monai_ddfm.utils.json_files import jsonable, write_json
+from monai_ddfm.utils.reports import add_report, collect_reports
 
 
 def test_stages_take_the_time_since_the_last_mark():

@@ -11,8 +11,8 @@ import torch
 from monai.data import MetaTensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import reports_of
 from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.utils.reports import reports_of
 
 RNG = np.random.default_rng(11)
 

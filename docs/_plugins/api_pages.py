@@ -1,4 +1,4 @@
-"""MkDocs hook: one reference page for every room of the package, made from what is there."""
+"""MkDocs hook: a reference page for every room of the package and every package in it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,35 @@ NAV_TITLE = "Python"
 
 
 def rooms() -> list[str]:
-    """Return the modules and packages directly below the package, by name."""
+    """Return the modules and packages directly below the package, and the packages in these."""
     modules = {path.stem for path in PACKAGE.glob("*.py")}
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    return sorted((modules | packages) - NOT_ROOMS)
+    inner = {
+        ".".join(path.parent.relative_to(PACKAGE).parts) for path in PACKAGE.glob("*/*/__init__.py")
+    }
+    return sorted((modules | packages | inner) - NOT_ROOMS)
 
 
 def page(room: str) -> str:
     """Return the Markdown of a room's page."""
-    folder = PACKAGE / room
+    folder = PACKAGE.joinpath(*room.split("."))
     lines = [f"# `monai_ddfm.{room}`", ""]
     if not folder.is_dir():
         lines += [f"::: monai_ddfm.{room}", ""]
         return "\n".join(lines)
     lines += [f"::: monai_ddfm.{room}", "    options:", "      members: false", ""]
+    every = rooms()
     for module in sorted(folder.rglob("*.py")):
         parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         if (module.parent == folder and is_package) or not _is_public(module):
             continue
+        # A package in a room has a page of its own.
+        if "." not in room and ".".join(parts[1:3]) in every:
+            continue
         name = ".".join(parts[:-1] if is_package else parts)
-        lines += [f"## `{name}`", "", f"::: {name}", "    options:", "      heading_level: 3"]
+        lines += [f"## `{name}` {{ #{name} }}", ""]
+        lines += [f"::: {name}", "    options:", "      heading_level: 3"]
         # What a package offers is described where it is defined.
         lines += ["      members: false", ""] if is_package else [""]
     return "\n".join(lines)

@@ -13,8 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from monai_ddfm.option_fields import Option
 from monai_ddfm.options import all_options, options_of
+from monai_ddfm.options.fields import Option
 
 _DOCS = Path(__file__).parents[1]
 _COMMENT = re.compile(r"^<!-- options: (?P<face>[\w-]+) -->$", re.MULTILINE)

@@ -148,7 +148,7 @@ def _seconds(hours: float) -> float:
 
 def _study() -> Any:
     try:
-        from monai_ddfm.cohort import study  # noqa: PLC0415 - keeps --help fast
+        from monai_ddfm.apps.cohort import study  # noqa: PLC0415 - keeps --help fast
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("monai_ddfm"):
             raise
@@ -168,8 +168,8 @@ def _selection(
     moving_series: str | None,
     entities: list[str] | None,
 ) -> Any:
-    from monai_ddfm.cohort.cases import MRI_SUFFIXES, Selection  # noqa: PLC0415
-    from monai_ddfm.modality import Modality  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.cases import MRI_SUFFIXES, Selection  # noqa: PLC0415
+    from monai_ddfm.modalities import Modality  # noqa: PLC0415
 
     if unknown := [name for name in mri or () if name not in MRI_SUFFIXES]:
         raise InputError(f"--mri {unknown[0]} is unknown; use {', '.join(MRI_SUFFIXES)}.")
@@ -186,7 +186,7 @@ def _selection(
 
 
 def _entity(text: str) -> tuple[str, str]:
-    from monai_ddfm.cohort.bids_input import CHOOSABLE  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.bids_input import CHOOSABLE  # noqa: PLC0415
 
     name, _, label = text.partition("-")
     if name not in CHOOSABLE or not label.isalnum():
@@ -196,7 +196,7 @@ def _entity(text: str) -> tuple[str, str]:
 
 
 def _print_plan(prepared: Any) -> None:
-    from monai_ddfm.cohort.planning import lines_of  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.planning import lines_of  # noqa: PLC0415
 
     plan = prepared.plan()
     for line in lines_of(plan, workers=prepared.site.workers or 1):
@@ -206,8 +206,8 @@ def _print_plan(prepared: Any) -> None:
 
 
 def _fuse(study: Any, wishes: Any, progress: str) -> None:
-    from monai_ddfm.cohort.engine import EngineLostError  # noqa: PLC0415
-    from monai_ddfm.cohort.progress import make_display  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.engine import EngineLostError  # noqa: PLC0415
+    from monai_ddfm.apps.cohort.progress import make_display  # noqa: PLC0415
 
     display = make_display(progress)
     try:

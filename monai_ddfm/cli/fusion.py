@@ -7,7 +7,7 @@ import typer
 
 from monai_ddfm.cli.options import NOTICE, with_options
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.options import options_of
 
 __all__ = ["demo", "fuse"]
@@ -40,7 +40,7 @@ def demo(
         shared = {name: value for name, value in options.items() if name in pictures}
         _demo_pictures(output_dir, seed=seed, **shared)
         return
-    from monai_ddfm.demo import make_demo  # noqa: PLC0415 - needs the extra
+    from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
     parsed = Modality.parse_moving(modality)
     subject = make_demo(output_dir / "subject", modality=parsed, seed=seed)
@@ -49,8 +49,8 @@ def demo(
 
 
 def _demo_pictures(output_dir: Path, *, seed: int, **options: Any) -> None:
-    from monai_ddfm.demo.pictures import make_picture_pair  # noqa: PLC0415
-    from monai_ddfm.pictures import fuse_pictures  # noqa: PLC0415
+    from monai_ddfm.apps.demo.pictures import make_picture_pair  # noqa: PLC0415
+    from monai_ddfm.workflow.pictures import fuse_pictures  # noqa: PLC0415
 
     pair = make_picture_pair(output_dir / "subject", seed=seed)
     results = fuse_pictures(

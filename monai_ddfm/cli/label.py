@@ -62,10 +62,10 @@ def label(
         raise InputError("limits must be positive; give more than 0.")
     if (certificate is None) != (key is None):
         raise InputError("TLS needs both --certificate and --key.")
-    from monai_ddfm.label.pairing import PairingRules  # noqa: PLC0415 - keeps --help fast
-    from monai_ddfm.label.process import LOG_FORMAT  # noqa: PLC0415
-    from monai_ddfm.label.server import serve  # noqa: PLC0415
-    from monai_ddfm.label.settings import ServerSettings  # noqa: PLC0415
+    from monai_ddfm.apps.label.pairing import PairingRules  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.label.process import LOG_FORMAT  # noqa: PLC0415
+    from monai_ddfm.apps.label.server import serve  # noqa: PLC0415
+    from monai_ddfm.apps.label.settings import ServerSettings  # noqa: PLC0415
 
     logging.basicConfig(format=LOG_FORMAT, force=True)  # a server's lines need their time
     logging.getLogger("monai_ddfm").setLevel(logging.INFO)

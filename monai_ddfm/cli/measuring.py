@@ -8,7 +8,7 @@ import typer
 
 from monai_ddfm.cli.options import NOTICE, parse_path, with_options
 from monai_ddfm.errors import InputError
-from monai_ddfm.places import check_apart
+from monai_ddfm.utils.places import check_apart
 
 __all__ = ["benchmark", "evaluate"]
 
@@ -115,8 +115,8 @@ def benchmark(
 
     **Example**: `monai-ddfm benchmark pairs --methods max,default --noise gaussian:15 -o out`
     """
-    from monai_ddfm.benchmarks import benchmark as run  # noqa: PLC0415 - keeps --help fast
-    from monai_ddfm.benchmarks.run import DEFAULT_METHODS  # noqa: PLC0415
+    from monai_ddfm.apps.benchmark import benchmark as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.benchmark.run import DEFAULT_METHODS  # noqa: PLC0415
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
 
     check_apart({"FOLDER": folder}, written=[], mixed=[output_dir])
@@ -200,7 +200,7 @@ def _refuse_given(options: Mapping[str, bool], kind: str) -> None:
 
 
 def _benchmark_alignment(folder: Path, output_dir: Path, *, count: int, seed: int) -> None:
-    from monai_ddfm.benchmarks import benchmark_alignment  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.benchmark import benchmark_alignment  # noqa: PLC0415 - keeps --help fast
 
     result = benchmark_alignment(folder, count=count, seed=seed, output_dir=output_dir)
     typer.echo(result.text, nl=False)
@@ -218,9 +218,9 @@ def _benchmark_lesions(
     **options: Any,
 ) -> None:
     """Run `benchmark_lesions` with every size and line in every contrast."""
-    from monai_ddfm.benchmarks import benchmark_lesions  # noqa: PLC0415 - keeps --help fast
-    from monai_ddfm.benchmarks.lesions import LESION_METHODS  # noqa: PLC0415
-    from monai_ddfm.observer import Lesion  # noqa: PLC0415
+    from monai_ddfm.apps.benchmark import benchmark_lesions  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.benchmark.lesions import LESION_METHODS  # noqa: PLC0415
+    from monai_ddfm.metrics.observer import Lesion  # noqa: PLC0415
 
     shades = _numbers("0.2" if contrasts is None else contrasts, "lesion contrasts")
     kinds = [
@@ -292,9 +292,9 @@ def evaluate(
 
     **Example**: `monai-ddfm evaluate fused.png --fixed mri.png --moving pet.png`
     """
-    from monai_ddfm.benchmarks import evaluate as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.benchmark import evaluate as run  # noqa: PLC0415 - keeps --help fast
     from monai_ddfm.metrics import PUBLISHED_METRICS  # noqa: PLC0415
-    from monai_ddfm.writers import write_json  # noqa: PLC0415
+    from monai_ddfm.utils.json_files import write_json  # noqa: PLC0415
 
     if json_file is not None:
         if json_file.suffix.lower() != ".json":

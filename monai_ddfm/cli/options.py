@@ -24,8 +24,8 @@ import typer
 from typer.core import TyperCommand
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.option_fields import Face, Option
 from monai_ddfm.options import all_options, options_of
+from monai_ddfm.options.fields import Face, Option
 
 __all__ = ["NOTICE", "CommandWithMore", "parse_path", "with_options"]
 

@@ -45,7 +45,7 @@ def fuse_2d(
 
     **Example**: `monai-ddfm fuse-2d visible.png infrared.png --modality IR --output fused.png`
     """
-    from monai_ddfm.pictures import fuse_pictures  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.workflow.pictures import fuse_pictures  # noqa: PLC0415 - keeps --help fast
 
     results = fuse_pictures(fixed, moving, modality=modality, output=output, **options)
     for result in results:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.places import check_apart
+from monai_ddfm.utils.places import check_apart
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def prior_fetch(
     ] = Path(),
 ) -> None:
     """Fetch the ImageNet checkpoint of the published work from its authors (2.2 GB)."""
-    from monai_ddfm.checkpoints import PUBLISHED, fetch_checkpoint  # noqa: PLC0415
+    from monai_ddfm.networks.priors import PUBLISHED, fetch_checkpoint  # noqa: PLC0415
 
     published = PUBLISHED["imagenet256"]
     typer.echo(f"{published.url}\n{published.source}", err=True)
@@ -56,7 +56,7 @@ def prior_convert(
     ] = None,
 ) -> None:
     """Convert a guided-diffusion checkpoint to a prior that `fuse --prior` takes."""
-    from monai_ddfm.checkpoints import convert_checkpoint  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.networks.priors import convert_checkpoint  # noqa: PLC0415 - keeps --help fast
 
     _check_target([checkpoint], out)
     convert_checkpoint(
@@ -72,7 +72,7 @@ def prior_average(
     dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float16",
 ) -> None:
     """Average priors of one training; those with fewer blocks grow to the shape of the last."""
-    from monai_ddfm.checkpoints import averaged_prior, save_prior  # noqa: PLC0415
+    from monai_ddfm.networks.priors import averaged_prior, save_prior  # noqa: PLC0415
 
     kind = _weights_type(dtype)
     _check_target(priors, out)
@@ -87,7 +87,7 @@ def prior_show(
     """Say what a checkpoint holds."""
     from dataclasses import asdict  # noqa: PLC0415
 
-    from monai_ddfm.checkpoints import prior_info  # noqa: PLC0415
+    from monai_ddfm.networks.priors import prior_info  # noqa: PLC0415
 
     for name, value in asdict(prior_info(file)).items():
         values = value.items() if isinstance(value, dict) else [("", value)]

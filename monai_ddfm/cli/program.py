@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _in_words_of_the_command_line(error: InputError) -> str:
-    from monai_ddfm.option_names import in_words_of  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.options.names import in_words_of  # noqa: PLC0415 - keeps --help fast
 
     return in_words_of("command line", str(error))
 

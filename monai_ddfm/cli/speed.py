@@ -54,19 +54,19 @@ def bench(
     """
     import torch  # noqa: PLC0415 - keeps --help fast
 
-    from monai_ddfm.inferers import SPEEDS  # noqa: PLC0415
-    from monai_ddfm.speed import BenchOptions, write_bench  # noqa: PLC0415
-    from monai_ddfm.speed import bench as run  # noqa: PLC0415
-    from monai_ddfm.speed.report import bench_text  # noqa: PLC0415
-    from monai_ddfm.speed.scan import scan_sizes, time_stages  # noqa: PLC0415
-    from monai_ddfm.speed.subjects import (  # noqa: PLC0415
+    from monai_ddfm.apps.speed import BenchOptions, write_bench  # noqa: PLC0415
+    from monai_ddfm.apps.speed import bench as run  # noqa: PLC0415
+    from monai_ddfm.apps.speed.report import bench_text  # noqa: PLC0415
+    from monai_ddfm.apps.speed.scan import scan_sizes, time_stages  # noqa: PLC0415
+    from monai_ddfm.apps.speed.subjects import (  # noqa: PLC0415
         demo_pair,
         loaded_pair,
         network_named,
         synthetic_volume,
     )
+    from monai_ddfm.inferers import SPEEDS  # noqa: PLC0415
+    from monai_ddfm.utils.files import prepare_output_dir  # noqa: PLC0415
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
-    from monai_ddfm.writers.files import prepare_output_dir  # noqa: PLC0415
 
     names = tuple(name for name in speeds.split(",") if name)
     if unknown := [name for name in names if name not in SPEEDS]:
@@ -120,14 +120,14 @@ def bench_cohort(
 
     **Example**: `monai-ddfm bench-cohort -o bench`
     """
-    from monai_ddfm.speed.cohorts import (  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.speed.cohorts import (  # noqa: PLC0415 - keeps --help fast
         CohortBenchOptions,
         cohort_table,
         write_cohort_bench,
     )
-    from monai_ddfm.speed.cohorts import bench_cohort as run  # noqa: PLC0415
+    from monai_ddfm.apps.speed.cohorts import bench_cohort as run  # noqa: PLC0415
+    from monai_ddfm.utils.files import prepare_output_dir  # noqa: PLC0415
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
-    from monai_ddfm.writers.files import prepare_output_dir  # noqa: PLC0415
 
     counts = [int(text) if text.strip().isdigit() else 0 for text in workers.split(",")]
     if not all(counts):

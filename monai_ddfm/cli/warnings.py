@@ -1,7 +1,7 @@
 """The warnings of a run on the terminal: one line each, when the command has done everything else.
 
 Whatever a command reads, fuses or measures logs its warnings under one name
-(`monai_ddfm.warnings_log`). They are kept while the command runs and printed at its end,
+(`monai_ddfm.utils.warnings_log`). They are kept while the command runs and printed at its end,
 after the paths of the results, where they are seen.
 """
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import typer
 
-from monai_ddfm.warnings_log import WARNINGS_LOG
+from monai_ddfm.utils.warnings_log import WARNINGS_LOG
 
 __all__ = ["warnings_at_the_end"]
 

@@ -26,10 +26,15 @@ from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import BalanceRectifier, EstimateRectifier, Rectifier, SourceRectifier
-from monai_ddfm.scale_space import Spacing
-from monai_ddfm.schedulers import PredictionType
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import (
+    BalanceRectifier,
+    EstimateRectifier,
+    Rectifier,
+    SourceRectifier,
+)
+from monai_ddfm.likelihoods.scale_space import Spacing
+from monai_ddfm.networks.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
 
@@ -45,8 +50,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     Args:
         spacing: timesteps of the whole process to visit, beginning with pure noise, as
-            `monai_ddfm.schedulers.space_timesteps` takes them (``"ddim25"``, ``"10,15,20"``); None
-            is what `steps` or the preset says.
+            `monai_ddfm.networks.schedulers.space_timesteps` takes them (``"ddim25"``,
+            ``"10,15,20"``); None is what `steps` or the preset says.
         preset: a `Preset` or the name of one: "reference", "paper" or "default".
         speed: "fast", "balanced" or "best": how many steps the default preset takes, and from
             where.

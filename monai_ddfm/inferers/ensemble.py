@@ -37,8 +37,8 @@ from torch import Tensor, nn
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.reports import copy_report
-from monai_ddfm.slabs import slabs
+from monai_ddfm.utils.reports import copy_report
+from monai_ddfm.utils.slabs import slabs
 
 __all__ = ["EnsembleInferer"]
 

@@ -3,7 +3,7 @@ r"""Sampling that frees each source of its noise, and fuses what is left.
 The sampling loop of `monai_ddfm.inferers.sampling` runs on one source at a time, from its own noise
 level, with the rectifier that draws the prior's estimate towards that source. It does not run on a
 source that shows no noise: there is nothing that the prior could tell. The fusion is then a closed
-form of both clean images (`monai_ddfm.rectifiers.balance`).
+form of both clean images (`monai_ddfm.likelihoods.rectifiers.balance`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from monai_ddfm.inferers.noise import Noise
 from monai_ddfm.inferers.sampling import SamplingStep, SliceSampler
-from monai_ddfm.noise_model import NoiseModel
-from monai_ddfm.rectifiers import BalanceRectifier, Rectified
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Rectified
 
 __all__ = ["EstimatingSampler"]
 

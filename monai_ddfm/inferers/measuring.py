@@ -11,8 +11,8 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_ddfm.inferers.layout import SliceLayout
-from monai_ddfm.noise_model import NoiseModel, noise_model
-from monai_ddfm.reports import add_report
+from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model
+from monai_ddfm.utils.reports import add_report
 
 __all__ = ["MeasuredNoise", "noise_of_slices", "noisier", "note_noise"]
 

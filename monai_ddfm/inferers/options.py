@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
 
 __all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
 

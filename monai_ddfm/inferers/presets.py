@@ -29,15 +29,15 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.rectifiers import (
+from monai_ddfm.likelihoods.rectifiers import (
     BalanceRectifier,
     EMRectifier,
     InformationGainRectifier,
     Rectifier,
     SaliencyRectifier,
 )
-from monai_ddfm.saliency import Choice
-from monai_ddfm.schedulers import (
+from monai_ddfm.likelihoods.saliency import Choice
+from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     DDPMSolver,
     DPMSolverPP2M,
@@ -125,8 +125,8 @@ class Preset:
     """How to sample.
 
     Attributes:
-        steps: timesteps to visit, as `monai_ddfm.schedulers.space_timesteps` takes them; from the
-            sources a number, see `NoiseSchedule.from_noise_level`.
+        steps: timesteps to visit, as `monai_ddfm.networks.schedulers.space_timesteps` takes them;
+            from the sources a number, see `NoiseSchedule.from_noise_level`.
         solver: "ddim", "ddpm" (ancestral) or "dpm++" (second-order multistep).
         rectifier: corrects the clean image at every step.
         eta: DDIM's noise, 0 is deterministic.

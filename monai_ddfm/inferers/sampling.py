@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.inferers.noise import Noise
-from monai_ddfm.noise_model import END_OF_RANGE
-from monai_ddfm.rectifiers import Rectified, Rectifier, SourceRectifier
-from monai_ddfm.schedulers import Solver, SolverState
+from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
+from monai_ddfm.likelihoods.rectifiers import Rectified, Rectifier, SourceRectifier
+from monai_ddfm.networks.schedulers import Solver, SolverState
 
 __all__ = ["SamplingStep", "SliceSampler", "with_noise_of"]
 

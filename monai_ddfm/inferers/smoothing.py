@@ -26,7 +26,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from monai_ddfm.slabs import slabs
+from monai_ddfm.utils.slabs import slabs
 
 __all__ = ["smooth_across_slices"]
 

@@ -20,8 +20,8 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from monai_ddfm.color import luminance
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.color import luminance
 
 __all__ = ["WHITE", "Convention", "Planes", "as_slices", "gray_levels", "working_dtype"]
 

@@ -10,8 +10,8 @@ So each slice t (values in [0, 1]) is shown under a random view and a random con
    brain bright, as bone is in CT; some are blurred, given Poisson noise and blurred again, as
    reconstructed PET and SPECT are.
    A share of the slices is first smoothed along its own edges, by a guided filter (He et al. 2013,
-   see `monai_ddfm.baselines`) of random strength: a steep curve would make structure of the
-   scanner's noise.
+   see `monai_ddfm.likelihoods.baselines`) of random strength: a steep curve would make structure of
+   the scanner's noise.
 3. *Composition*: two renderings of one slice are joined by maximum, by a constant share or by a
    smooth random field of shares. That is what fused pictures look like.
 4. A multiplicative bias field, slight blur, rarely slight noise.
@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from monai_ddfm.baselines import guided_filter
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.baselines import guided_filter
 from monai_ddfm.training.options import check_share
 from monai_ddfm.training.views import head_and_bone, plain_view, random_view
 

@@ -13,10 +13,10 @@ import torch
 from ignite.engine import Engine, Events
 from torch.optim.swa_utils import AveragedModel
 
-from monai_ddfm.checkpoints import Architecture, save_prior
-from monai_ddfm.checkpoints.architecture import check_keys
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.networks.priors import Architecture, save_prior
+from monai_ddfm.networks.priors.architecture import check_keys
 from monai_ddfm.training import ranks
 from monai_ddfm.training.files import save_atomically
 from monai_ddfm.training.handlers import TrainingBudget

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.schedulers import (
+from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     NoiseSchedule,
     PredictionType,

@@ -1,14 +1,10 @@
-"""Array and dictionary transforms around the fusion, from loading to color.
-
-``from monai_ddfm.transforms import LoadVolumed, RegisterRigidd``: a module is loaded when one of
-its transforms is asked for, since each brings libraries of its own.
-"""
+"""Array and dictionary transforms around the fusion, from loading to color."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
+
+from monai_ddfm.utils.lazy import lazily
 
 if TYPE_CHECKING:
     from monai_ddfm.transforms.burned_in import CheckBurnedInD, CheckBurnedInd, CheckBurnedInDict
@@ -197,109 +193,104 @@ __all__ = [
     "ToCanonicald",
 ]
 
-_HOMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "burned_in": ("CheckBurnedInD", "CheckBurnedInDict", "CheckBurnedInd"),
-    "color": (
-        "MergeChroma",
-        "MergeChromaD",
-        "MergeChromaDict",
-        "MergeChromad",
-        "PseudoColor",
-        "PseudoColorD",
-        "PseudoColorDict",
-        "PseudoColord",
-        "SplitLuminanceChroma",
-        "SplitLuminanceChromaD",
-        "SplitLuminanceChromaDict",
-        "SplitLuminanceChromad",
-    ),
-    "colorize": ("ColorizeFusionD", "ColorizeFusionDict", "ColorizeFusiond"),
-    "grid": (
-        "ChooseGridD",
-        "ChooseGridDict",
-        "ChooseGridd",
-        "RestoreGridD",
-        "RestoreGridDict",
-        "RestoreGridd",
-        "ToCanonicalD",
-        "ToCanonicalDict",
-        "ToCanonicald",
-    ),
-    "intensity": (
-        "NormalizeByModality",
-        "NormalizeByModalityD",
-        "NormalizeByModalityDict",
-        "NormalizeByModalityd",
-    ),
-    "items": (
-        "ReleaseVoxelsD",
-        "ReleaseVoxelsDict",
-        "ReleaseVoxelsd",
-        "ShareItemsD",
-        "ShareItemsDict",
-        "ShareItemsd",
-    ),
-    "loading": (
-        "CheckSamePatientD",
-        "CheckSamePatientDict",
-        "CheckSamePatientd",
-        "LoadVolume",
-        "LoadVolumeD",
-        "LoadVolumeDict",
-        "LoadVolumed",
-    ),
-    "pictures": (
-        "ColorizePictureD",
-        "ColorizePictureDict",
-        "ColorizePictured",
-        "JoinLuminanceD",
-        "JoinLuminanceDict",
-        "JoinLuminanced",
-        "LoadPicture",
-        "LoadPictureD",
-        "LoadPictureDict",
-        "LoadPictured",
-    ),
-    "registration": (
-        "ApplyTransform",
-        "ApplyTransformD",
-        "ApplyTransformDict",
-        "ApplyTransformd",
-        "RegisterAffine",
-        "RegisterAffineD",
-        "RegisterAffineDict",
-        "RegisterAffined",
-        "RegisterDeformable",
-        "RegisterDeformableD",
-        "RegisterDeformableDict",
-        "RegisterDeformabled",
-        "RegisterRigid",
-        "RegisterRigidD",
-        "RegisterRigidDict",
-        "RegisterRigidd",
-        "RegisterVolumes",
-        "RegisterVolumesD",
-        "RegisterVolumesDict",
-        "RegisterVolumesd",
-    ),
-    "sources": (
-        "LoadReferenceMaskD",
-        "LoadReferenceMaskDict",
-        "LoadReferenceMaskd",
-        "ReleaseSourcesD",
-        "ReleaseSourcesDict",
-        "ReleaseSourcesd",
-        "RestoreSourcesD",
-        "RestoreSourcesDict",
-        "RestoreSourcesd",
-    ),
-    "spread": ("SplitSpreadD", "SplitSpreadDict", "SplitSpreadd"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Load a transform's module when the transform is asked for (PEP 562)."""
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazily(
+    __name__,
+    {
+        "burned_in": ("CheckBurnedInD", "CheckBurnedInDict", "CheckBurnedInd"),
+        "color": (
+            "MergeChroma",
+            "MergeChromaD",
+            "MergeChromaDict",
+            "MergeChromad",
+            "PseudoColor",
+            "PseudoColorD",
+            "PseudoColorDict",
+            "PseudoColord",
+            "SplitLuminanceChroma",
+            "SplitLuminanceChromaD",
+            "SplitLuminanceChromaDict",
+            "SplitLuminanceChromad",
+        ),
+        "colorize": ("ColorizeFusionD", "ColorizeFusionDict", "ColorizeFusiond"),
+        "grid": (
+            "ChooseGridD",
+            "ChooseGridDict",
+            "ChooseGridd",
+            "RestoreGridD",
+            "RestoreGridDict",
+            "RestoreGridd",
+            "ToCanonicalD",
+            "ToCanonicalDict",
+            "ToCanonicald",
+        ),
+        "intensity": (
+            "NormalizeByModality",
+            "NormalizeByModalityD",
+            "NormalizeByModalityDict",
+            "NormalizeByModalityd",
+        ),
+        "items": (
+            "ReleaseVoxelsD",
+            "ReleaseVoxelsDict",
+            "ReleaseVoxelsd",
+            "ShareItemsD",
+            "ShareItemsDict",
+            "ShareItemsd",
+        ),
+        "loading": (
+            "CheckSamePatientD",
+            "CheckSamePatientDict",
+            "CheckSamePatientd",
+            "LoadVolume",
+            "LoadVolumeD",
+            "LoadVolumeDict",
+            "LoadVolumed",
+        ),
+        "pictures": (
+            "ColorizePictureD",
+            "ColorizePictureDict",
+            "ColorizePictured",
+            "JoinLuminanceD",
+            "JoinLuminanceDict",
+            "JoinLuminanced",
+            "LoadPicture",
+            "LoadPictureD",
+            "LoadPictureDict",
+            "LoadPictured",
+        ),
+        "registration": (
+            "ApplyTransform",
+            "ApplyTransformD",
+            "ApplyTransformDict",
+            "ApplyTransformd",
+            "RegisterAffine",
+            "RegisterAffineD",
+            "RegisterAffineDict",
+            "RegisterAffined",
+            "RegisterDeformable",
+            "RegisterDeformableD",
+            "RegisterDeformableDict",
+            "RegisterDeformabled",
+            "RegisterRigid",
+            "RegisterRigidD",
+            "RegisterRigidDict",
+            "RegisterRigidd",
+            "RegisterVolumes",
+            "RegisterVolumesD",
+            "RegisterVolumesDict",
+            "RegisterVolumesd",
+        ),
+        "sources": (
+            "LoadReferenceMaskD",
+            "LoadReferenceMaskDict",
+            "LoadReferenceMaskd",
+            "ReleaseSourcesD",
+            "ReleaseSourcesDict",
+            "ReleaseSourcesd",
+            "RestoreSourcesD",
+            "RestoreSourcesDict",
+            "RestoreSourcesd",
+        ),
+        "spread": ("SplitSpreadD", "SplitSpreadDict", "SplitSpreadd"),
+    },
+)

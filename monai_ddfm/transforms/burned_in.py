@@ -10,9 +10,9 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
+from monai_ddfm.data.readers.dicom_files import looks_like_dicom, read_dataset
+from monai_ddfm.data.readers.tags import text
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers.dicom_files import looks_like_dicom, read_dataset
-from monai_ddfm.readers.tags import text
 
 __all__ = ["CheckBurnedInD", "CheckBurnedInDict", "CheckBurnedInd"]
 

@@ -1,9 +1,9 @@
 """Scalars to color, color to luminance and chroma, and the two back together.
 
 `MergeChroma` joins a luminance with the chroma of another volume by
-`monai_ddfm.color.merge_chroma`, which keeps luminance and hue and gives up saturation at the border
-of the gamut. The chroma fades where the other volume is dark, so that regions only the MRI shows
-stay grey with every table, also with those whose first color is not black.
+`monai_ddfm.utils.color.merge_chroma`, which keeps luminance and hue and gives up saturation at the
+border of the gamut. The chroma fades where the other volume is dark, so that regions only the MRI
+shows stay grey with every table, also with those whose first color is not black.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor, ensure_tuple_rep
 
-from monai_ddfm.color import (
+from monai_ddfm.errors import InputError
+from monai_ddfm.utils.color import (
     apply_color_table,
     color_table,
     merge_chroma,
@@ -25,8 +26,7 @@ from monai_ddfm.color import (
     white_level,
     ycbcr_to_rgb,
 )
-from monai_ddfm.color_styles import smooth_step
-from monai_ddfm.errors import InputError
+from monai_ddfm.visualize.color_styles import smooth_step
 
 __all__ = [
     "DEFAULT_TABLE",
@@ -55,7 +55,7 @@ class PseudoColor(Transform):  # type: ignore[misc]
     """Color a scalar volume by a table.
 
     Args:
-        table: a name that `monai_ddfm.color.color_table` knows.
+        table: a name that `monai_ddfm.utils.color.color_table` knows.
         interpolate: between the entries of the table.
 
     Raises:
@@ -147,7 +147,7 @@ class PseudoColord(MapTransform):  # type: ignore[misc]
 
     Args:
         keys: scalar volumes, which are replaced by RGB.
-        table: a name that `monai_ddfm.color.color_table` knows.
+        table: a name that `monai_ddfm.utils.color.color_table` knows.
         interpolate: between the entries of the table.
         allow_missing_keys: pass over keys that are absent.
     """

@@ -7,8 +7,8 @@ CT        grey: no volume in color, unless bone is to be tinted, which its HU te
 ========  ==========================================================================================
 
 How the color and the gray levels become one picture is a matter of style, see
-`monai_ddfm.color_styles`. In the style "ycbcr", and with tinted bone, the luminance of the result
-is the fused luminance everywhere.
+`monai_ddfm.visualize.color_styles`. In the style "ycbcr", and with tinted bone, the luminance of
+the result is the fused luminance everywhere.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_ddfm.color import merge_chroma, white_level
-from monai_ddfm.color_styles import ColorStyle, smooth_step
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
-from monai_ddfm.reports import add_report
-from monai_ddfm.slabs import slabs
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.color import (
     DEFAULT_TABLE,
     PseudoColor,
     unit_rgb,
 )
+from monai_ddfm.utils.color import merge_chroma, white_level
+from monai_ddfm.utils.reports import add_report
+from monai_ddfm.utils.slabs import slabs
+from monai_ddfm.visualize.color_styles import ColorStyle, smooth_step
 
 __all__ = ["ColorizeFusionD", "ColorizeFusionDict", "ColorizeFusiond", "tint_bone"]
 
@@ -70,9 +70,9 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             volume in color [3, H, W(, D)], whose chroma is then taken; may be absent for scalar
             PET and SPECT.
         output_key: where RGB [3, H, W(, D)] in [0, 1] goes; not written for CT without tint.
-        color_table: for scalar PET and SPECT, see `monai_ddfm.color.COLOR_TABLES`.
-        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT; "ycbcr"
-            needs no `fixed_key`.
+        color_table: for scalar PET and SPECT, see `monai_ddfm.utils.color.COLOR_TABLES`.
+        color_style: a name in `monai_ddfm.visualize.color_styles.COLOR_STYLES`, for PET and SPECT;
+            "ycbcr" needs no `fixed_key`.
         fixed_key: for the styles "mixed" and "overlay", a volume whose first channel is the MRI as
             the network saw it, in [-1, 1] on the same grid.
         fade: brightness of `moving` below which its chroma fades, see `ColorStyle`.

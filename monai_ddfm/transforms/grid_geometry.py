@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.slabs import slabs
+from monai_ddfm.utils.slabs import slabs
 
 __all__ = [
     "SliceAlong",

@@ -34,7 +34,7 @@ import torch
 from scipy import ndimage
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.windows import FUSION_KNOTS, Window, parse_window
 
 __all__ = [

@@ -23,15 +23,15 @@ from monai.data import MetaTensor
 from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_ddfm.color import luminance, white_level
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
-from monai_ddfm.reports import add_report
+from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import IntensityMap, check_landmarks, fit_map
 from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.transforms.simpleitk_bridge import volume_name
 from monai_ddfm.transforms.windows import CT_WINDOWS, WITHOUT_HU, Window, parse_window
+from monai_ddfm.utils.color import luminance, white_level
+from monai_ddfm.utils.reports import add_report
 
 __all__ = [
     "NormalizeByModality",

@@ -11,10 +11,10 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
+from monai_ddfm.data.readers import read_volume
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
-from monai_ddfm.readers import read_volume
-from monai_ddfm.reports import add_report
+from monai_ddfm.modalities import Modality
+from monai_ddfm.utils.reports import add_report
 
 __all__ = [
     "CheckSamePatientD",
@@ -36,8 +36,8 @@ class LoadVolume(Transform):  # type: ignore[misc]
     """Load a volume from a file or a DICOM folder, or refuse it with one clear sentence.
 
     Reads NIfTI (RGB24 too), MGH, NRRD, MetaImage, single DICOM files with several frames, DICOM
-    series folders and folders with several series. See `monai_ddfm.readers.read_volume` for what
-    is checked and for the metadata.
+    series folders and folders with several series. See `monai_ddfm.data.readers.read_volume` for
+    what is checked and for the metadata.
 
     Args:
         modality: what the volume is expected to be: MR, CT, PET or SPECT. It chooses among the

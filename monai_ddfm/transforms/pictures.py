@@ -16,12 +16,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor
 
-from monai_ddfm.color import luminance
-from monai_ddfm.color_styles import ColorStyle
+from monai_ddfm.data.readers import read_noted_picture
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import PictureModality
-from monai_ddfm.readers import read_noted_picture
-from monai_ddfm.reports import add_report
+from monai_ddfm.modalities import PictureModality
+from monai_ddfm.utils.color import luminance
+from monai_ddfm.utils.reports import add_report
+from monai_ddfm.visualize.color_styles import ColorStyle
 
 __all__ = [
     "ColorizePictureD",
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class LoadPicture(Transform):  # type: ignore[misc]
-    """Load a picture, see `monai_ddfm.readers.read_picture`."""
+    """Load a picture, see `monai_ddfm.data.readers.read_picture`."""
 
     def __call__(self, data: str | os.PathLike[str]) -> MetaTensor:
         """Load one picture.
@@ -137,7 +137,7 @@ class ColorizePictured(Transform):  # type: ignore[misc]
         fixed_key: [1 or 3, H, W] in [0, 1].
         moving_key: the same size.
         output_key: where RGB [3, H, W] in [0, 1] goes; not written if both pictures are gray.
-        color_style: a name in `monai_ddfm.color_styles.COLOR_STYLES`, for PET and SPECT.
+        color_style: a name in `monai_ddfm.visualize.color_styles.COLOR_STYLES`, for PET and SPECT.
         fade: brightness below which the chroma of PET and SPECT fades, see `ColorStyle`; a
             visible image keeps its colors in the dark as well.
 

@@ -15,8 +15,13 @@ import SimpleITK as sitk
 from monai.data import MetaTensor
 from monai.transforms import Transform
 
+from monai_ddfm.data.transform_files import (
+    CONVENTION,
+    attach_transform,
+    read_transform,
+    transform_matrix,
+)
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import add_report
 from monai_ddfm.transforms.registration_engine import Alignment, Model, StartFrom, align
 from monai_ddfm.transforms.registration_quality import RegistrationQuality, assess
 from monai_ddfm.transforms.similarity import Sighting, sight, working_spacing
@@ -29,12 +34,7 @@ from monai_ddfm.transforms.simpleitk_bridge import (
     scalar_image,
     volume_name,
 )
-from monai_ddfm.transforms.transform_files import (
-    CONVENTION,
-    attach_transform,
-    read_transform,
-    transform_matrix,
-)
+from monai_ddfm.utils.reports import add_report
 
 __all__ = [
     "ApplyTransform",

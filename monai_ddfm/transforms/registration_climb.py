@@ -23,8 +23,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from monai_ddfm.data.transform_files import as_affine, transform_matrix
 from monai_ddfm.transforms.similarity import Sighting
-from monai_ddfm.transforms.transform_files import as_affine, transform_matrix
 
 __all__ = [
     "COARSE",

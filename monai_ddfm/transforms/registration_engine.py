@@ -35,6 +35,7 @@ from typing import Any, Literal
 import numpy as np
 import SimpleITK as sitk
 
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.registration_climb import (
     COARSE,
     FINE,
@@ -58,7 +59,6 @@ from monai_ddfm.transforms.registration_starts import (
     wide_starts,
 )
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
-from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = ["Alignment", "Model", "Rival", "StartFrom", "align", "distance", "settle"]
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.registration_climb import Climb, climb_affine, linear
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
-from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = [
     "Outlines",

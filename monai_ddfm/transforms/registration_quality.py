@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.registration_engine import Alignment, settle
 from monai_ddfm.transforms.registration_evidence import outlines, sharpness
 from monai_ddfm.transforms.registration_risk import failure_probability
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN, judge
 from monai_ddfm.transforms.similarity import JointHistogram, Sighting
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
-from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = ["RegistrationQuality", "assess"]
 

@@ -36,7 +36,7 @@ SIGNS: Final = (-1, -1, 1, -1, 1, 1, 1)
 
 COMMANDS: Final = (
     "monai-ddfm benchmark heads --perturbations 225 --seed 1 --output-dir fitted",
-    "python -m monai_ddfm.benchmarks.alignment.calibration fitted/alignment.json",
+    "python -m monai_ddfm.apps.benchmark.alignment.calibration fitted/alignment.json",
 )
 """How the numbers below were made."""
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.registration_climb import linear
 from monai_ddfm.transforms.similarity import Sighting
-from monai_ddfm.transforms.transform_files import transform_matrix
 
 __all__ = [
     "NEAR_TURN",

@@ -21,12 +21,12 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
+from monai_ddfm.data.transform_files import transform_of
 from monai_ddfm.errors import InputError
-from monai_ddfm.reports import add_report, reports_of
 from monai_ddfm.transforms.grid_geometry import reordered, reordering
 from monai_ddfm.transforms.loading import LoadVolume
 from monai_ddfm.transforms.simpleitk_bridge import resample, volume_name
-from monai_ddfm.transforms.transform_files import transform_of
+from monai_ddfm.utils.reports import add_report, reports_of
 
 __all__ = [
     "LoadReferenceMaskD",

@@ -26,7 +26,7 @@ from typing import Final
 import numpy as np
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modality import Modality
+from monai_ddfm.modalities import Modality
 
 __all__ = [
     "BONE_HU",

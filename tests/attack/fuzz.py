@@ -23,15 +23,15 @@ from pathlib import Path
 from mutants import mutant
 from seeds import all_seeds
 
-from monai_ddfm.checkpoints import network_from_file, prior_info
-from monai_ddfm.cohort.cases import Selection
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.profiles import read_profile
+from monai_ddfm.apps.cohort.cases import Selection
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.profiles import read_profile
+from monai_ddfm.apps.label.pairing import PairingRules
+from monai_ddfm.data.readers import PICTURE_SUFFIXES, read_picture, read_volume
+from monai_ddfm.data.transform_files import read_transform
 from monai_ddfm.errors import InputError
-from monai_ddfm.label.pairing import PairingRules
-from monai_ddfm.readers import PICTURE_SUFFIXES, read_picture, read_volume
+from monai_ddfm.networks.priors import network_from_file, prior_info
 from monai_ddfm.transforms.landmark_files import read_landmarks
-from monai_ddfm.transforms.transform_files import read_transform
 
 MOST_BYTES = 2 * 2**30
 MOST_SECONDS = 60

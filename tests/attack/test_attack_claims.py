@@ -24,11 +24,11 @@ from pydicom.encaps import encapsulate
 from run_cases import saved_prior
 from seeds import dicom
 
-from monai_ddfm.checkpoints import network_from_file, prior_info
+from monai_ddfm.data.readers import read_picture, read_volume
+from monai_ddfm.data.readers.dicom_files import looks_like_dicom, read_dataset
+from monai_ddfm.data.transform_files import read_transform
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers import read_picture, read_volume
-from monai_ddfm.readers.dicom_files import looks_like_dicom, read_dataset
-from monai_ddfm.transforms.transform_files import read_transform
+from monai_ddfm.networks.priors import network_from_file, prior_info
 
 GIB = 2**30
 BIG = {"DimSize": "1000 1000 1000", "ElementType": "MET_DOUBLE"}
@@ -90,7 +90,7 @@ def test_bombs_that_their_compression_can_hold_are_judged_by_memory(tmp_path: Pa
     program = (
         "import sys, resource\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)\n"
-        "from monai_ddfm.readers import read_volume\n"
+        "from monai_ddfm.data.readers import read_volume\n"
         "from monai_ddfm.errors import InputError\n"
         "for path in sys.argv[1:]:\n"
         "    try: read_volume(path, modality='PET')\n"
@@ -172,7 +172,7 @@ def test_what_is_deflated_is_judged_with_and_without_a_preamble(
     made.unlink()
     assert looks_like_dicom(path)
     assert "Rows" in read_dataset(path, pixels=False)
-    monkeypatch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+    monkeypatch.setattr("monai_ddfm.data.readers.dicom_claims.available_memory", lambda: 2000)
     monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
     assert looks_like_dicom(path)
     with pytest.raises(InputError, match="unpacks to more than"):
@@ -192,7 +192,7 @@ def test_a_false_length_of_the_meta_information_hides_nothing(
     path = tmp_path / "a.dcm"
     path.write_bytes(content[0 if preamble else 132 :])
     assert "Rows" in read_dataset(path, pixels=False)
-    monkeypatch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+    monkeypatch.setattr("monai_ddfm.data.readers.dicom_claims.available_memory", lambda: 2000)
     monkeypatch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(InputError, match="unpacks to more than"):
         read_dataset(path, pixels=False)
@@ -208,7 +208,7 @@ def test_odd_meta_information_hides_nothing(
     for more in (odd, sequence):
         path.write_bytes(content[:144] + more + content[144:])
         with monkeypatch.context() as patch:
-            patch.setattr("monai_ddfm.readers.dicom_claims.available_memory", lambda: 2000)
+            patch.setattr("monai_ddfm.data.readers.dicom_claims.available_memory", lambda: 2000)
             patch.setattr(pydicom, "dcmread", lambda *_, **__: pytest.fail("it was unpacked"))
             with pytest.raises(InputError, match="unpacks to more than"):
                 read_dataset(path, pixels=False)
@@ -221,9 +221,9 @@ def test_colors_of_any_type_are_judged_as_they_are_read(
     image.header["intent_code"] = 2003
     nib.save(image, tmp_path / "a.nii")
     needed = 9 * 8 * 7 * 3 * (2 + 12)
-    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: needed)
+    monkeypatch.setattr("monai_ddfm.data.readers.claims.available_memory", lambda: needed)
     assert read_volume(tmp_path / "a.nii").array.shape == (3, 9, 8, 7)
-    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: needed - 1)
+    monkeypatch.setattr("monai_ddfm.data.readers.claims.available_memory", lambda: needed - 1)
     with pytest.raises(InputError, match="of memory where"):
         read_volume(tmp_path / "a.nii")
 
@@ -233,9 +233,9 @@ def test_pictures_are_judged_with_what_they_unfold_to(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Image.new(mode, (10, 10)).save(tmp_path / "a.png")
-    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: 100 * 44)
+    monkeypatch.setattr("monai_ddfm.data.readers.claims.available_memory", lambda: 100 * 44)
     assert read_picture(tmp_path / "a.png").bits == 8
-    monkeypatch.setattr("monai_ddfm.readers.claims.available_memory", lambda: 100 * 44 - 1)
+    monkeypatch.setattr("monai_ddfm.data.readers.claims.available_memory", lambda: 100 * 44 - 1)
     with pytest.raises(InputError, match="pixels, which take"):
         read_picture(tmp_path / "a.png")
 
@@ -252,7 +252,7 @@ def test_deflated_files_are_unpacked_no_further_than_memory_reaches(tmp_path: Pa
     program = (
         "import sys, resource\n"
         "resource.setrlimit(resource.RLIMIT_AS, (3 * 2**30,) * 2)\n"
-        "from monai_ddfm.readers import read_volume\n"
+        "from monai_ddfm.data.readers import read_volume\n"
         "from monai_ddfm.errors import InputError\n"
         "try: read_volume(sys.argv[1])\n"
         "except InputError as error: print(error)\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hostile_files import SECRET, metaimage, nrrd, voxels
 
+from monai_ddfm.data.readers import read_volume
+from monai_ddfm.data.readers.itk_headers import read_itk_header
 from monai_ddfm.errors import InputError
-from monai_ddfm.readers import read_volume
-from monai_ddfm.readers.itk_headers import read_itk_header
 
 
 @pytest.fixture

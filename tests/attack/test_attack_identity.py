@@ -15,9 +15,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from run_cases import command, one_sentence, saved_prior
 
-from monai_ddfm.readers.tags import UnreadableError, sure_numbers
-from monai_ddfm.writers.dicom import SaveFusionDicomd
-from monai_ddfm.writers.dicom.terms import DEFINED_TERMS, keep_defined_terms
+from monai_ddfm.data.readers.tags import UnreadableError, sure_numbers
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
+from monai_ddfm.data.writers.dicom.terms import DEFINED_TERMS, keep_defined_terms
 
 CANARY = "CANARY"
 DATE, TIME, ZONE = "19170203", "010203", "+1145"

@@ -21,7 +21,7 @@ import pydicom
 import pytest
 from run_cases import demo_subject, saved_prior
 
-from monai_ddfm.writers.files import StagedFolder
+from monai_ddfm.utils.files import StagedFolder
 
 pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("ATTACK_KILLS", "30"))  # of each kind
@@ -162,7 +162,7 @@ def test_a_formats_change_leaves_nothing_of_the_other(tmp_path: Path) -> None:
 
 _WRITER = """
 import sys, time
-from monai_ddfm.writers.files import StagedFolder
+from monai_ddfm.utils.files import StagedFolder
 folder, text = sys.argv[1], sys.argv[2]
 names = [f"d/{k}.txt" for k in range(40)] + ["d/in", "end"]
 print("ready", flush=True)

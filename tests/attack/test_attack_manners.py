@@ -15,13 +15,13 @@ import pytest
 import torch
 from run_cases import RecordingNet, command, one_sentence, saved_prior
 
-from monai_ddfm.checkpoints import network_from_file
+from monai_ddfm.apps.cohort.clusters import Site, open_client
+from monai_ddfm.apps.cohort.profiles import read_profile
+from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.cli.endings import explanation, was_interrupted
-from monai_ddfm.cohort.clusters import Site, open_client
-from monai_ddfm.cohort.profiles import read_profile
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
-from monai_ddfm.label.pairing import PairingRules
+from monai_ddfm.networks.priors import network_from_file
 
 
 def levels() -> dict[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_ddfm.cohort.bids_ignore import ignores, read_rules
+from monai_ddfm.apps.cohort.bids_ignore import ignores, read_rules
 from monai_ddfm.errors import InputError
 
 

@@ -16,11 +16,12 @@ from PIL import Image
 from run_cases import command, demo_subject, one_sentence, saved_prior
 
 from monai_ddfm import fuse
-from monai_ddfm.cohort.cases import Selection
-from monai_ddfm.cohort.finding import find_cases
-from monai_ddfm.cohort.folders import check_places, cleared_cases
+from monai_ddfm.apps.cohort.cases import Selection
+from monai_ddfm.apps.cohort.finding import find_cases
+from monai_ddfm.apps.cohort.folders import check_places, cleared_cases
+from monai_ddfm.data.writers import WorkFolder
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers import StagedFolder, WorkFolder
+from monai_ddfm.utils.files import StagedFolder
 
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from dicom_fusions import demo_case
 
+from monai_ddfm.data.writers.bids import write_bids
+from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 from monai_ddfm.errors import InputError
-from monai_ddfm.writers.bids import write_bids
-from monai_ddfm.writers.dicom import SaveFusionDicomd
-from monai_ddfm.writers.hashes import describe_file
+from monai_ddfm.utils.hashes import describe_file
 
 
 def test_objects_of_another_run_are_not_sent(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_volumes_of_another_run_are_not_copied(tmp_path: Path, name: str) -> Non
 _TRIALS = """
 import sys
 from pathlib import Path
-from monai_ddfm.writers.files import StagedFolder
+from monai_ddfm.utils.files import StagedFolder
 print("ready", flush=True)
 sys.stdin.readline()
 for k in range(40):

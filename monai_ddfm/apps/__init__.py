@@ -1,0 +1,1 @@
+"""Programs made from the rooms below: studies, label server, benchmark, speed, demo."""

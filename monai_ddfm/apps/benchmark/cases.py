@@ -1,0 +1,157 @@
+"""A pair in memory: the sources as the methods get them, with and without added noise."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.utils import affine_to_spacing
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
+from monai_ddfm.apps.benchmark.methods import Setting
+from monai_ddfm.apps.benchmark.noise import Noise
+from monai_ddfm.apps.benchmark.pairs import Pair
+from monai_ddfm.data.writers.telling import log_case_warnings
+from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import Modality, PictureModality
+from monai_ddfm.training.baselines import head_masks
+from monai_ddfm.transforms.color import PseudoColor
+from monai_ddfm.transforms.pictures import (
+    JoinLuminanced,
+    LoadPictured,
+    color_source,
+    picture_luminance,
+)
+from monai_ddfm.transforms.windows import finding_level
+from monai_ddfm.utils.color import white_level
+
+__all__ = ["Case", "load_case"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Two sources on one grid.
+
+    Attributes:
+        name: what the tables call it.
+        modality: of the second source.
+        image: [1, 2, H, W] or [1, 2, H, W, D] in [0, 1], fixed and moving.
+        fixed: the fixed source as it is shown, [1 or 3, H, W(, D)] in [0, 1].
+        moving: the moving source as it is shown, likewise.
+        noise: what was added to the sources; None is nothing.
+        spacing: size of a pixel or voxel in mm along H, W(, D); pictures do not say theirs, and
+            count as 1 mm.
+        finding: gray level of `moving`, 0 to 1, from which its brightness is a finding by its
+            units; None where they do not tell.
+    """
+
+    name: str
+    modality: str
+    image: Tensor
+    fixed: Tensor
+    moving: Tensor
+    noise: Noise | None = None
+    spacing: tuple[float, ...] = (1.0, 1.0)
+    finding: float | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What methods are made ready for."""
+        return Setting(modality=self.modality, finding=self.finding, spacing=self.spacing)
+
+    @property
+    def title(self) -> str:
+        """Modality and name, unique within a benchmark."""
+        return f"{self.modality} {self.name}"
+
+    @property
+    def key(self) -> str:
+        """Hash of what the methods see: it changes whenever a value of the sources does."""
+        digest = hashlib.sha256(f"{self.modality} {tuple(self.image.shape)}".encode())
+        digest.update(np.ascontiguousarray(self.image.numpy()).tobytes())
+        return digest.hexdigest()
+
+    def noisy(self, noise: Noise, *, seed: int = 0) -> Case:
+        """Return the case with noise on both sources, which depends on its name and the seed."""
+        mask = self.head()
+        sources = [
+            noise.add(source, mask=mask, seed=(seed, self.title, role))
+            for role, source in zip(("fixed", "moving"), self.image[0], strict=True)
+        ]
+        image = torch.stack(sources)[None]
+        # Shown is what the methods get; their color is that of the clean sources.
+        return replace(self, image=image, noise=noise)
+
+    def colored_source(self) -> Tensor | None:
+        """Return the source that gives the result its color, [3, H, W(, D)] in [0, 1]."""
+        case = {"fixed": self.fixed, "moving": self.moving}
+        key = color_source(case, modality=self.modality)
+        return None if key is None else case[key]
+
+    def head(self) -> Tensor:
+        """Return where the head is, by the brighter source: boolean [H, W] or [H, W, D]."""
+        brighter = self.image[0].amax(0)
+        slices = brighter[None] if brighter.ndim == 2 else brighter.movedim(-1, 0)
+        signed = (slices * 2 - 1).numpy().astype(np.float32)
+        mask = torch.from_numpy(head_masks(signed))
+        # A slice in which nothing is bright counts as one whole head there; here it has none.
+        mask &= (slices > 0.075).flatten(1).any(1)[:, None, None]
+        return mask[0] if brighter.ndim == 2 else mask.movedim(0, -1)
+
+
+def load_case(pair: Pair, **options: Any) -> Case:
+    """Read a pair.
+
+    Pictures are taken as they are. Volumes go through the bundle's own preprocessing: registration,
+    one grid, gray levels by modality.
+
+    Args:
+        pair: where the images are.
+        options: of the bundle's configuration, for volumes, for example ``registration``.
+
+    Raises:
+        InputError: if an image cannot be used.
+    """
+    spacing: tuple[float, ...] = (1.0, 1.0)
+    finding: float | None = None
+    if pair.is_picture:
+        case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
+        case = JoinLuminanced()(LoadPictured()(case))
+        log_case_warnings(case, name=pair.name)
+        shown = (_plain(case["fixed"]), _plain(case["moving"]))
+        # Not by way of [-1, 1]: a value that two images share must stay one value.
+        image = torch.cat([picture_luminance(picture) for picture in shown])
+    else:
+        if pair.modality == PictureModality.IR:
+            raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
+        case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
+        log_case_warnings(case, name=pair.name)
+        window = options.get("window")
+        finding = finding_level(pair.modality, None if window is None else str(window))
+        spacing = tuple(float(edge) for edge in affine_to_spacing(case["image"].affine))
+        image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
+        moving = _plain(case["moving"])
+        shown = (image[:1], image[1:])
+        if len(moving) == 3:
+            shown = (image[:1], (moving / white_level(moving)).clamp(0, 1))
+        elif Modality.parse(pair.modality).has_color:
+            shown = (image[:1], _plain(PseudoColor()(case["image"][1:])))
+    return Case(
+        name=pair.name,
+        modality=pair.modality,
+        image=image[None],
+        fixed=shown[0],
+        moving=shown[1],
+        spacing=spacing,
+        finding=finding,
+    )
+
+
+def _plain(image: Any) -> Tensor:
+    plain: Tensor = convert_to_tensor(image, track_meta=False).float()
+    return plain

@@ -1,0 +1,228 @@
+"""From one anatomy to what four scanners see of it.
+
+T1 MRI (arbitrary units): tissue signal s, smooth bias b and Rician noise,
+
+    m = | b s + n1 + i n2 |,   n1, n2 ~ N(0, sigma^2).
+
+CT (Hounsfield units): tissue HU at the scanner's resolution plus noise correlated in the plane.
+
+PET (Bq/ml) and SPECT (arbitrary counts): activity a, whose total resolution F (full width at half
+maximum) is shared between the detector, before counting, and the filter of the reconstruction,
+after it, so that noise has the grain of real images:
+
+    counts ~ Poisson(q G_detector * a),   image = G_filter * counts / q,
+    F^2 = F_detector^2 + F_filter^2.
+
+The head of PET, CT and SPECT lies elsewhere than that of the MRI: the image at the point p of the
+scanner shows the anatomy at T(p), and the anatomy's own points are the MRI's. T is rigid, and it is
+what is written as the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from monai_ddfm.apps.demo.anatomy import Anatomy
+from monai_ddfm.apps.demo.fields import Array, Matrix, smooth_field
+
+__all__ = ["MOVING", "Grid", "Volume", "make_moving", "make_mri", "rigid_truth"]
+
+MOVING = ("PET", "CT", "SPECT")
+
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
+
+_T1 = {"gray": 545.0, "white": 1000.0, "csf": 230.0, "compact": 50.0, "diploe": 420.0}
+_T1 |= {"fat": 1150.0, "soft": 470.0, "hot": 700.0}
+_T1_TEMPLATE, _T1_DETAIL, _T1_SIGMA, _T1_BIAS = 1000.0, 0.4, 22.0, 0.07
+
+_HU = {"air": -1000.0, "gray": 38.0, "white": 28.0, "csf": 7.0, "compact": 1450.0, "diploe": 600.0}
+_HU |= {"fat": -95.0, "soft": 48.0, "hot": 44.0}
+_HU_NOISE, _HU_FWHM = 5.0, 1.0
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A scalar image: voxels [X, Y, Z] and the 4 x 4 affine from voxel index to RAS mm."""
+
+    data: NDArray[np.generic]
+    affine: Matrix
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxels of a scanner, axes along the body's, first voxel right, anterior and below."""
+
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
+    center: tuple[float, float, float]
+
+    def scaled(self, scale: float) -> Grid:
+        """Return the grid of the same extent with voxels `scale` times as large."""
+        x, y, z = (max(1, round(n / scale)) for n in self.shape)
+        a, b, c = (s * scale for s in self.spacing)
+        return Grid((x, y, z), (a, b, c), self.center)
+
+    @property
+    def affine(self) -> Matrix:
+        """Voxel index to RAS mm; the first two axes run to the left and back, as in DICOM."""
+        affine = np.diag([-self.spacing[0], -self.spacing[1], self.spacing[2], 1.0])
+        affine[:3, 3] = self.center - affine[:3, :3] @ ((np.array(self.shape) - 1) / 2)
+        return affine
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """What an emission scanner sees: uptake, resolution in mm and counts per ml and unit uptake."""
+
+    uptake: Mapping[str, float]
+    fwhm: float
+    filter_fwhm: float
+    counts_per_ml: float
+
+
+MRI_GRID = Grid((180, 216, 66), (1.0, 1.0, 2.0), (0.0, -17.0, 34.0))
+GRIDS = {
+    "PET": Grid((96, 96, 66), (2.5, 2.5, 2.5), (3.0, -12.0, 32.0)),
+    "SPECT": Grid((64, 64, 44), (3.75, 3.75, 3.75), (-4.0, -14.0, 30.0)),
+    "CT": Grid((256, 256, 64), (0.9, 0.9, 2.5), (2.0, -20.0, 34.0)),
+}
+# Gray : white : fluid = 4 : 1 : 0.2. A voxel of 2.5 mm holds 34 counts in gray matter, and one of
+# 3.75 mm in SPECT 21, which leaves some 5 and 6 % of noise behind the filters.
+FDG = Tracer(
+    {
+        **{"gray": 16000.0, "white": 4000.0, "csf": 800.0, "compact": 600.0, "diploe": 1800.0},
+        **{"fat": 700.0, "soft": 2200.0, "hot": 27000.0, "cold": 3000.0},
+    },
+    fwhm=6.0,
+    filter_fwhm=4.0,
+    counts_per_ml=2200.0 / 16000.0,
+)
+HMPAO = Tracer(
+    {
+        **{"gray": 1000.0, "white": 330.0, "csf": 40.0, "compact": 40.0, "diploe": 120.0},
+        **{"fat": 80.0, "soft": 170.0, "hot": 1500.0, "cold": 200.0},
+    },
+    fwhm=10.0,
+    filter_fwhm=6.0,
+    counts_per_ml=400.0 / 1000.0,
+)
+
+
+def rigid_truth(seed: int, modality: str) -> sitk.Euler3DTransform:
+    """Return the rigid transform of one scan: 2 to 6 degrees and 3 to 9 mm on every axis.
+
+    Args:
+        seed: the subject.
+        modality: PET, CT or SPECT; each has its own transform.
+
+    Returns:
+        Transform in ITK's LPS mm that maps a point of the moving image to the point of the T1 that
+        shows the same anatomy. Its center is the center of the moving grid.
+    """
+    rng = _rng(seed, modality, 0)
+    size = np.concatenate([np.deg2rad(rng.uniform(2, 6, 3)), rng.uniform(3, 9, 3)])
+    angles_and_shift = size * rng.choice([-1.0, 1.0], 6)
+    center = _LPS[:3, :3] @ np.array(GRIDS[modality].center)
+    transform = sitk.Euler3DTransform()
+    transform.SetCenter(center.tolist())
+    transform.SetParameters(angles_and_shift.tolist())
+    return transform
+
+
+def make_mri(anatomy: Anatomy, seed: int, scale: float) -> Volume:
+    """Return the T1: 180 x 216 x 66 voxels of 1 x 1 x 2 mm at scale 1, float32, arbitrary units.
+
+    Args:
+        anatomy: the head.
+        seed: chooses bias field and noise.
+        scale: factor on the edges of the voxels.
+    """
+    grid = MRI_GRID.scaled(scale)
+    signal = anatomy.mix(_T1)
+    brain = anatomy.tissues["gray"] + anatomy.tissues["white"]
+    signal += _T1_DETAIL * brain * (_T1_TEMPLATE * anatomy.template - signal)
+    signal = ndimage.gaussian_filter(signal, _partial_volume(grid, anatomy))
+    image = _sample(signal, anatomy, grid, np.eye(4))
+    rng = _rng(seed, "MR", 1)
+    image *= np.exp(_T1_BIAS * smooth_field(rng, grid.shape, 3))
+    noise = _T1_SIGMA * rng.standard_normal((2, *grid.shape), dtype=np.float32)
+    return Volume(np.hypot(image + noise[0], noise[1]), grid.affine)
+
+
+def make_moving(
+    anatomy: Anatomy, modality: str, seed: int, scale: float, truth: sitk.Euler3DTransform
+) -> Volume:
+    """Return the scan that is to be registered to the T1.
+
+    Args:
+        anatomy: the head.
+        modality: PET (Bq/ml, 2.5 mm, float32), SPECT (counts, 3.75 mm, float32) or CT (HU,
+            0.9 x 0.9 x 2.5 mm, int16).
+        seed: chooses the noise.
+        scale: factor on the edges of the voxels.
+        truth: maps points of this scan to points of the T1, in LPS mm.
+    """
+    grid = GRIDS[modality].scaled(scale)
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(truth.GetMatrix(), (3, 3))
+    matrix[:3, 3] = truth.TransformPoint((0.0, 0.0, 0.0))
+    to_anatomy = _LPS @ matrix @ _LPS
+    rng = _rng(seed, modality, 1)
+    if modality == "CT":
+        data: NDArray[np.generic] = _ct(anatomy, grid, to_anatomy, rng)
+    else:
+        tracer = FDG if modality == "PET" else HMPAO
+        data = _emission(anatomy, grid, to_anatomy, rng, tracer)
+    return Volume(data, grid.affine)
+
+
+def _ct(
+    anatomy: Anatomy, grid: Grid, to_anatomy: Matrix, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    sigma = np.hypot(_partial_volume(grid, anatomy), _HU_FWHM / _FWHM_PER_SIGMA / anatomy.voxel)
+    image = _sample(ndimage.gaussian_filter(anatomy.mix(_HU), sigma), anatomy, grid, to_anatomy)
+    noise = rng.standard_normal(grid.shape, dtype=np.float32)
+    noise = ndimage.gaussian_filter(noise, (0.7, 0.7, 0.0))
+    image += _HU_NOISE / noise.std() * noise
+    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+
+
+def _emission(
+    anatomy: Anatomy, grid: Grid, to_anatomy: Matrix, rng: np.random.Generator, tracer: Tracer
+) -> Array:
+    detector = np.sqrt(tracer.fwhm**2 - tracer.filter_fwhm**2) / _FWHM_PER_SIGMA
+    activity = ndimage.gaussian_filter(anatomy.mix(tracer.uptake), detector / anatomy.voxel)
+    image = _sample(activity, anatomy, grid, to_anatomy)
+    counts = tracer.counts_per_ml * np.prod(grid.spacing) / 1000.0
+    noisy = rng.poisson(np.maximum(image, 0) * counts).astype(np.float32) / np.float32(counts)
+    sigma = tracer.filter_fwhm / _FWHM_PER_SIGMA / np.array(grid.spacing)
+    return np.asarray(ndimage.gaussian_filter(noisy, sigma), dtype=np.float32)
+
+
+def _sample(image: Array, anatomy: Anatomy, grid: Grid, to_anatomy: Matrix) -> Array:
+    """Sample linearly on a scanner's grid; below the modelled box the neck goes on."""
+    index = np.linalg.inv(anatomy.affine) @ to_anatomy @ grid.affine
+    sampled = ndimage.affine_transform(
+        image, index[:3, :3], index[:3, 3], output_shape=grid.shape, order=1, mode="nearest"
+    )
+    return np.asarray(sampled, dtype=np.float32)
+
+
+def _partial_volume(grid: Grid, anatomy: Anatomy) -> Matrix:
+    """Return the deviation, in voxels of the anatomy, of a Gaussian like a voxel of the scanner.
+
+    A box has a deviation of 1 / sqrt(12) of its edge; that of the anatomy's own voxel is there.
+    """
+    squares = np.square(grid.spacing) - anatomy.voxel**2
+    return np.asarray(np.sqrt(np.maximum(squares, 0) / 12) / anatomy.voxel)
+
+
+def _rng(seed: int, modality: str, purpose: int) -> np.random.Generator:
+    return np.random.default_rng([seed, 1 + ("MR", *MOVING).index(modality), purpose])

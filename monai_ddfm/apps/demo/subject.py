@@ -1,0 +1,153 @@
+"""Generation and writing of a demo subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+
+from monai_ddfm.apps.demo.anatomy import build_anatomy
+from monai_ddfm.apps.demo.dicom import DICOM_FOLDERS, write_series
+from monai_ddfm.apps.demo.files import ready_folder, whole_file
+from monai_ddfm.apps.demo.modalities import MOVING, Volume, make_moving, make_mri, rigid_truth
+from monai_ddfm.errors import InputError
+
+__all__ = ["DemoSubject", "make_demo", "write_demo_dicom"]
+
+_SCALES = (1.0, 4.0)
+_COARSEST_MM = 2.0
+_NOTE = b"simulated; research use only - not for diagnosis"
+
+
+@dataclass(frozen=True)
+class DemoSubject:
+    """Files of one demo subject.
+
+    Attributes:
+        fixed: T1 MRI, NIfTI, arbitrary units.
+        moving: PET (Bq/ml), SPECT (counts) or CT (HU), NIfTI, on its own grid and moved.
+        modality: of `moving`: PET, SPECT or CT.
+        truth: ITK transform (.tfm, LPS mm) that maps points of `moving` to points of `fixed`. To
+            resample `moving` on the grid of `fixed`, ITK needs its inverse.
+        seed: of the subject.
+        scale: factor on the edges of the voxels.
+        fixed_dicom: folder of the T1 as a DICOM series, or None.
+        moving_dicom: folder of `moving` as DICOM, or None.
+    """
+
+    fixed: Path
+    moving: Path
+    modality: str
+    truth: Path
+    seed: int
+    scale: float
+    fixed_dicom: Path | None = None
+    moving_dicom: Path | None = None
+
+
+def make_demo(
+    output_dir: str | Path,
+    *,
+    modality: str = "PET",
+    seed: int = 0,
+    scale: float = 1.0,
+    dicom: bool = False,
+) -> DemoSubject:
+    """Simulate one head in two scanners and write the images.
+
+    Written are ``t1.nii.gz``, one of ``pet.nii.gz``, ``spect.nii.gz`` and ``ct.nii.gz``, and the
+    transform between them, for example ``pet_to_t1_truth.tfm``. The T1 of a seed is the same
+    whatever the modality, so several modalities can share a folder. The same arguments give the
+    same voxels.
+
+    Args:
+        output_dir: folder, made where missing.
+        modality: PET, CT or SPECT.
+        seed: chooses anatomy, lesions, movement and noise; 0 or more.
+        scale: factor on the edges of all voxels, 1 to 4. At 1 the T1 has 180 x 216 x 66 voxels and
+            takes some ten seconds; at 3 it has 60 x 72 x 22.
+        dicom: also write both images as DICOM (`write_demo_dicom`).
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: unknown modality, seed or scale out of range, nilearn missing, or a folder that
+            cannot be written.
+    """
+    modality = modality.upper()
+    if modality not in MOVING:
+        raise InputError(f"unknown modality {modality!r} for the demo: use PET, CT or SPECT")
+    if seed < 0:
+        raise InputError(f"the demo's seed is {seed}: use 0 or a positive whole number")
+    if not _SCALES[0] <= scale <= _SCALES[1]:
+        raise InputError(f"the demo's scale is {scale}: use a number from 1 to 4")
+    folder = Path(output_dir)
+    ready_folder(folder)
+
+    anatomy = build_anatomy(seed, voxel=min(scale, _COARSEST_MM))
+    truth = rigid_truth(seed, modality)
+    name = modality.lower()
+    subject = DemoSubject(
+        fixed=folder / "t1.nii.gz",
+        moving=folder / f"{name}.nii.gz",
+        modality=modality,
+        truth=folder / f"{name}_to_t1_truth.tfm",
+        seed=seed,
+        scale=scale,
+        fixed_dicom=folder / DICOM_FOLDERS["MR"] if dicom else None,
+        moving_dicom=folder / DICOM_FOLDERS[modality] if dicom else None,
+    )
+    _write_nifti(make_mri(anatomy, seed, scale), subject.fixed)
+    _write_nifti(make_moving(anatomy, modality, seed, scale, truth), subject.moving)
+    with whole_file(subject.truth) as path:
+        sitk.WriteTransform(truth, str(path))
+    if dicom:
+        write_demo_dicom(subject, folder)
+    return subject
+
+
+def write_demo_dicom(subject: DemoSubject, output_dir: str | Path) -> tuple[Path, Path]:
+    """Write the two images of a demo subject as DICOM.
+
+    The folders are ``dicom_mr`` and one of ``dicom_pet``, ``dicom_ct`` (a file for each slice) and
+    ``dicom_nm`` (one multi-frame file).
+
+    Args:
+        subject: what `make_demo` returned.
+        output_dir: folder, made where missing.
+
+    Returns:
+        The two folders, the T1's first.
+
+    Raises:
+        InputError: `output_dir` cannot be written, or one of the folders holds other files.
+    """
+    folder = Path(output_dir)
+    ready_folder(folder)
+    written = []
+    for modality, path in (("MR", subject.fixed), (subject.modality, subject.moving)):
+        target = folder / DICOM_FOLDERS[modality]
+        volume = _read_nifti(path)
+        written.append(
+            write_series(volume, target, modality=modality, seed=subject.seed, scale=subject.scale)
+        )
+    return written[0], written[1]
+
+
+def _write_nifti(volume: Volume, path: Path) -> None:
+    image = nib.Nifti1Image(volume.data, volume.affine)
+    image.set_qform(volume.affine, code="scanner")
+    image.set_sform(volume.affine, code="scanner")
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = _NOTE
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
+def _read_nifti(path: Path) -> Volume:
+    image = nib.load(path)
+    return Volume(np.asarray(image.dataobj), np.asarray(image.affine))

@@ -1,0 +1,7 @@
+"""Readers: from disk to one checked volume in its own units, or to a picture in [0, 1]."""
+
+from monai_ddfm.data.readers.pictures import PICTURE_SUFFIXES, read_noted_picture, read_picture
+from monai_ddfm.data.readers.reading import read_volume
+from monai_ddfm.data.readers.volume import Volume
+
+__all__ = ["PICTURE_SUFFIXES", "Volume", "read_noted_picture", "read_picture", "read_volume"]

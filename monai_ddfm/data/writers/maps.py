@@ -1,0 +1,43 @@
+"""Everything a run has on the grid of the MRI, as the writers of formats take it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from monai_ddfm.modalities import Modality
+
+__all__ = ["SPREAD", "Maps"]
+
+SPREAD: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "fused_std": "standard deviation of the samples",
+        "weight_stability": "agreement of the samples on the weight",
+    }
+)
+"""Keys of a case that came from several samples; they name the maps too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """Volumes on one grid.
+
+    Attributes:
+        fixed: MetaTensor [1, H, W, D], the MRI in its own units; the grid is its.
+        moving: [1, H, W, D] in its own units, or [3, H, W, D] colors in 0..255.
+        fused: [1, H, W, D], luminance in [0, 1].
+        modality: of `moving`.
+        weight: [1, H, W, D], share of `moving` in [0, 1].
+        rgb: [3, H, W, D], colors in [0, 1].
+        spread: [1, H, W, D] each, by a key of `SPREAD`.
+    """
+
+    fixed: Any
+    moving: Any
+    fused: Any
+    modality: Modality
+    weight: Any = None
+    rgb: Any = None
+    spread: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,304 @@
+r"""A likelihood that lets a reader find in the fused image what either source shows.
+
+DDFM's likelihood [1, section 3.3] measures what is left between each source and the fused image by
+a Laplace distribution of one scale for the whole image, written as a mixture of Gaussians over
+precisions. Here the scales are fields, one for each size of detail, and the precisions that the
+E-step expects follow from how much the sources vary around a place.
+
+**Grain.** Sources v (fixed) and i (moving) in [0, 1] are split by scale into details
+:math:`d_l^v, d_l^i` (`monai_ddfm.likelihoods.scale_space`). What is no larger in them than grain is
+left out, as a Wiener filter does, for it would be amplified below. Grain has the deviation n in the
+finest details, and less in coarser ones; the Gaussian windows :math:`W_l` are as small as the
+details, for a lesion in uniform tissue is small, too:
+
+.. math::
+
+    d_l \leftarrow \frac{p_l}{p_l + n_l^2}\,d_l, \qquad p_l = W_l * d_l^2, \qquad
+    n_l = n\,\sigma_1 / \sigma_l .
+
+**Texture.** The finest, below a millimetre, is sharpness: no PET or SPECT resolves it, and a
+reader's eye hardly finds a lesion by it. It is shown in full, from the source that has it, by
+the local energies :math:`E = W_0 * d_0^2`,
+
+.. math::
+
+    t = \frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
+
+**Details.** The local deviations of the others, in windows W of one size,
+
+.. math::
+
+    s_l = \sqrt{W * d_l^2 + \epsilon^2},
+
+are the scales of the distributions: where a source varies much, a difference of the same size means
+less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
+and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`. Were both sources shown by the same
+rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
+size one of them leads. Up to a *crossover* scale it is `moving`, for what CT, PET and SPECT show at
+that size is rare; the M-step is the weighted mean in which `fixed` keeps a part :math:`\kappa` of
+its share,
+
+.. math::
+
+    m_l = \frac{C_l d_l^i + \kappa D_l d_l^v}{C_l + D_l} .
+
+Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and
+`moving` keeps a small part: :math:`m_l = d_l^v + \mu\,d_l^i`. A reader who sees all sizes finds
+either source in its own. The large-scale contrast of `moving` stays in the smooth rest,
+:math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
+
+**Contrast.** A weighted mean has less contrast than its sources, and next to the edges of the skull
+a lesion is lost. Details are therefore seen through a local gain, which is large where there is
+little and small where there is much,
+
+.. math::
+
+    a_l = \frac{g_l}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
+
+**Findings.** What is white in `moving`, and brighter than `fixed`, is a finding by its brightness
+alone (cortical bone in CT, a hot lesion): from a level b on, with :math:`\eta` of the slightly
+blurred level rising smoothly from 0 to :math:`\eta_1` around b. Sources without their texture are
+meant here. The first part is brought softly into their range, so that details that the gain takes
+beyond it do not vanish at its ends:
+
+.. math::
+
+    m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
+    h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
+
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.5\,\tfrac{2 x - u - o}{o - u}`
+between the lower and the upper source, u and o. A finding keeps its brightness, but for q at most,
+and the MRI's structure within it stays.
+
+**Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
+lies between the sources, nothing is invented.
+
+How it was found, and what it is worth, is in docs/concepts/default.md.
+
+References:
+    [1] Z. Zhao et al., DDFM, ICCV 2023, arXiv 2303.06840.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.scale_space import Spacing, gaussian, split_scales
+
+__all__ = ["Balance", "balanced_mode"]
+
+_STRUCTURE_GAIN = 3.0
+_STRUCTURE_CEILING = 0.04
+_STRUCTURE_LIMIT = 0.15
+_STRUCTURE_SCALES = (2.0, 4.0, 8.0)
+_LEVEL_BLUR = 0.7
+_STEEPNESS = 1.5
+_TEXTURE_WINDOW = 3.0
+_LEAST_ENERGY = 1e-6
+
+
+_SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_brightness")
+_POSITIVE = (
+    "grain",
+    "texture_scale",
+    "window",
+    "ceiling",
+    "deviation_floor",
+    "finding_width",
+    "largest_ratio",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Parameters of the likelihood; symbols as above, lengths in mm, values in [0, 1].
+
+    Attributes:
+        texture_scale: sigma of the Gaussian that splits off the texture.
+        scales: sigma of the successive Gaussians after it, finest first.
+        crossover: in details of scales up to this one `moving` leads, in larger ones `fixed`.
+        window: sigma of the windows W.
+        fine_lean: lambda, how much louder `moving` is in fine details, as a natural logarithm.
+        fine_rest: kappa, what `fixed` keeps of its share in fine details, 0 to 1.
+        coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
+        rest_share: w_r, share of `moving` in what is larger than all scales.
+        gains: g, gain of the details of each scale where there are hardly any.
+        ceiling: tau, local deviation at which that gain has halved.
+        grain: n, local deviation of the finest details at which they count half as noise.
+        deviation_floor: epsilon, local deviation that counts as none.
+        largest_ratio: by how much the deviations of the sources may differ; what exceeds it is cut.
+        finding: b, gray level of `moving` in the middle of the rise of eta.
+        finding_width: half width of that rise.
+        finding_share: eta_1; 0 treats white as anything else.
+        finding_brightness: beta, of the brightness of a finding.
+        favor_moving: in favor of the bright parts of `moving`: this times its brightness is added
+            to the lean and, as f > 0, gives it the share 1 - exp(-f) of coarse details; 0 is none.
+
+    Raises:
+        InputError: if a parameter is out of range.
+    """
+
+    texture_scale: float = 0.6
+    scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
+    crossover: float = 4.0
+    window: float = 7.0
+    fine_lean: float = 0.4
+    fine_rest: float = 0.6
+    coarse_rest: float = 0.12
+    rest_share: float = 0.38
+    gains: tuple[float, ...] = (10.0, 3.0, 4.7, 3.0)
+    ceiling: float = 0.045
+    grain: float = 0.014
+    deviation_floor: float = 0.004
+    largest_ratio: float = 5.0
+    finding: float = 0.81
+    finding_width: float = 0.09
+    finding_share: float = 0.8
+    finding_brightness: float = 0.975
+    favor_moving: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in ("scales", "gains") and not _is_finite(value):
+                raise InputError(f"{_words(field.name)} {value!r} must be a finite number.")
+        for name in (
+            "fine_rest",
+            "coarse_rest",
+            "rest_share",
+            "finding_share",
+            "finding_brightness",
+        ):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{_words(name)} must lie between 0 and 1.")
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{_words(name)} must be more than 0.")
+        if self.largest_ratio < 1:
+            raise InputError("largest ratio must be at least 1.")
+        if not isinstance(self.scales, tuple) or not self.scales:
+            raise InputError("scales must be lengths in mm, at least one.")
+        if not all(_is_finite(scale) and scale > 0 for scale in self.scales):
+            raise InputError("scales must be lengths of more than 0 mm.")
+        if list(self.scales) != sorted(self.scales):
+            raise InputError("scales must rise, the finest first.")
+        if not isinstance(self.gains, tuple) or not all(map(_is_finite, self.gains)):
+            raise InputError("gains must be finite numbers.")
+        if len(self.gains) != len(self.scales):
+            raise InputError(
+                f"gains are {len(self.gains)} and scales {len(self.scales)}; give one for each."
+            )
+
+
+def balanced_mode(
+    moving: Tensor,
+    fixed: Tensor,
+    balance: Balance,
+    *,
+    spacing: Spacing = (1.0, 1.0),
+) -> Tensor:
+    """Return the mode m of the likelihood above.
+
+    Args:
+        moving: source i, [1, 1, H, W] in [-1, 1].
+        fixed: source v, same shape.
+        balance: the likelihood's parameters.
+        spacing: size of a pixel in mm.
+
+    Returns:
+        Estimate of the fused image, [1, 1, H, W], between the sources in every pixel.
+    """
+    both = (torch.cat([fixed, moving]) + 1) / 2
+    smooth = gaussian(both, sigma=balance.texture_scale, spacing=spacing)
+    estimate = _mixed_details(smooth, balance, spacing)
+    estimate = _with_findings(smooth, estimate, balance, spacing)
+    estimate = estimate + _texture(both - smooth, spacing)
+    result = estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True)) * 2 - 1
+    # Once more on their own scale, for rounding.
+    return result.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+
+
+def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """What the details of fixed and moving, [2, 1, H, W], and their rest are fused to."""
+    details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
+    estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
+    for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
+        clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
+        if scale <= balance.crossover:
+            mixed = _fine_mixture(clear, both[1:], balance, spacing)
+        else:
+            mixed = _coarse_mixture(clear, both[1:], balance)
+        spread = _deviation(mixed, 0.0, balance.window, spacing)
+        estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
+    return _within(estimate, both.amin(0, keepdim=True), both.amax(0, keepdim=True))
+
+
+def _within(estimate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Bring an estimate softly into a range."""
+    width = (upper - lower).clamp_min(torch.finfo(estimate.dtype).tiny)
+    share = 0.5 + 0.5 * torch.tanh(_STEEPNESS * (2 * (estimate - lower) / width - 1))
+    return torch.lerp(lower, upper, share)
+
+
+def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) -> Tensor:
+    """Local deviation s, of the shape of `detail`."""
+    return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
+
+
+def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
+    """Texture t of fixed and moving, [2, 1, H, W] to [1, 1, H, W]."""
+    energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
+    return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+
+
+def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Tensor:
+    """Leave out of details what is no larger than grain."""
+    power = gaussian(detail.square(), sigma=window, spacing=spacing)
+    return detail * power / (power + grain**2)
+
+
+def _fine_mixture(detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which moving leads."""
+    spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+    limit = math.log(balance.largest_ratio)
+    odds = 2 * (spread[:1] / spread[1:]).log().clamp(-limit, limit) + balance.fine_lean
+    share = torch.sigmoid(odds + balance.favor_moving * moving)
+    return share * detail[1:] + balance.fine_rest * (1 - share) * detail[:1]
+
+
+def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
+    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which fixed leads."""
+    both = detail[:1] + balance.coarse_rest * detail[1:]
+    if balance.favor_moving <= 0:
+        return both
+    return torch.lerp(both, detail[1:], 1 - torch.exp(-balance.favor_moving * moving))
+
+
+def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+    """Give what is white in moving its brightness, with the structure of fixed in it."""
+    level = gaussian(both[1:], sigma=_LEVEL_BLUR * min(spacing), spacing=spacing)
+    rise = ((level - balance.finding) / (2 * balance.finding_width) + 0.5).clamp(0, 1)
+    share = balance.finding_share * rise * rise * (3 - 2 * rise)
+    share = torch.where(both[1:] > both[:1], share, 0.0)
+    details, _ = split_scales(both[:1], scales=_STRUCTURE_SCALES, spacing=spacing)
+    structure = torch.zeros_like(estimate)
+    for detail in details:
+        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        structure = structure + _STRUCTURE_GAIN / (1 + spread / _STRUCTURE_CEILING) * detail
+    structure = _STRUCTURE_LIMIT * torch.tanh(structure / _STRUCTURE_LIMIT)
+    shown = balance.finding_brightness * both[1:] + structure
+    return torch.lerp(estimate, shown, share)
+
+
+def _is_finite(value: object) -> bool:
+    number = isinstance(value, float | int) and not isinstance(value, bool)
+    return number and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

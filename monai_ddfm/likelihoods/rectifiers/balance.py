@@ -1,0 +1,172 @@
+r"""The rectifier of the default preset: an EM whose hidden variables are the clean sources.
+
+Each source y shows a clean image s through noise n of a measured model, and the fused image f lies
+between the clean images, detail by detail, as `monai_ddfm.likelihoods.balance` says:
+
+.. math::
+
+    y_k = s_k + n_k, \qquad s_k \mid f \sim \text{Laplace with fields of scales}, \qquad
+    s_k \sim \text{diffusion prior}, \qquad k \in \{\text{fixed}, \text{moving}\} .
+
+*E-step.* The prior's estimate :math:`\hat s_k` of the clean source
+(`monai_ddfm.likelihoods.rectifiers. estimate`), and from it the expected precisions. In a source
+that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and it is not run.
+
+*M-step.* The fused image in closed form, `monai_ddfm.likelihoods.balance.balanced_mode`.
+
+**What counts as noise.** The texture of slices that show no noise passes for noise of about
+:math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
+
+**The box.** Where no source shows noise, every value lies between the sources. Two noisy sources
+can lie on the same side of what they show, and then that box shuts it out. So beside a noisy source
+it is as wide as the noise makes it, by a margin of c deviations,
+
+.. math::
+
+    \left[\min_k\left(y_k - c\,r_k\,\sigma_k(y_k)\right),\;
+          \max_k\left(y_k + c\,r_k\,\sigma_k(y_k)\right)\right], \qquad r_k = \sigma / \hat\sigma,
+
+with the deviation :math:`\sigma_k(\cdot)` of the noise model at that signal. Where both sources are
+black it is not widened: an empty background stays empty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.balance import Balance, balanced_mode
+from monai_ddfm.likelihoods.em import moving_share
+from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
+from monai_ddfm.likelihoods.rectifiers.estimate import EstimateRectifier
+from monai_ddfm.likelihoods.rectifiers.luminance import (
+    Luminance,
+    at_least_float32,
+    check_luminance,
+    split_sources,
+)
+from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
+from monai_ddfm.likelihoods.scale_space import Spacing
+
+__all__ = ["BalanceRectifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceRectifier:
+    r"""Fuses the clean images behind two sources, and keeps the result between the sources.
+
+    Attributes:
+        balance: parameters of the likelihood.
+        prior_share: k, see `EstimateRectifier`; None chooses it by the noise of each source, and
+            does not run the prior on one without noise.
+        least_share: k is at least this where the prior is run and the noise chooses.
+        prior_error: sigma_0 there, on the scale from -1 to 1.
+        texture_level: tau above, on the same scale.
+        fidelity: 1 keeps every value in the box; below 1 the fusion that the prior's estimates
+            alone would give is mixed in with the rest.
+        noise_margin: c above; 0 keeps every value between the sources whatever their noise.
+        spacing: size of a pixel in mm.
+        luminance: how luminance is taken from RGB; no matter for one channel.
+
+    Raises:
+        InputError: if a parameter is out of range.
+    """
+
+    balance: Balance = field(default_factory=Balance)
+    prior_share: float | None = None
+    least_share: float = 0.05
+    prior_error: float = 0.025
+    texture_level: float = 0.032
+    fidelity: float = 1.0
+    noise_margin: float = 0.0
+    spacing: Spacing = (1.0, 1.0)
+    luminance: Luminance = "full"
+
+    def __post_init__(self) -> None:
+        for name in ("prior_share", "least_share", "fidelity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                text = name.replace("_", " ")
+                raise InputError(f"{text} {value!r} must lie between 0 and 1.")
+        if not self.prior_error > 0 or not self.texture_level >= 0:
+            raise InputError("prior error must be more than 0, and texture level not below 0.")
+        if not 0 <= self.noise_margin < math.inf:
+            raise InputError(
+                f"noise margin {self.noise_margin!r} is unusable; give standard deviations of the "
+                "sources' noise, 2 for example, or 0."
+            )
+        check_luminance(self.luminance)
+
+    def on_grid(self, spacing: Spacing) -> BalanceRectifier:
+        """Return this rectifier for pixels of another size, in mm."""
+        return replace(self, spacing=spacing)
+
+    def share_for(self, noise: NoiseModel) -> float:
+        """Return k for a source of that noise; 0 where the prior need not run."""
+        if self.prior_share is not None:
+            return self.prior_share
+        power = self._power_beside_texture(noise)
+        return max(power / (power + self.prior_error**2), self.least_share) if power else 0.0
+
+    def estimator(self, noise: NoiseModel, *, always: bool = False) -> EstimateRectifier | None:
+        """Return what draws the prior's estimate towards a source; None if it need not run.
+
+        Args:
+            noise: of the source.
+            always: run the prior on a source without noise, too.
+        """
+        share = self.share_for(noise)
+        if share == 0 and always and self.prior_share is None:
+            share = self.least_share
+        if share == 0:
+            return None
+        return EstimateRectifier(share=share, noise=noise, luminance=self.luminance)
+
+    def fuse(
+        self, sources: Tensor, estimates: Sequence[Tensor], *, noises: Sequence[NoiseModel]
+    ) -> Rectified[None]:
+        """Do the M-step.
+
+        Args:
+            sources: [B, 2, H, W] in [-1, 1]; channel 0 fixed, 1 moving.
+            estimates: of the clean sources, fixed and moving, each [B, 1, H, W].
+            noises: of the sources, in the same order.
+
+        Returns:
+            The fused luminance [B, 1, H, W], as x0 too, and the share of `moving` in it.
+        """
+        clean = [at_least_float32(one).clamp(-1, 1) for one in estimates]
+        with torch.autocast(sources.device.type, enabled=False):
+            # One by one: products of matrices may round otherwise for one image than for several.
+            pairs = zip(torch.split(clean[1], 1), torch.split(clean[0], 1), strict=True)
+            free = torch.cat(
+                [balanced_mode(*pair, self.balance, spacing=self.spacing) for pair in pairs]
+            )
+            fused = free.clamp(*self._box(sources, noises))
+            if self.fidelity < 1:
+                fused = torch.lerp(free, fused, self.fidelity)
+            weight = moving_share(fused, clean[1], clean[0])
+        return Rectified(fused, None, weight, fused)
+
+    def _power_beside_texture(self, noise: NoiseModel) -> float:
+        """Variance of the noise less what passes for it in clean slices, sigma squared above."""
+        return max(noise.level**2 - self.texture_level**2, 0.0)
+
+    def _box(self, sources: Tensor, noises: Sequence[NoiseModel]) -> tuple[Tensor, Tensor]:
+        """The range of the result: between the sources, give or take the margin."""
+        both = [at_least_float32(source) for source in split_sources(sources)]
+        lower, upper = torch.minimum(*both), torch.maximum(*both)
+        lit = upper > -END_OF_RANGE
+        for source, noise in zip(both, noises, strict=True):
+            power = self._power_beside_texture(noise)
+            if power * self.noise_margin == 0:
+                continue
+            reach = self.noise_margin * math.sqrt(power) / noise.level * noise.deviation(source)
+            lower = torch.minimum(lower, (source - reach).clamp_min(-1))
+            upper = torch.where(lit, torch.maximum(upper, (source + reach).clamp_max(1)), upper)
+        return lower, upper

@@ -1,0 +1,77 @@
+r"""One source freed of its noise: the diffusion prior's say about what the source shows.
+
+The source y shows a clean image through noise of standard deviation :math:`\sigma`. The prior's
+estimate :math:`x_0` is free of that noise, but has an error of its own, of about :math:`\sigma_0`.
+Of two estimates with errors of these sizes the best mixture is
+
+.. math::
+
+    \hat s = (1 - k)\,y + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2} .
+
+Noise that grows with the signal, and noise at the ends of the range, are no noise of one deviation.
+So sampling runs on the scale g of a measured noise model (`monai_ddfm.likelihoods.noise_model`), on
+which they are, and what the prior predicts there is brought back by :math:`g^{-1}` and freed of the
+bias of clipping before it is mixed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers.luminance import (
+    Luminance,
+    at_least_float32,
+    luminance_of,
+    split_sources,
+    with_luminance,
+)
+from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
+
+__all__ = ["EstimateRectifier"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateRectifier:
+    """Draws x0 towards one source, given as both `fixed` and `moving`.
+
+    Attributes:
+        share: k, 0 for the source alone, 1 for the prior alone.
+        noise: of the source; x0 is given and returned on its scale.
+        luminance: how luminance is taken from RGB; no matter for one channel.
+    """
+
+    share: float
+    noise: NoiseModel
+    luminance: Luminance = "full"
+
+    def for_noise(self, noise: NoiseModel) -> EstimateRectifier:
+        """Return the rectifier for another noise, with the same share."""
+        return replace(self, noise=noise)
+
+    def initial_state(self, sources: Tensor) -> Tensor:
+        """Return the source, [B, 1, H, W]."""
+        return at_least_float32(split_sources(sources)[0])
+
+    def mode(self, state: Tensor) -> Tensor:
+        """Return the source on the noise model's scale, which sampling can start from."""
+        return self.noise.stabilize(state)
+
+    def step(  # noqa: D102 - the protocol has it
+        self,
+        x0: Tensor,
+        sources: Tensor,  # noqa: ARG002
+        state: Tensor,
+        *,
+        index: int = 0,  # noqa: ARG002
+        steps: int = 1,  # noqa: ARG002
+    ) -> Rectified[Tensor]:
+        with torch.autocast(x0.device.type, enabled=False):
+            x0 = at_least_float32(x0)
+            predicted = self.noise.unclip(self.noise.restore(luminance_of(x0, self.luminance)))
+            mixed = torch.lerp(state, predicted, self.share)
+            rectified = with_luminance(x0, self.noise.stabilize(mixed), self.luminance)
+        return Rectified(rectified, state, torch.full_like(mixed, 0.5), mixed)

@@ -1,0 +1,193 @@
+r"""The rectifier that chooses, and how far it trusts the prior.
+
+The sources show the fused image through noise of standard deviation :math:`\sigma`: the mode
+:math:`m` of the likelihood (`monai_ddfm.likelihoods.saliency`) is the fused image plus that noise.
+The prior's estimate :math:`x_0` is free of it, but has an error of its own, of about
+:math:`\sigma_0`. Of two estimates with errors of these sizes the best mixture is
+
+.. math::
+
+    f = (1 - k)\,m + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2},
+
+cut to the box :math:`[l, u] = [\min(i, v), \max(i, v)]`: nothing is invented, and an empty
+background stays empty. Without the box the prior would fill the background. What is shown is cut at
+every step; the sampling goes on from the mixture as it is, because the ends of the box are noisy
+too.
+
+:math:`\sigma` is measured (`monai_ddfm.likelihoods.noise_level`). The texture of slices that show
+no noise passes for noise of about :math:`\tau`, which is taken off: :math:`\sigma^2 =
+\max(\hat\sigma^2 - \tau^2, 0)`.
+
+Two noisy sources can lie on the same side of what they show, and then the box shuts it out: most of
+the noise that is left in a result is the box's. On demand it is as wide as the measured noise makes
+it, by a margin of c deviations,
+
+.. math::
+
+    [\,l - c\,r\,\sigma(l),\; u + c\,r\,\sigma(u)\,], \qquad r = \sigma / \hat\sigma,
+
+with the deviation :math:`\sigma(\cdot)` of the noise model at that signal. So in sources without
+noise it is the box itself. Where both sources are black it is so always.
+
+Noise that grows with the signal, and noise at the ends of the range, are no noise of one deviation.
+So sampling runs on the scale g of a measured noise model (`monai_ddfm.likelihoods.noise_model`), on
+which they are, and what the prior predicts there is brought back by :math:`g^{-1}` and freed of the
+bias of clipping before it is mixed in.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.em import moving_share
+from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
+from monai_ddfm.likelihoods.rectifiers.luminance import (
+    Luminance,
+    at_least_float32,
+    check_luminance,
+    luminance_of,
+    split_sources,
+    with_luminance,
+)
+from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
+from monai_ddfm.likelihoods.saliency import Choice, likelihood_mode
+
+__all__ = ["SaliencyRectifier", "SaliencyState"]
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyState:
+    """What does not change from step to step.
+
+    Attributes:
+        mode: of the likelihood, [B, 1, H, W].
+        lower: least value of the result, same shape.
+        upper: largest value of the result, same shape.
+    """
+
+    mode: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaliencyRectifier:
+    r"""Draws x0 towards the source that has signal and structure, and keeps it between the sources.
+
+    The share of `moving` follows as :math:`(f - v) / (i - v)`.
+
+    Attributes:
+        choice: parameters of the likelihood.
+        prior_share: k, 0 for the likelihood alone, 1 for the prior alone within the box; None
+            chooses it by the noise, see `for_noise`.
+        least_share: k is at least this where it is chosen by the noise.
+        prior_error: sigma_0 above, on the scale from -1 to 1.
+        texture_level: tau above, on the same scale.
+        fidelity: 1 keeps every value between the sources; below 1, the prior's own estimate is
+            mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
+            estimate alone.
+        noise_margin: c above: how far values may leave the range between the sources, in standard
+            deviations of the sources' own noise; 0 keeps them in it, as does `noise` None.
+        luminance: how luminance is taken from RGB; no matter for one channel.
+        noise: of the sources; x0 is given and returned on its scale. None is the images' own scale.
+
+    Raises:
+        InputError: if a parameter is out of range.
+    """
+
+    choice: Choice = field(default_factory=Choice)
+    prior_share: float | None = None
+    least_share: float = 0.05
+    prior_error: float = 0.025
+    texture_level: float = 0.032
+    fidelity: float = 1.0
+    noise_margin: float = 0.0
+    luminance: Luminance = "full"
+    noise: NoiseModel | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("prior_share", "least_share", "fidelity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                text = name.replace("_", " ")
+                raise InputError(f"{text} {value!r} must lie between 0 and 1.")
+        if not self.prior_error > 0 or not self.texture_level >= 0:
+            raise InputError("prior error must be more than 0, and texture level not below 0.")
+        if not 0 <= self.noise_margin < math.inf:
+            raise InputError(
+                f"noise margin {self.noise_margin!r} is unusable; give standard deviations of the "
+                "sources' noise, 2 for example, or 0."
+            )
+        check_luminance(self.luminance)
+
+    def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
+        """Return this rectifier for the sources' noise: with its scale, and k unless it is given.
+
+        Args:
+            noise: its model.
+        """
+        own = replace(self, noise=noise)
+        if self.prior_share is not None:
+            return own
+        power = self._power_beside_texture(noise)
+        share = power / (power + self.prior_error**2)
+        return replace(own, prior_share=max(share, self.least_share))
+
+    def initial_state(self, sources: Tensor) -> SaliencyState:
+        """Return the likelihood's mode and the box for `sources` [B, 2, H, W]."""
+        fixed, moving = map(at_least_float32, split_sources(sources))
+        with torch.autocast(sources.device.type, enabled=False):
+            # One by one: convolutions round otherwise for one image than for several.
+            pairs = zip(torch.split(moving, 1), torch.split(fixed, 1), strict=True)
+            mode = torch.cat([likelihood_mode(*pair, self.choice) for pair in pairs])
+        return SaliencyState(mode, *self._box(moving, fixed))
+
+    def mode(self, state: SaliencyState) -> Tensor:
+        """Return the likelihood's mode, which sampling can start from, [B, 1, H, W]."""
+        return state.mode if self.noise is None else self.noise.stabilize(state.mode)
+
+    def step(  # noqa: D102 - the protocol has it
+        self,
+        x0: Tensor,
+        sources: Tensor,
+        state: SaliencyState,
+        *,
+        index: int = 0,  # noqa: ARG002
+        steps: int = 1,  # noqa: ARG002
+    ) -> Rectified[SaliencyState]:
+        fixed, moving = map(at_least_float32, split_sources(sources))
+        share = self.least_share if self.prior_share is None else self.prior_share
+        with torch.autocast(x0.device.type, enabled=False):
+            x0 = at_least_float32(x0)
+            predicted = luminance_of(x0, self.luminance)
+            if self.noise is not None:
+                predicted = self.noise.unclip(self.noise.restore(predicted))
+            mixed = torch.lerp(state.mode, predicted, share)
+            fused = mixed.clamp(state.lower, state.upper)
+            if self.fidelity < 1:
+                fused = torch.lerp(predicted, fused, self.fidelity)
+            weight = moving_share(fused, moving, fixed)
+            if self.noise is not None:
+                mixed = self.noise.stabilize(mixed)
+            rectified = with_luminance(x0, mixed, self.luminance)
+        return Rectified(rectified, state, weight, fused)
+
+    def _power_beside_texture(self, noise: NoiseModel) -> float:
+        """Variance of the noise less what passes for it in clean slices, sigma squared above."""
+        return max(noise.level**2 - self.texture_level**2, 0.0)
+
+    def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
+        """The range of the result: between the sources, give or take the margin."""
+        lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
+        power = 0.0 if self.noise is None else self._power_beside_texture(self.noise)
+        if self.noise is None or power * self.noise_margin == 0:
+            return lower, upper
+        margin = self.noise_margin * math.sqrt(power) / self.noise.level
+        raised = (upper + margin * self.noise.deviation(upper)).clamp_max(1)
+        lowered = (lower - margin * self.noise.deviation(lower)).clamp_min(-1)
+        return lowered, torch.where(upper > -END_OF_RANGE, raised, upper)

@@ -1,0 +1,1 @@
+"""Ground that every room stands on: files, places, memory, notes of a run, color spaces."""

@@ -1,0 +1,61 @@
+"""JSON documents from whatever a run has at hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monai_ddfm.utils.files import atomic_path
+
+__all__ = ["inside_script", "jsonable", "write_json"]
+
+
+def jsonable(value: Any) -> Any:
+    """Turn a value into what JSON has: numbers that are not finite become None.
+
+    Args:
+        value: nested mappings and sequences of numbers, text, arrays and tensors; anything
+            else is written as text.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
+        return jsonable(value.tolist())
+    if isinstance(value, Sequence | set | frozenset) and not isinstance(value, str | bytes):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int) or type(value) is str:
+        return value
+    return str(value)
+
+
+def inside_script(content: Any) -> str:
+    """Return JSON in which no text can end the HTML script element that it stands in.
+
+    Args:
+        content: anything `jsonable` takes.
+    """
+    return json.dumps(jsonable(content)).replace("<", "\\u003c")
+
+
+def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON document, whole or not at all.
+
+    Args:
+        path: the file.
+        content: anything `jsonable` takes.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_path(path) as temporary:
+        # A file name that is not UTF-8 becomes a JSON escape.
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,159 @@
+"""What the pictures of a run show: its volumes, each with the gray scale that the fusion saw.
+
+A panel maps values to levels in [0, 1], linearly between its knots. Two knots are the usual window;
+the CT window "fusion" has a third, and the landmarks of an MRI have more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_ddfm.modalities import Modality
+from monai_ddfm.utils.arrays import as_array
+from monai_ddfm.utils.reports import collect_reports
+from monai_ddfm.visualize.legend import Legend, legend_of
+from monai_ddfm.visualize.views import robust_window
+
+__all__ = ["Panel", "channels_last", "mean_of_channels", "panels_of"]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One volume as it is shown.
+
+    Attributes:
+        title: heading.
+        data: [H, W, D] or [1, H, W, D] values, black where they are NaN; or [3, H, W, D] colors in
+            [0, 1].
+        window: values drawn as `levels`, strictly increasing; by default `robust_window`.
+        levels: strictly increasing from 0 to 1; by default evenly spaced.
+        colors: name of a table in `monai_ddfm.utils.color.COLOR_TABLES`.
+        scale: caption of the color bar; None draws no bar.
+        legend: for colors that stand for two values; None draws none.
+    """
+
+    title: str
+    data: Any
+    window: tuple[float, ...] | None = None
+    levels: tuple[float, ...] | None = None
+    colors: str = "gray"
+    scale: str | None = None
+    legend: Legend | None = None
+
+    def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the values and the levels between which the map is linear."""
+        window = np.array(self.window or robust_window(as_array(self.data)), dtype=np.float64)
+        levels = self.levels or tuple(np.linspace(0, 1, len(window)))
+        return window, np.array(levels, dtype=np.float64)
+
+
+def channels_last(data: Any) -> NDArray[Any]:
+    """Return the data of a panel as [H, W, D, C], C being 1 or 3.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    volume = as_array(data)
+    if volume.ndim == 3:
+        volume = volume[None]
+    if volume.ndim != 4 or volume.shape[0] not in (1, 3):
+        raise ValueError(f"expected [H, W, D], [1, H, W, D] or [3, H, W, D], got {volume.shape}")
+    return np.moveaxis(volume, 0, -1)
+
+
+def mean_of_channels(volume: NDArray[Any]) -> NDArray[Any]:
+    """Return the mean of the channels of [H, W, D, C]; a view, where there is one channel."""
+    return volume[..., 0] if volume.shape[-1] == 1 else volume.mean(axis=-1)
+
+
+def panels_of(
+    case: Mapping[Hashable, Any],
+    *,
+    modality: Modality,
+    fixed: Any,
+    moving: Any,
+    fused: Any,
+    weight: Any | None = None,
+) -> list[Panel]:
+    """Return the panels of a run: MRI, moving volume, fusion, and weight if there is one.
+
+    Args:
+        case: the case at the end of the chain; the reports of its volumes tell windows and colors.
+        modality: of `moving`.
+        fixed: [1, H, W, D] in its own units.
+        moving: [1, H, W, D] in its own units, or [3, H, W, D] colors in 0..255.
+        fused: [1, H, W, D] luminance or [3, H, W, D] colors, in [0, 1].
+        weight: [1, H, W, D], share of `moving` in [0, 1].
+    """
+    reports = collect_reports(case)
+    maps = _maps(reports.get("intensity", {}))
+    units = str(moving.meta.get("units") or "original units")
+    fixed, moving = as_array(fixed), as_array(moving)
+    in_color = len(moving) == 3
+    window, levels = maps.get(str(modality), (None, None))
+    half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
+    panels = [
+        Panel("MRI (fixed)", fixed, *maps.get("MR", (None, None))),
+        Panel(
+            f"{modality} (registered)",
+            moving / 255 if in_color else moving,
+            window,
+            levels,
+            colors=_color_table(reports),
+            scale=None if in_color else f"{units}{half}",
+        ),
+        Panel("Fused", fused, (0.0, 1.0), legend=_legend(reports, units, window, levels)),
+    ]
+    if weight is not None:
+        shown = np.where(_foreground(fixed) | _foreground(moving), as_array(weight), np.nan)
+        caption = f"0: MRI only, 1: {modality} only"
+        panels.append(Panel("Weight", shown, (0.0, 1.0), colors="viridis", scale=caption))
+    return panels
+
+
+def _maps(
+    reports: Mapping[str, Mapping[str, Any]],
+) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return, by modality, the values and the levels of the map by which a volume was fused."""
+    found = {}
+    for report in reports.values():
+        knots, values = report.get("knots"), report.get("values")
+        if not knots or not values:
+            knots, values = [report.get("lower"), report.get("upper")], [-1.0, 1.0]
+        if None not in knots and (np.diff(knots) > 0).all():
+            levels = tuple((float(value) + 1) / 2 for value in values)
+            name = str(report.get("modality", "")).upper()
+            found[name] = (tuple(float(knot) for knot in knots), levels)
+    return found
+
+
+def _legend(
+    reports: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    units: str,
+    window: tuple[float, ...] | None,
+    levels: tuple[float, ...] | None,
+) -> Legend | None:
+    """Return the legend of the fusion in color; None if its color comes from no table."""
+    found = (legend_of(report) for report in reports.get("color", {}).values())
+    legend = next((one for one in found if one is not None), None)
+    if legend is None or not window or not levels or len(window) != 2:
+        return legend
+    return replace(legend, ends=(window[0], window[-1]), units=units)
+
+
+def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Return the table by which `moving` was colored, if it was."""
+    found = (report.get("color_table") for report in reports.get("color", {}).values())
+    return str(next((table for table in found if table), "gray"))
+
+
+def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return [1, H, W, D], true where there is more than a twentieth of the window."""
+    luminance = volume if len(volume) == 1 else volume.mean(axis=0, keepdims=True)
+    low, high = robust_window(luminance)
+    return np.asarray(luminance > low + 0.05 * (high - low))

@@ -1,0 +1,253 @@
+"""Runs the bundle's own configuration from Python and from the command line.
+
+No fusion logic lives here: `fuse` turns its arguments into overrides of
+``bundles/ddfm_medical_fusion/configs/inference.json``, has MONAI's `ConfigWorkflow` run it, and
+hands back what the run wrote. ``python -m monai.bundle run`` runs the same file.
+
+What MONAI would evaluate is refused (see `monai_ddfm.options.checks`). It also reads ``#`` anywhere
+as a separator; so `fuse` hands paths over as `Path`, which MONAI leaves alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from monai.bundle import ComponentLocator, ConfigParser, ConfigWorkflow
+
+from monai_ddfm.errors import InputError, find_input_error
+from monai_ddfm.options import Options
+from monai_ddfm.options.checks import check_command_line, check_options
+from monai_ddfm.options.names import in_words_of
+from monai_ddfm.utils.places import check_apart
+from monai_ddfm.utils.warnings_log import log_warnings
+from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
+
+__all__ = [
+    "FusionResult",
+    "bundle_root",
+    "check_command_line",
+    "check_device",
+    "check_inference",
+    "fuse",
+    "log_warnings_of",
+    "run_configuration",
+    "run_inference",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FusionResult:
+    """What a run has written.
+
+    Attributes:
+        output_dir: the folder.
+        files: path by file name, for example ``files["fused.nii.gz"]``.
+        provenance: content of ``provenance.json``; its ``warnings`` are what needs looking at.
+    """
+
+    output_dir: Path
+    files: Mapping[str, Path]
+    provenance: Mapping[str, Any]
+
+
+def fuse(
+    fixed: str | Path,
+    moving: str | Path,
+    *,
+    modality: str,
+    output_dir: str | Path,
+    prior: str | Path | None = None,
+    **options: Unpack[Options],
+) -> FusionResult:
+    """Fuse two volumes of one patient.
+
+    Args:
+        fixed: the MRI; the result is on its grid.
+        moving: the CT, PET or SPECT.
+        modality: of `moving`: "CT", "PET" or "SPECT".
+        output_dir: folder for the results; made if it does not exist.
+        prior: another prior than the bundle's, with its sidecar (see `monai_ddfm.networks.priors`).
+        options: see `monai_ddfm.options`; further entries of the configuration by name, such as
+            ``inferer#axis``, are handed on too. None is the configuration's own.
+
+    Returns:
+        The files written and the provenance.
+
+    Raises:
+        InputError: if something given cannot be used; nothing is written then.
+
+    Examples:
+        >>> from monai_ddfm import fuse
+        >>> result = fuse("t1.nii.gz", "pet.nii.gz", modality="PET",
+        ...               output_dir="out")  # doctest: +SKIP
+        >>> result.files["fused.nii.gz"]  # doctest: +SKIP
+        PosixPath('out/fused.nii.gz')
+    """
+    files = {"fixed": _path("fixed", fixed), "moving": _path("moving", moving)}
+    if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
+        raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
+    check_apart(files, written=[], mixed=[_path("output_dir", output_dir)])
+    return run_inference(
+        {
+            **files,
+            "modality": str(modality),
+            "output_dir": _path("output_dir", output_dir),
+            **({} if prior is None else prior_overrides(prior)),
+            **options,
+        }
+    )
+
+
+def run_inference(options: Mapping[str, Any]) -> FusionResult:
+    """Run the bundle's inference with `options` in place of its own.
+
+    Args:
+        options: values by name of the configuration's top-level entries; None is passed over.
+
+    Raises:
+        InputError: if an option is unknown or something given cannot be used.
+    """
+    summary = run_configuration("inference.json", options=options)
+    files = {name: Path(path) for name, path in summary["files"].items()}
+    # Not read from its file, which another run in the same folder may have replaced by now.
+    return FusionResult(Path(summary["folder"]), files, summary["provenance"])
+
+
+def run_configuration(*names: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Run configurations of the bundle, the later ones amending the first.
+
+    Args:
+        names: files in the bundle's folder ``configs``.
+        options: values by name of top-level entries; None is passed over.
+
+    Returns:
+        The summary ("outputs") of the last case.
+
+    Raises:
+        InputError: if an option is unknown or something given cannot be used.
+    """
+    with _plain_errors(), _undisturbed():
+        workflow = _configured(*names, options=options)
+        try:
+            workflow.initialize()
+            workflow.run()
+            workflow.finalize()
+        except BaseException:
+            _let_go(workflow)
+            raise
+    outputs: dict[str, Any] = workflow.evaluator.state.output[0]["outputs"]
+    return outputs
+
+
+def log_warnings_of(evaluator: Any) -> None:
+    """Log what needs looking at in the last case; the configuration calls this at its end.
+
+    Args:
+        evaluator: that has run.
+    """
+    outputs = evaluator.state.output or []
+    for case in outputs:
+        log_warnings(case.get("outputs", {}).get("warnings", ()))
+
+
+def check_inference(options: Mapping[str, Any]) -> None:
+    """Refuse options that inference would refuse before it reads a volume; nothing is written.
+
+    Whether there is a prior, and the device that is asked for, is not looked at: the fusion may be
+    meant for another machine.
+
+    Args:
+        options: values by name of the configuration's top-level entries; None is passed over.
+
+    Raises:
+        InputError: if an option is unknown or its value cannot be used.
+    """
+    with _plain_errors(), _undisturbed():
+        parser = _configured("inference.json", options={**options, "device": "cpu"}).parser
+        for name in ("ensemble", "preprocessing", "postprocessing"):
+            parser.get_parsed_content(name)
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Args:
+        name: as PyTorch names devices: "cpu", "cuda", "cuda:1".
+
+    Raises:
+        InputError: if there is no such device here.
+    """
+    try:
+        torch.zeros(1, device=name).item()  # "meta" has shapes only
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(f"device {name!r} is not on this machine; use --device cpu.") from error
+
+
+def _path(name: str, given: str | Path) -> Path:
+    if not str(given).strip():
+        raise InputError(f"option {name!r} is empty; give a path.")
+    return Path(given)
+
+
+def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:
+    """Return configurations of the bundle with `options` in place of their own, not begun."""
+    root = bundle_root()
+    files = [str(root / "configs" / name) for name in names]
+    chosen = {name: value for name, value in options.items() if value is not None}
+    check_options(chosen, config=ConfigParser.load_config_files(files))
+    workflow = ConfigWorkflow(
+        config_file=files,
+        workflow_type="infer",
+        logging_file=False,
+        bundle_root=str(root),
+        **chosen,
+    )
+    workflow.parser.locator = _components()
+    return workflow
+
+
+def _let_go(workflow: ConfigWorkflow) -> None:
+    """Release the work folder of a run that failed, which its error keeps alive.
+
+    The same run in the same process could not remove the folder otherwise.
+    """
+    with suppress(Exception):  # the configuration itself may be what failed
+        workflow.parser.get_parsed_content("work").release()
+
+
+@lru_cache(maxsize=1)
+def _components() -> ComponentLocator:
+    """Return MONAI's table of its components: every run would look through all of MONAI again."""
+    return ComponentLocator()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise what a user can mend as the error that it began as, not as MONAI passes it on."""
+    try:
+        yield
+    except Exception as error:
+        if cause := find_input_error(error):
+            raise InputError(in_words_of("python", str(cause))) from error
+        raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep MONAI's remarks on its own files off the screen, and its folder off the module path."""
+    logger, path = logging.getLogger("monai.bundle.workflows"), list(sys.path)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        sys.path[:] = path
