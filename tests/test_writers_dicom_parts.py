@@ -125,7 +125,7 @@ def test_names_are_valid_and_keep_apart_what_differs():
 
 
 def test_a_missing_package_is_named_with_the_extra():
-    with pytest.raises(InputError, match=r"no_such_thing is needed .*monai-ddfm\[dicom\]"):
+    with pytest.raises(InputError, match=r"no_such_thing is needed .*pip install .*\[dicom\]"):
         need("no_such_thing", "to write DICOM")
 
 

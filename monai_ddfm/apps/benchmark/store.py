@@ -28,6 +28,7 @@ __all__ = ["Run", "RunStore", "code_hash", "hash_of", "slug"]
 _PACKAGE: Final = Path(__file__).resolve().parents[2]
 _COUNTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
+        "alignment": ("apps/benchmark/alignment/", "data/transform_files.py", "transforms/"),
         "figures": ("metrics/", "utils/color.py"),
         # What puts lesions and noise in, and how results are colored and looked at.
         "observer": (
