@@ -39,7 +39,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.balance import Balance, balanced_mode
 from monai_ddfm.likelihoods.em import moving_share
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
@@ -50,6 +49,7 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     check_luminance,
     split_sources,
 )
+from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
 
@@ -88,18 +88,14 @@ class BalanceRectifier:
     luminance: Luminance = "full"
 
     def __post_init__(self) -> None:
-        for name in ("prior_share", "least_share", "fidelity"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                text = name.replace("_", " ")
-                raise InputError(f"{text} {value!r} must lie between 0 and 1.")
-        if not self.prior_error > 0 or not self.texture_level >= 0:
-            raise InputError("prior error must be more than 0, and texture level not below 0.")
-        if not 0 <= self.noise_margin < math.inf:
-            raise InputError(
-                f"noise margin {self.noise_margin!r} is unusable; give standard deviations of the "
-                "sources' noise, 2 for example, or 0."
-            )
+        check_prior_use(
+            prior_share=self.prior_share,
+            least_share=self.least_share,
+            prior_error=self.prior_error,
+            texture_level=self.texture_level,
+            fidelity=self.fidelity,
+            noise_margin=self.noise_margin,
+        )
         check_luminance(self.luminance)
 
     def on_grid(self, spacing: Spacing) -> BalanceRectifier:

@@ -43,7 +43,6 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.em import moving_share
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
 from monai_ddfm.likelihoods.rectifiers.luminance import (
@@ -54,6 +53,7 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     split_sources,
     with_luminance,
 )
+from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.saliency import Choice, likelihood_mode
 
@@ -111,18 +111,14 @@ class SaliencyRectifier:
     noise: NoiseModel | None = None
 
     def __post_init__(self) -> None:
-        for name in ("prior_share", "least_share", "fidelity"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                text = name.replace("_", " ")
-                raise InputError(f"{text} {value!r} must lie between 0 and 1.")
-        if not self.prior_error > 0 or not self.texture_level >= 0:
-            raise InputError("prior error must be more than 0, and texture level not below 0.")
-        if not 0 <= self.noise_margin < math.inf:
-            raise InputError(
-                f"noise margin {self.noise_margin!r} is unusable; give standard deviations of the "
-                "sources' noise, 2 for example, or 0."
-            )
+        check_prior_use(
+            prior_share=self.prior_share,
+            least_share=self.least_share,
+            prior_error=self.prior_error,
+            texture_level=self.texture_level,
+            fidelity=self.fidelity,
+            noise_margin=self.noise_margin,
+        )
         check_luminance(self.luminance)
 
     def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
