@@ -1,7 +1,7 @@
 """Reads mutants of every kind, each in a process of its own, and counts how that ends.
 
-``PYTHONPATH=.:tests python tests/attack/fuzz.py --count 1500 FOLDER`` prints a table and keeps
-in FOLDER what ended as it must not. The processes are forked from one that has everything
+``PYTHONPATH=.:tests/makers python tests/attack/fuzz.py --count 1500 FOLDER`` prints a table and
+keeps in FOLDER what ended as it must not. The processes are forked from one that has everything
 loaded.
 """
 

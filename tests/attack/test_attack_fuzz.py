@@ -17,7 +17,8 @@ MUTANTS = int(os.environ.get("ATTACK_MUTANTS", "1500"))
 
 
 def fuzz(folder: Path, *options: str) -> dict:
-    places = [str(HERE.parents[1]), str(HERE.parent), *os.environ.get("PYTHONPATH", "").split(":")]
+    makers = HERE.parent / "makers"
+    places = [str(HERE.parents[1]), str(makers), *os.environ.get("PYTHONPATH", "").split(":")]
     done = subprocess.run(
         [sys.executable, str(HERE / "fuzz.py"), str(folder), *options],
         env={**os.environ, "PYTHONPATH": ":".join(filter(None, places)), "OMP_NUM_THREADS": "1"},

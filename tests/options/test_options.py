@@ -35,7 +35,7 @@ from monai_ddfm.visualize.color_styles import COLOR_STYLES
 from monai_ddfm.workflow import check_inference, fuse
 
 PACKAGE = Path(monai_ddfm.__file__).parent
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 OF_PICTURES = {*Pictures.__annotations__}
 ENTRIES = {name: option for name, option in all_options().items() if name not in OF_PICTURES}
 

@@ -22,7 +22,7 @@ from monai_ddfm.networks.priors.loading import network_from_file
 from monai_ddfm.networks.schedulers import NoiseSchedule
 from monai_ddfm.utils.reports import reports_of
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "ddfm_medical_fusion"
 CLEAN = NoiseModel(0.0)
 
 

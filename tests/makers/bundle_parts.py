@@ -8,7 +8,7 @@ from typing import Any
 
 from monai_ddfm.workflow import bundle_root
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 BUNDLE = bundle_root()
 CONFIGS = BUNDLE / "configs"
 INFERENCE = CONFIGS / "inference.json"

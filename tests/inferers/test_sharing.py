@@ -17,7 +17,7 @@ from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.utils.hashes import sha256_of
 from monai_ddfm.workflow import bundle_root, fuse
 
-PROGRAM = Path(__file__).with_name("rank_fusion.py")
+PROGRAM = Path(__file__).parents[1] / "makers" / "rank_fusion.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -25,6 +25,8 @@ from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.inferers.keeping import run_name
 from monai_ddfm.utils.hashes import sha256_of
 
+HERE = Path(__file__).parent
+
 
 def pair(slices: int = 9) -> Tensor:
     generator = torch.Generator().manual_seed(4)
@@ -99,13 +101,13 @@ def test_another_run_takes_nothing(tmp_path: Path) -> None:
 
 def test_the_name_of_a_run_is_the_same_in_another_process() -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
         "from test_resuming import *\n"
         "settings = inferer(None)._settings()\n"
         "print(run_name(pair()[0].movedim(3, 0), RecordingNet(), settings=settings))"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        [sys.executable, "-c", code, str(HERE), str(HERE.parent / "makers")],
         capture_output=True,
         text=True,
         check=True,

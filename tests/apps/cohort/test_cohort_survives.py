@@ -197,7 +197,7 @@ def test_a_worker_may_take_its_time_to_come_back(source: Path, prior: Path, tmp_
 
 
 def documented_profile() -> str:
-    page = Path(__file__).parents[1] / "docs" / "how-to" / "cohort.md"
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "cohort.md"
     blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
     return next(block for block in blocks if "scheduler: slurm" in block)
 

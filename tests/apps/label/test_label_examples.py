@@ -26,7 +26,7 @@ from monai_ddfm.workflow import FusionResult
 
 pytestmark = pytest.mark.label
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def peak(
     slices: int,
 ) -> int:
     """Peak bytes of a fusion, in a process of its own."""
-    program = Path(__file__).with_name("large_volume.py")
+    program = Path(__file__).parents[1] / "makers" / "large_volume.py"
     command = [sys.executable, str(program), str(folder), modality, output_format]
     out = subprocess.run(
         [*command, f"{side}x{slices}", json.dumps(options)],

@@ -24,7 +24,7 @@ from monai_ddfm.likelihoods.rectifiers import EMRectifier, SaliencyRectifier
 from monai_ddfm.networks.priors.loading import network_from_file
 from monai_ddfm.networks.schedulers import NoiseSchedule
 
-BUNDLE = Path(__file__).parents[1] / "bundles" / "ddfm_medical_fusion"
+BUNDLE = Path(__file__).parents[2] / "bundles" / "ddfm_medical_fusion"
 
 
 def noisy_head(level: float, *, count: int = 1) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.networks import ADMUNet
 
-BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "ddfm_medical_fusion"
+BUNDLE = Path(__file__).resolve().parents[2] / "bundles" / "ddfm_medical_fusion"
 TRAIN = BUNDLE / "configs" / "train.json"
 MULTI_GPU = BUNDLE / "configs" / "multi_gpu_train.json"
 EVALUATE = BUNDLE / "configs" / "evaluate_prior.json"
