@@ -32,6 +32,8 @@ class ModalityRow:
         windows: further windows by name.
         in_color: whether it is customarily shown in color.
         averaged: whether time frames may be averaged.
+        resolution: full width at half maximum in mm of a point, as clinical scanners show it; 1
+            where details are as fine as an MRI's.
         measured: whether its values mean what they say, and are never shown inverted.
         suffix: of files in a BIDS data set; "" for one with suffixes of its own.
         words: parts of file names that tell it, with blanks between.
@@ -47,6 +49,7 @@ class ModalityRow:
     windows: tuple[str, ...] = ("maximum",)
     in_color: bool = False
     averaged: bool = False
+    resolution: float = 1.0
     measured: bool = True
     suffix: str = ""
     words: str
@@ -82,6 +85,7 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             windows=("maximum", "cerebellum"),
             in_color=True,
             averaged=True,
+            resolution=6.0,
             suffix="pet",
             words="pet pt fdg fdgpet petfdg amyloid tau",
             demo="FDG PET",
@@ -93,6 +97,7 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             windows=("maximum", "cerebellum"),
             in_color=True,
             averaged=True,
+            resolution=10.0,
             suffix="spect",
             words="spect nm hmpao ecd",
             demo="HMPAO SPECT",

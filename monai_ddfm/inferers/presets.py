@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.rectifiers import (
@@ -37,6 +37,7 @@ from monai_ddfm.likelihoods.rectifiers import (
     SaliencyRectifier,
 )
 from monai_ddfm.likelihoods.saliency import Choice
+from monai_ddfm.modalities import ROWS
 from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     DDPMSolver,
@@ -116,8 +117,15 @@ CHOICES: Mapping[str, Choice] = MappingProxyType(
 """The likelihood of the preset "contrast" by modality; docs/concepts tells how they were found."""
 
 
-# Where units tell a finding apart, it sets in within about 100 HU.
-_WIDTH_OF_UNITS = 0.05
+# Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
+_KNOWN_FINDING: Final = MappingProxyType(
+    {
+        "finding_width": 0.05,
+        "finding_share": 0.9,
+        "finding_brightness": 1.0,
+        "finding_structure": 0.1,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,8 +217,8 @@ def tailored(
 
     Args:
         preset: or its name.
-        modality: of `moving`; of the preset "contrast" the likelihood of that key of `CHOICES`,
-            others, and None, leave it as it is.
+        modality: of `moving`; the default takes its resolution, and the preset "contrast" the
+            likelihood of that key of `CHOICES`; others, and None, leave both as they are.
         finding: gray level of `moving`, 0 to 1, from which its brightness is a finding, where its
             units say so (bone in HU), see `Balance`; None is white.
         prior_share: see `BalanceRectifier`; None is the preset's, as below.
@@ -245,8 +253,10 @@ def tailored(
         return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))
     if isinstance(rectifier, BalanceRectifier):
         balance = replace(rectifier.balance, **weights)
+        if (row := ROWS.get(str(modality).upper())) is not None:
+            balance = replace(balance, resolution=row.resolution)
         if finding is not None:
-            balance = replace(balance, finding=finding, finding_width=_WIDTH_OF_UNITS)
+            balance = replace(balance, finding=finding, **_KNOWN_FINDING)
         return replace(preset, rectifier=replace(rectifier, balance=balance, **wishes))
     return preset
 

@@ -16,7 +16,7 @@ details, for a lesion in uniform tissue is small, too:
     d_l \leftarrow \frac{p_l}{p_l + n_l^2}\,d_l, \qquad p_l = W_l * d_l^2, \qquad
     n_l = n\,\sigma_1 / \sigma_l .
 
-**Texture.** The finest, below a millimetre, is sharpness: no PET or SPECT resolves it, and a
+**Texture.** The finest, of a millimetre, is sharpness: no PET or SPECT resolves it, and a
 reader's eye hardly finds a lesion by it. It is shown in full, from the source that has it, by
 the local energies :math:`E = W_0 * d_0^2`,
 
@@ -34,13 +34,15 @@ are the scales of the distributions: where a source varies much, a difference of
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
 and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`. Were both sources shown by the same
 rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
-size one of them leads. Up to a *crossover* scale it is `moving`, for what CT, PET and SPECT show at
-that size is rare; the M-step is the weighted mean in which `fixed` keeps a part :math:`\kappa` of
-its share,
+size one of them leads, and the other keeps a part. Up to a *crossover* scale it is `moving`, where
+it resolves details of that size, for what a CT shows of the brain there is rare; of a source that
+resolves no such details, PET or SPECT, it is `fixed`. The M-step is the weighted mean in which the
+other keeps a part :math:`\kappa` of its share,
 
 .. math::
 
-    m_l = \frac{C_l d_l^i + \kappa D_l d_l^v}{C_l + D_l} .
+    m_l = \frac{C_l d_l^i + \kappa D_l d_l^v}{C_l + D_l} \quad \text{or} \quad
+    m_l = \frac{\kappa C_l d_l^i + D_l d_l^v}{C_l + D_l} .
 
 Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and
 `moving` keeps a small part: :math:`m_l = d_l^v + \mu\,d_l^i`. A reader who sees all sizes finds
@@ -66,7 +68,7 @@ beyond it do not vanish at its ends:
     m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
     h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.5\,\tfrac{2 x - u - o}{o - u}`
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.2\,\tfrac{2 x - u - o}{o - u}`
 between the lower and the upper source, u and o. A finding keeps its brightness, but for q at most,
 and the MRI's structure within it stays.
 
@@ -94,10 +96,9 @@ __all__ = ["Balance", "balanced_mode"]
 
 _STRUCTURE_GAIN = 3.0
 _STRUCTURE_CEILING = 0.04
-_STRUCTURE_LIMIT = 0.15
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
-_STEEPNESS = 1.5
+_STEEPNESS = 1.2
 _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
@@ -106,10 +107,12 @@ _SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_b
 _POSITIVE = (
     "grain",
     "texture_scale",
+    "resolution",
     "window",
     "ceiling",
     "deviation_floor",
     "finding_width",
+    "finding_structure",
     "largest_ratio",
 )
 
@@ -121,10 +124,13 @@ class Balance:
     Attributes:
         texture_scale: sigma of the Gaussian that splits off the texture.
         scales: sigma of the successive Gaussians after it, finest first.
-        crossover: in details of scales up to this one `moving` leads, in larger ones `fixed`.
+        crossover: in details of scales up to this one `moving` leads if it resolves them, in larger
+            ones `fixed`.
+        resolution: of `moving`, full width at half maximum; in details of smaller scales, sigma of
+            a Gaussian, it has nothing of its own, and `fixed` leads.
         window: sigma of the windows W.
         fine_lean: lambda, how much louder `moving` is in fine details, as a natural logarithm.
-        fine_rest: kappa, what `fixed` keeps of its share in fine details, 0 to 1.
+        fine_rest: kappa, what the other source keeps of its share in fine details, 0 to 1.
         coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
         gains: g, gain of the details of each scale where there are hardly any.
@@ -136,6 +142,7 @@ class Balance:
         finding_width: half width of that rise.
         finding_share: eta_1; 0 treats white as anything else.
         finding_brightness: beta, of the brightness of a finding.
+        finding_structure: q, by how much the structure of `fixed` in it may change a finding.
         favor_moving: in favor of the bright parts of `moving`: this times its brightness is added
             to the lean and, as f > 0, gives it the share 1 - exp(-f) of coarse details; 0 is none.
 
@@ -143,23 +150,25 @@ class Balance:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 0.6
+    texture_scale: float = 1.0
     scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
     crossover: float = 4.0
-    window: float = 7.0
-    fine_lean: float = 0.4
-    fine_rest: float = 0.6
-    coarse_rest: float = 0.12
-    rest_share: float = 0.38
-    gains: tuple[float, ...] = (10.0, 3.0, 4.7, 3.0)
-    ceiling: float = 0.045
-    grain: float = 0.014
+    resolution: float = 1.0
+    window: float = 7.5
+    fine_lean: float = 0.84
+    fine_rest: float = 0.79
+    coarse_rest: float = 0.22
+    rest_share: float = 0.37
+    gains: tuple[float, ...] = (6.7, 4.5, 5.7, 1.8)
+    ceiling: float = 0.026
+    grain: float = 0.015
     deviation_floor: float = 0.004
     largest_ratio: float = 5.0
     finding: float = 0.81
     finding_width: float = 0.09
     finding_share: float = 0.8
     finding_brightness: float = 0.975
+    finding_structure: float = 0.15
     favor_moving: float = 0.0
 
     def __post_init__(self) -> None:
@@ -167,13 +176,7 @@ class Balance:
             value = getattr(self, field.name)
             if field.name not in ("scales", "gains") and not _is_finite(value):
                 raise InputError(f"{_words(field.name)} {value!r} must be a finite number.")
-        for name in (
-            "fine_rest",
-            "coarse_rest",
-            "rest_share",
-            "finding_share",
-            "finding_brightness",
-        ):
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{_words(name)} must lie between 0 and 1.")
         for name in _POSITIVE:
@@ -230,7 +233,8 @@ def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
         clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
         if scale <= balance.crossover:
-            mixed = _fine_mixture(clear, both[1:], balance, spacing)
+            resolved = balance.resolution <= scale
+            mixed = _fine_mixture(clear, both[1:], balance, spacing, moving_leads=resolved)
         else:
             mixed = _coarse_mixture(clear, both[1:], balance)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
@@ -262,13 +266,18 @@ def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Ten
     return detail * power / (power + grain**2)
 
 
-def _fine_mixture(detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
-    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which moving leads."""
+def _fine_mixture(
+    detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing, *, moving_leads: bool
+) -> Tensor:
+    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which one source leads."""
     spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
     limit = math.log(balance.largest_ratio)
     odds = 2 * (spread[:1] / spread[1:]).log().clamp(-limit, limit) + balance.fine_lean
     share = torch.sigmoid(odds + balance.favor_moving * moving)
-    return share * detail[1:] + balance.fine_rest * (1 - share) * detail[:1]
+    of_fixed, of_moving = (1 - share) * detail[:1], share * detail[1:]
+    if moving_leads:
+        return of_moving + balance.fine_rest * of_fixed
+    return of_fixed + balance.fine_rest * of_moving
 
 
 def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
@@ -290,7 +299,8 @@ def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Sp
     for detail in details:
         spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
         structure = structure + _STRUCTURE_GAIN / (1 + spread / _STRUCTURE_CEILING) * detail
-    structure = _STRUCTURE_LIMIT * torch.tanh(structure / _STRUCTURE_LIMIT)
+    limit = balance.finding_structure
+    structure = limit * torch.tanh(structure / limit)
     shown = balance.finding_brightness * both[1:] + structure
     return torch.lerp(estimate, shown, share)
 

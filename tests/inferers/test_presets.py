@@ -140,8 +140,16 @@ def test_presets_are_tailored() -> None:
 
 
 def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
-    for modality in ("CT", "PET", "SPECT", "IR", None):
-        assert tailored("default", modality=modality) == PRESETS["default"]
+    """But for what a scanner resolves, which is physics."""
+    for modality, resolution in {
+        "CT": 1.0,
+        "pet": 6.0,
+        "SPECT": 10.0,
+        "IR": 1.0,
+        None: 1.0,
+    }.items():
+        rectifier = BalanceRectifier(balance=Balance(resolution=resolution))
+        assert tailored("default", modality=modality).rectifier == rectifier
     mine = tailored("default", fidelity=0.5, noise_margin=1.0, favor_moving=2.0, prior_share=0.3)
     assert mine.rectifier == BalanceRectifier(
         balance=Balance(favor_moving=2.0), fidelity=0.5, noise_margin=1.0, prior_share=0.3
@@ -150,6 +158,7 @@ def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
     assert isinstance(bone, BalanceRectifier)
     assert bone.balance.finding == 0.55
     assert bone.balance.finding_width < Balance().finding_width
+    assert bone.balance.finding_share > Balance().finding_share
     assert tailored("contrast", finding=0.55) == tailored("contrast")
 
 

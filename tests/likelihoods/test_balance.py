@@ -115,7 +115,8 @@ def mode_by_formula(
             limits = 1 / b.largest_ratio, b.largest_ratio
             ratio = np.clip(deviation(d_v) / deviation(d_i), *limits)
             odds = np.exp(b.fine_lean + favor) * ratio**2
-            mixed = (odds * d_i + b.fine_rest * d_v) / (odds + 1)
+            kept = (1.0, b.fine_rest) if b.resolution <= scale else (b.fine_rest, 1.0)
+            mixed = (kept[0] * odds * d_i + kept[1] * d_v) / (odds + 1)
         else:
             both = d_v + b.coarse_rest * d_i
             mixed = both + (1 - np.exp(-np.maximum(favor, 0))) * (d_i - both)
@@ -124,7 +125,7 @@ def mode_by_formula(
     # Between the smooth sources, before findings and texture come to it.
     lower, upper = np.minimum(i_smooth, v_smooth), np.maximum(i_smooth, v_smooth)
     middle, half = (lower + upper) / 2, (upper - lower) / 2
-    shown = middle + half * np.tanh(1.5 * (shown - middle) / half)
+    shown = middle + half * np.tanh(1.2 * (shown - middle) / half)
 
     # The level is freed of the noise of single pixels, and white beside white is no finding.
     level = blur(i_smooth, 0.7 * min(spacing))
@@ -135,7 +136,8 @@ def mode_by_formula(
         next_v = blur(c_v, scale)
         d_v, c_v = c_v - next_v, next_v
         structure = structure + 3 * d_v / (1 + deviation(d_v) / 0.04)
-    finding = b.finding_brightness * i_smooth + 0.15 * np.tanh(structure / 0.15)
+    limit = b.finding_structure
+    finding = b.finding_brightness * i_smooth + limit * np.tanh(structure / limit)
     found = (1 - share) * shown + share * finding + texture
     return np.clip(found, np.minimum(i, v), np.maximum(i, v))
 
@@ -154,6 +156,7 @@ def mode_by_formula(
             },
             (1.0, 2.5),
         ),
+        ({"resolution": 3.0, "finding_structure": 0.05}, (1.0, 1.0)),
         ({"finding_share": 0.0, "rest_share": 1.0, "fine_rest": 1.0, "window": 4.0}, (3.0, 1.0)),
     ],
 )
@@ -222,13 +225,16 @@ def test_equal_sources_come_back_unchanged() -> None:
 
 @pytest.mark.parametrize("radius", [3.0, 8.0, 12.0])
 @pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize(("size", "part"), [(0.2, 0.4), (0.4, 0.25)])
+@pytest.mark.parametrize(
+    ("size", "resolution", "part"),
+    [(0.2, 1.0, 0.4), (0.2, 6.0, 0.2), (0.4, 1.0, 0.15), (0.4, 6.0, 0.25)],
+)
 def test_a_disc_bright_in_one_and_dark_in_the_other_does_not_cancel(
-    radius: float, sign: int, size: float, part: float
+    radius: float, sign: int, size: float, resolution: float, part: float
 ) -> None:
     moving, fixed = 0.5 + sign * size * disc(radius), 0.5 - sign * size * disc(radius)
     assert contrast((moving + fixed) / 2, radius) == pytest.approx(0, abs=1e-9)
-    found = contrast(fused(moving, fixed), radius)
+    found = contrast(fused(moving, fixed, resolution=resolution), radius)
     assert abs(found) > part * abs(contrast(fixed, radius))
     # The anatomy leads where it is coarse, the other source where it is fine or white.
     moving_leads = radius < 4 or float(moving.max()) > 0.85
