@@ -80,7 +80,8 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
-    from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.data.writers.formats import VOLUME_NAMES  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.workflow import fuse as run  # noqa: PLC0415
 
     try:
         result = run(fixed, moving, **options)
@@ -90,7 +91,7 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
         raise
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
-    volumes = (result.files[n] for n in ("fused.nii.gz", "fusion.nrrd") if n in result.files)
+    volumes = (result.files[name] for name in VOLUME_NAMES if name in result.files)
     volume = next(volumes, result.output_dir / "dicom")
     typer.echo(f"fused volume   {volume}")
     typer.echo(f"pictures       {result.files['preview.png']}")

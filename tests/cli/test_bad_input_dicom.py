@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +13,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_fusions import demo
 from pydicom.dataset import Dataset
-from run_cases import command, one_sentence
+from run_cases import command
 from volume_checks import noise
 
 from monai_ddfm.apps.demo import DemoSubject
 
 
-@pytest.fixture(scope="module")
-def pet() -> DemoSubject:
-    return demo("PET")
-
-
 @pytest.fixture
-def refuse(
-    pet: DemoSubject, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Run a fusion that must be refused; nothing may be written, neither here nor to BIDS."""
-
-    def run(**options: object) -> str:
-        out = tmp_path / "results"
-        settings: dict[str, object] = {
-            "fixed": pet.fixed,
-            "moving": pet.moving,
-            "modality": "PET",
-            "output-dir": out / "a" / "b",
-            "steps": 1,
-            "registration": "none",
-            "device": "cpu",
-            "format": "both",
-            "bids-root": out / "bids",
-            "bids-subject": "01",
-        }
-        settings |= {name.replace("_", "-"): value for name, value in options.items()}
-        flags = [f"--{n}={v}" if v is not True else f"--{n}" for n, v in settings.items()]
-        status, said, err = command(capfd, "fuse", *flags)
-        assert status == 2
-        assert said == ""
-        assert not out.exists()
-        return one_sentence(err)
-
-    return run
+def refuse(refuse: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
+    """With DICOM and BIDS too: nothing may be written, neither here nor there."""
+    bids = {"bids_root": tmp_path / "results" / "bids", "bids_subject": "01"}
+    return partial(refuse, format="both", **bids)
 
 
 # --- DICOM

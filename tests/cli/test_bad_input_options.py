@@ -7,29 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from refused_runs import everything_in, refusing, with_nan
-from run_cases import command, demo_subject, one_sentence
+from refused_runs import everything_in, with_nan
+from run_cases import command, one_sentence
 
 from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import fuse
-
-
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-@pytest.fixture
-def refuse(
-    pet: DemoSubject,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)  # what goes astray shall land there
-    return refusing(pet, tmp_path, capfd)
-
 
 # --- options
 

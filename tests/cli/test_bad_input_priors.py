@@ -7,34 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from refused_runs import everything_in, refusing
-from run_cases import SMALL, command, demo_subject, one_sentence, randomize
+from refused_runs import everything_in
+from run_cases import SMALL, command, one_sentence, randomize, saved_prior
 
-from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import save_prior
 
 
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-@pytest.fixture
-def refuse(
-    pet: DemoSubject,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)  # what goes astray shall land there
-    return refusing(pet, tmp_path, capfd)
-
-
 @pytest.fixture
 def prior(tmp_path: Path) -> Path:
-    save_prior(randomize(ADMUNet(**SMALL)), tmp_path / "prior.pt")
-    return tmp_path / "prior.pt"
+    return saved_prior(tmp_path)
 
 
 def test_priors(prior: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:

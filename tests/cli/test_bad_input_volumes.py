@@ -12,28 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from refused_runs import head, nifti, refusing, with_nan
-from run_cases import demo_subject
+from refused_runs import head, nifti, with_nan
 
 from monai_ddfm.apps.demo import DemoSubject
 
 Make = Callable[[Path], Path]
-
-
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-@pytest.fixture
-def refuse(
-    pet: DemoSubject,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)  # what goes astray shall land there
-    return refusing(pet, tmp_path, capfd)
 
 
 def missing(folder: Path) -> Path:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from run_cases import SMALL, command, demo_subject, one_sentence, randomize
+from run_cases import SMALL, command, one_sentence, randomize
 
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer
 from monai_ddfm.networks import ADMUNet
@@ -107,20 +108,15 @@ def test_splitting_the_result() -> None:
         SplitSpreadd()({"pred": four[:3]})
 
 
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
 def read(folder: Path, name: str) -> Any:
     image = nib.load(folder / name)
     return np.asarray(image.dataobj), image.affine
 
 
-def test_a_run_writes_the_spread_on_the_grid_of_the_mri(subject: Any, tmp_path: Path) -> None:
+def test_a_run_writes_the_spread_on_the_grid_of_the_mri(pet: DemoSubject, tmp_path: Path) -> None:
     options: dict[str, Any] = {"modality": "PET", "steps": 2, "registration": "none"}
     options["noise_margin"] = 0
-    several = fuse(subject.fixed, subject.moving, output_dir=tmp_path / "a", samples=2, **options)
+    several = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", samples=2, **options)
     assert several.provenance["options"]["samples"] == 2
     assert several.provenance["bound"]["largest"] <= 1e-6
     fused, affine = read(tmp_path / "a", "fused.nii.gz")
@@ -132,15 +128,15 @@ def test_a_run_writes_the_spread_on_the_grid_of_the_mri(subject: Any, tmp_path: 
     assert 1e-4 < deviation.max() < 0.5
     assert stability.min() >= 0
     assert stability.max() <= 1
-    one = fuse(subject.fixed, subject.moving, output_dir=tmp_path / "a", **options)
+    one = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", **options)
     assert "fused_std.nii.gz" not in one.files
     assert not (tmp_path / "a" / "weight_stability.nii.gz").exists()
 
 
 def test_the_command_refuses_no_samples(
-    subject: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pet: DemoSubject, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--fixed", subject.fixed, "--moving", subject.moving, "--modality", "PET"]
+    given = ["--fixed", pet.fixed, "--moving", pet.moving, "--modality", "PET"]
     status, _, err = command(capfd, "fuse", *given, "-o", tmp_path / "out", "--samples", 0)
     assert status == 2
     assert "samples 0 is unusable" in one_sentence(err)

@@ -15,11 +15,6 @@ from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer, Preset, t
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @pytest.mark.parametrize(
     "options",
     [

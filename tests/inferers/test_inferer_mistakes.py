@@ -13,11 +13,6 @@ from run_cases import RecordingNet
 from monai_ddfm.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [

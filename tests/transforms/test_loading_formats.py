@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
-from nifti_makers import RNG, SHAPE, corners, itk_corners, oblique, save, save_placed, values
-from volume_checks import refusal
+from nifti_makers import RNG, SHAPE, itk_corners, oblique, save, save_placed, values
+from volume_checks import corners, refusal
 
 from monai_ddfm.transforms.loading import LoadVolume, LoadVolumed
 from monai_ddfm.utils.reports import reports_of

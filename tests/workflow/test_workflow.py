@@ -32,11 +32,6 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubj
     return lambda *args, **options: demo_subject(base, *args, **options)
 
 
-@pytest.fixture(scope="module")
-def pet(subjects: Callable[..., DemoSubject]) -> DemoSubject:
-    return subjects("PET", dicom=True)
-
-
 def voxels(result: FusionResult, name: str) -> bytes:
     return np.asarray(nib.load(result.files[name]).dataobj).tobytes()
 

@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmark_makers import heads, make_prior
+from benchmark_makers import heads
 from torch import Tensor
 
 from monai_ddfm.apps.benchmark import Case, Prior, benchmark, identity_prior, parse_methods
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, tailored
 from monai_ddfm.likelihoods.rectifiers import EMRectifier
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def test_options_belong_to_the_method_before_them() -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,8 +24,6 @@ from monai_ddfm.apps.cohort.group.page import group_page
 from monai_ddfm.apps.cohort.progress import DISPLAYS, make_display
 from monai_ddfm.apps.cohort.records import Record
 from monai_ddfm.modalities import Modality
-
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
 
 
 def test_outliers_agree_with_the_modified_z_score() -> None:
@@ -126,18 +123,6 @@ def made_up(count: int, pictures: Sequence[bytes] = ()) -> str:
     problem = {"who": "sub-x", "sentence": "has a PET but no MRI"}
     shown = [texts[i % len(texts)] for i in range(count)]
     return group_page(rows, [problem], shown, figures=MAIN_FIGURES)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("needs Chromium")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cohort_makers import OPTIONS, bids_path, cohort_with_faults, save, volumes
-from run_cases import command, one_sentence, saved_prior
+from cohort_makers import OPTIONS, bids_path, save, volumes
+from run_cases import command, one_sentence
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -23,16 +23,6 @@ from monai_ddfm.apps.cohort.locking import only_run
 from monai_ddfm.apps.cohort.records import read_records, record_path
 from monai_ddfm.apps.cohort.study import Wishes, prepare
 from monai_ddfm.apps.cohort.worker import Job, fuse_case
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_prior(tmp_path_factory.mktemp("prior"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort_with_faults(tmp_path_factory.mktemp("cohort") / "bids")
 
 
 def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[object]:
