@@ -113,7 +113,9 @@ def read(folder: Path, name: str) -> Any:
     return np.asarray(image.dataobj), image.affine
 
 
-def test_a_run_writes_the_spread_on_the_grid_of_the_mri(pet: DemoSubject, tmp_path: Path) -> None:
+def test_a_run_writes_the_spread_on_the_grid_of_the_mri(
+    pet: DemoSubject, prior: Path, tmp_path: Path
+) -> None:
     options: dict[str, Any] = {"modality": "PET", "steps": 2, "registration": "none"}
     options["noise_margin"] = 0
     several = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", samples=2, **options)
@@ -128,6 +130,7 @@ def test_a_run_writes_the_spread_on_the_grid_of_the_mri(pet: DemoSubject, tmp_pa
     assert 1e-4 < deviation.max() < 0.5
     assert stability.min() >= 0
     assert stability.max() <= 1
+    options |= {"steps": 1, "prior": prior}
     one = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", **options)
     assert "fused_std.nii.gz" not in one.files
     assert not (tmp_path / "a" / "weight_stability.nii.gz").exists()

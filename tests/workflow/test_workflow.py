@@ -207,6 +207,7 @@ def test_another_seed_other_bytes_and_old_results_replaced(
 def test_ct_from_relative_paths_leaves_the_process_as_it_was(
     subjects: Callable[..., DemoSubject],
     tmp_path: Path,
+    prior: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -219,6 +220,7 @@ def test_ct_from_relative_paths_leaves_the_process_as_it_was(
         os.path.relpath(ct.moving),
         modality="ct",
         output_dir="out",
+        prior=prior,
         steps=1,
         registration="none",
         seed=None,
