@@ -89,7 +89,7 @@ MRI: dict[Callable[[Path], Path], str] = {
 
 
 @pytest.mark.parametrize("make_folder", MRI, ids=lambda f: f.__name__)
-def test_dicom_folders(
+def test_a_folder_that_is_no_sound_series_is_refused(
     make_folder: Callable[[Path], Path], tmp_path: Path, refuse: Callable[..., str]
 ) -> None:
     folder = make_folder(tmp_path / "Köpfe von früher")
@@ -179,7 +179,7 @@ def test_headers_that_do_not_meet_name_the_option_that_helps(
     ],
     ids=str,
 )
-def test_options(
+def test_an_option_that_cannot_be_is_refused_with_dicom_and_bids(
     options: dict[str, Any], words: str, pet: DemoSubject, refuse: Callable[..., str]
 ) -> None:
     if options.get("fixed") == "dicom":

@@ -47,7 +47,9 @@ from monai_ddfm.workflow import fuse
     ],
     ids=str,
 )
-def test_options(options: dict[str, Any], words: str, refuse: Callable[..., str]) -> None:
+def test_an_option_that_cannot_be_is_refused(
+    options: dict[str, Any], words: str, refuse: Callable[..., str]
+) -> None:
     assert words in refuse(**options)
 
 
@@ -111,7 +113,9 @@ def test_results_of_an_earlier_run_stay(tmp_path: Path, refuse: Callable[..., st
 # --- another command
 
 
-def test_demo(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_demo_that_cannot_be_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
     for arguments, words in (
         (["--modality", "MR"], "'MR'"),

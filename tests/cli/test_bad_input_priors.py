@@ -19,7 +19,9 @@ def prior(tmp_path: Path) -> Path:
     return saved_prior(tmp_path)
 
 
-def test_priors(prior: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:
+def test_a_file_that_is_no_prior_is_refused(
+    prior: Path, tmp_path: Path, refuse: Callable[..., str]
+) -> None:
     assert "gone.pt" in refuse(prior=tmp_path / "gone.pt")
     assert str(tmp_path) in refuse(prior=tmp_path)
     content = prior.read_bytes()
@@ -48,7 +50,9 @@ def test_weights_that_are_not_those_of_the_sidecar(prior: Path, refuse: Callable
     assert "describes other weights" in refuse(prior=prior)
 
 
-def test_prior_commands(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_prior_command_without_a_prior_writes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "notes.pt"
     text.write_text("no weights")
     for arguments in (

@@ -186,7 +186,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def test_demo(
+def test_the_demo_leaves_its_subject_and_its_fusion(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The real subject, only coarser: at full size it takes minutes.

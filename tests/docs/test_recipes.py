@@ -143,7 +143,7 @@ def test_a_new_rectifier_takes_the_brighter_source(done: Path) -> None:
 
 def test_a_new_figure_of_merit_is_that_of_scipy(done: Path) -> None:
     figures = json.loads((done / "figures.json").read_text())["figures"]
-    assert figures.keys() == {"EI", "AG"}
+    assert figures.keys() >= {"EI", "AG"}
     fused = nib.load(done / "out 1" / "fused.nii.gz").get_fdata() * 255
     slopes = [ndimage.sobel(plane, axis, mode="nearest") for plane in fused.T for axis in (0, 1)]
     expected = np.hypot(slopes[::2], slopes[1::2]).mean()

@@ -106,7 +106,9 @@ def test_a_small_prior_does_not_depend_on_its_file_any_more(prior: Path) -> None
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
 
 
-def test_requested_types(prior: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_prior_is_loaded_and_written_in_the_type_asked_for(
+    prior: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     network = network_from_file(prior, dtype=torch.float64)
     assert {value.dtype for value in network.state_dict().values()} == {torch.float64}
     half = convert_checkpoint(

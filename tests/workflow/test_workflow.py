@@ -156,7 +156,9 @@ def test_provenance_says_how_it_came_to_be(plain: FusionResult, pet: DemoSubject
     assert {"reading", "registration", "intensity"} <= provenance["reports"].keys()
 
 
-def test_dicom_folders(pet: DemoSubject, plain: FusionResult, tmp_path: Path) -> None:
+def test_dicom_folders_give_the_same_head_as_nifti(
+    pet: DemoSubject, plain: FusionResult, tmp_path: Path
+) -> None:
     assert pet.fixed_dicom is not None
     assert pet.moving_dicom is not None
     result = fuse(

@@ -31,7 +31,7 @@ def test_a_prior_of_three_channels(shared: Path, pet: DemoSubject, tmp_path: Pat
     assert not (tmp_path / "out" / "prior.pt").exists()
 
 
-def test_prior_overrides(tmp_path: Path) -> None:
+def test_a_prior_brings_its_network_and_hash_and_needs_its_sidecar(tmp_path: Path) -> None:
     file = tmp_path / "prior.pt"
     save_prior(randomize(ADMUNet(**SMALL)), file)
     overrides = prior_overrides(file)

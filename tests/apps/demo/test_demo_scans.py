@@ -102,7 +102,7 @@ def test_skull_is_closed(
     assert checked > 40
 
 
-def test_t1_contrast(head: Anatomy, t1: Volume) -> None:
+def test_a_t1_shows_white_over_gray_matter(head: Anatomy, t1: Volume) -> None:
     def level(name: str) -> float:
         mask = (head.tissues[name] > 0.95).astype(np.float32)
         return float(np.median(t1.data[on_scan(mask, head, t1, sitk.Transform()) > 0.95]))

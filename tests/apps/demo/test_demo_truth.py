@@ -23,7 +23,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_truth_aligns(
+def test_the_true_transform_aligns_better_than_others(
     modality: str, t1: Volume, scans: dict[str, tuple[Volume, sitk.Euler3DTransform]]
 ) -> None:
     scan, truth = scans[modality]

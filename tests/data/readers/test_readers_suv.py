@@ -155,7 +155,7 @@ def test_start_is_assumed_where_decay_is_listed() -> None:
     assert "assumed" in result.explanation
 
 
-def test_philips_counts() -> None:
+def test_counts_of_philips_become_suv_by_their_private_factor() -> None:
     dataset = header(Units="CNTS")
     assert pet_scaling(dataset, first=None).units == "counts"
     block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
