@@ -78,7 +78,7 @@ def several_series(folder: Path) -> Path:
 
 MRI: dict[Callable[[Path], Path], str] = {
     two_patients: "2 patients",
-    missing_slices: "missing",
+    missing_slices: "lacks about 2 slice",
     duplicate_positions: "2 different slices at the position",
     truncated: ".dcm",
     no_pixels: "no pixel data",
