@@ -36,6 +36,8 @@ class ModalityRow:
             where details are as fine as an MRI's.
         measured: whether its values mean what they say, and are never shown inverted.
         suffix: of files in a BIDS data set; "" for one with suffixes of its own.
+        contrast: parameters of the likelihood of the preset "contrast" (`Choice`) that are not its
+            own; None leaves it as it is. docs/concepts tells how they were found.
         words: parts of file names that tell it, with blanks between.
         demo: what the simulated subject shows; "" if there is none.
     """
@@ -52,6 +54,7 @@ class ModalityRow:
     resolution: float = 1.0
     measured: bool = True
     suffix: str = ""
+    contrast: Mapping[str, float] | None = None
     words: str
     demo: str = ""
 
@@ -75,6 +78,15 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             window="fusion",
             windows=("fusion", "brain", "subdural", "stroke", "bone", "soft_tissue"),
             suffix="ct",
+            contrast={
+                "brightness": 50.0,
+                "brightness_floor": 0.1,
+                "brightness_blur": 0.7,
+                "structure": 0.5,
+                "structure_blur": 0.7,
+                "structure_floor": 1e-4,
+                "scale_share": 0.0,
+            },
             words="ct cbct",
             demo="CT",
         ),
@@ -87,6 +99,7 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             averaged=True,
             resolution=6.0,
             suffix="pet",
+            contrast={},
             words="pet pt fdg fdgpet petfdg amyloid tau",
             demo="FDG PET",
         ),
@@ -99,6 +112,18 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             averaged=True,
             resolution=10.0,
             suffix="spect",
+            contrast={
+                "brightness": 50.0,
+                "brightness_floor": 0.02,
+                "brightness_blur": 1.7,
+                "structure": 1.3,
+                "structure_blur": 3.0,
+                "structure_floor": 1e-4,
+                "scale_share": 0.8,
+                "sharpness": 12.0,
+                "window": 3,
+                "base_sharpness": 100.0,
+            },
             words="spect nm hmpao ecd",
             demo="HMPAO SPECT",
         ),

@@ -42,12 +42,16 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
 def test_an_early_stop_ends_on_the_first_small_change() -> None:
     pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
     inferer = from_noise(steps=30, early_stop=0.07, crop_foreground=False)
-    sampler = dataclasses.replace(inferer._sampler(network, None), tolerance=None)
+    fusion = inferer._sampler(network, None)
+    assert fusion.samplers[0] is not None
+    patient = dataclasses.replace(fusion.samplers[0], tolerance=None)
+    sampler = dataclasses.replace(fusion, samplers=(patient,))
     for number, one in enumerate(pair):
         trail: list[Tensor] = []
         sampler(
             one[None],
             network,
+            noise=inferer.noise,
             slices=[number],
             on_step=lambda step, trail=trail: trail.append(step.rectified.luminance),  # type: ignore[misc]
         )

@@ -11,6 +11,7 @@ from monai_ddfm.likelihoods.rectifiers.information_gain import (
     InformationGainState,
 )
 from monai_ddfm.likelihoods.rectifiers.luminance import Luminance
+from monai_ddfm.likelihoods.rectifiers.plan import Likelihood, Plan, Run, likelihood_of
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.likelihoods.rectifiers.salience import SaliencyRectifier, SaliencyState
 
@@ -21,10 +22,14 @@ __all__ = [
     "IdentityRectifier",
     "InformationGainRectifier",
     "InformationGainState",
+    "Likelihood",
     "Luminance",
+    "Plan",
     "Rectified",
     "Rectifier",
+    "Run",
     "SaliencyRectifier",
     "SaliencyState",
     "SourceRectifier",
+    "likelihood_of",
 ]

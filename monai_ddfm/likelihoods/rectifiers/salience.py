@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,6 +57,7 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.saliency import Choice, likelihood_mode
+from monai_ddfm.modalities import ROWS
 
 __all__ = ["SaliencyRectifier", "SaliencyState"]
 
@@ -120,6 +122,29 @@ class SaliencyRectifier:
             noise_margin=self.noise_margin,
         )
         check_luminance(self.luminance)
+
+    def configured(
+        self,
+        *,
+        modality: str | None,
+        finding: float | None,  # noqa: ARG002 - brightness alone decides
+        favor_moving: float | None = None,
+        **prior_use: Any,
+    ) -> SaliencyRectifier:
+        """Return this rectifier with the likelihood of a modality and other parameters.
+
+        Args:
+            modality: of `moving`; one without parameters, and None, leave the likelihood as it is.
+            finding: has no effect.
+            favor_moving: see `Choice`; None leaves it as it is.
+            prior_use: fields of this class.
+        """
+        row = ROWS.get(str(modality).upper())
+        own = None if row is None else row.contrast
+        choice = self.choice if own is None else Choice(**own)  # type: ignore[arg-type]
+        if favor_moving is not None:
+            choice = replace(choice, favor_moving=favor_moving)
+        return replace(self, choice=choice, **prior_use)
 
     def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
         """Return this rectifier for the sources' noise: with its scale, and k unless it is given.

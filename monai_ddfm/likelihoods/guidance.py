@@ -1,0 +1,123 @@
+r"""Guidance: a denoiser whose clean image agrees with the sources, and is a denoiser again.
+
+A denoiser takes the noisy image :math:`x_t` and tells the clean one, :math:`\hat x_0 = D(x_t, t)`.
+Guided by a likelihood it tells :math:`\tilde x_0 = E(R(E^{-1}(\hat x_0)))`, where R is the
+rectifier and E leads from images to what the prior works on: nothing for a prior of images, the
+encoder of a latent one. The sampler steps by way of :math:`\tilde x_0` and knows neither R nor E.
+
+Rectifiers work on slices. A prior of volumes tells a volume; each of its slices is rectified.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
+
+__all__ = ["Denoised", "Denoiser", "Guided", "GuidedDenoiser"]
+
+
+@dataclass(frozen=True, slots=True)
+class Denoised:
+    """What a denoiser tells.
+
+    Attributes:
+        x0: the clean image, [B, C, ...] like the noisy one.
+        output: what it was made from, where a solver reads a variance from it.
+    """
+
+    x0: Tensor
+    output: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Guided(Denoised):
+    """What a guided denoiser tells.
+
+    Attributes:
+        rectified: outcome of the rectifier, in the shape of the sources.
+    """
+
+    rectified: Rectified[Any] = field(kw_only=True)
+
+
+class Denoiser(Protocol):
+    """A prior at its simplest: noisy image and time to clean image."""
+
+    def __call__(self, x_t: Tensor, index: int) -> Denoised:
+        """Tell the clean image behind a noisy one.
+
+        Args:
+            x_t: [B, C, ...].
+            index: position of the step in sampling order, which says how noisy it is.
+        """
+        ...
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return what the prior works on for images [B, C, H, W] or [B, C, H, W, D]."""
+        ...
+
+    def decode(self, x0: Tensor) -> Tensor:
+        """Return images in [-1, 1]."""
+        ...
+
+
+@dataclass
+class GuidedDenoiser:
+    """A denoiser with a rectifier, for one run: it keeps the rectifier's state.
+
+    Attributes:
+        denoiser: the prior.
+        rectifier: corrects what it tells.
+        sources: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving.
+        steps: of the whole process, for the rectifier.
+        axis: spatial axis of a volume along which slices follow each other.
+    """
+
+    denoiser: Denoiser
+    rectifier: Rectifier[Any]
+    sources: Tensor
+    steps: int
+    axis: int = 2
+
+    def __post_init__(self) -> None:
+        self._slices = self._as_slices(self.sources)
+        self._state = self.rectifier.initial_state(self._slices)
+
+    @property
+    def mode(self) -> Tensor | None:
+        """The likelihood's mode, [B, 1, ...] in [-1, 1]; None if it has none."""
+        if not isinstance(self.rectifier, SourceRectifier):
+            return None
+        return self._as_images(self.rectifier.mode(self._state))
+
+    def __call__(self, x_t: Tensor, index: int) -> Guided:
+        """Tell the clean image that agrees with the sources; see `Denoiser`."""
+        told = self.denoiser(x_t, index)
+        image = self._as_slices(self.denoiser.decode(told.x0))
+        rectified = self.rectifier.step(
+            image, self._slices, self._state, index=index, steps=self.steps
+        )
+        self._state = rectified.state
+        x0, weight, luminance = map(
+            self._as_images, (rectified.x0, rectified.weight, rectified.luminance)
+        )
+        return Guided(
+            self.denoiser.encode(x0),
+            told.output,
+            rectified=Rectified(x0, rectified.state, weight, luminance),
+        )
+
+    def _as_slices(self, images: Tensor) -> Tensor:
+        """Put the slices of volumes [B, C, H, W, D] one by one, [B * N, C, ...]."""
+        return images if images.ndim == 4 else images.movedim(2 + self.axis, 1).flatten(0, 1)
+
+    def _as_images(self, slices: Tensor) -> Tensor:
+        """Put slices together again."""
+        if self.sources.ndim == 4:
+            return slices
+        volumes = slices.reshape(len(self.sources), -1, *slices.shape[1:])
+        return volumes.movedim(1, 2 + self.axis)
