@@ -36,8 +36,8 @@ class ModalityRow:
             where details are as fine as an MRI's.
         measured: whether its values mean what they say, and are never shown inverted.
         suffix: of files in a BIDS data set; "" for one with suffixes of its own.
-        contrast: parameters of the likelihood of the preset "contrast" (`Choice`) that are not its
-            own; None leaves it as it is. docs/concepts tells how they were found.
+        contrast: parameters of the likelihood of the preset "contrast" (`SaliencyParameters`) that
+            are not its own; None leaves it as it is. docs/concepts tells how they were found.
         words: parts of file names that tell it, with blanks between.
         demo: what the simulated subject shows; "" if there is none.
     """

@@ -91,13 +91,13 @@ def test_likelihoods_say_what_they_need(rectifier: Any, measures: bool, from_sou
     sources = uniform(3, 1, 2, 4, 4)
     if measures:
         for channel, run in enumerate(plan.runs):
-            assert run.noise == NOISES[channel]
+            assert run.noise_model == NOISES[channel]
             assert torch.equal(run.sources(sources), sources[:, [channel, channel]])
         assert plan.runs[0].rectifier is None  # that source shows no noise
         assert plan.shares == (0.0, plan.runs[1].share)
     else:
         assert plan.runs[0].sources(sources) is sources
-        assert plan.runs[0].noise == (NOISES[1] if from_sources else None)
+        assert plan.runs[0].noise_model == (NOISES[1] if from_sources else None)
 
 
 def test_the_default_cannot_do_without_the_noise() -> None:

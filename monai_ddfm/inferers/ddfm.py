@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -45,7 +46,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     whole volumes: batches, patches, the store and other processes are then of no use.
 
     Args:
-        spacing: timesteps of the whole process to visit, beginning with pure noise, as
+        timesteps: of the whole process, to visit, beginning with pure noise, as
             `monai_ddfm.networks.schedulers.space_timesteps` takes them (``"ddim25"``,
             ``"10,15,20"``); None is what `steps` or the preset says.
         preset: a `Preset` or the name of one: "reference", "paper" or "default".
@@ -75,6 +76,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             stopped.
         distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
+        spacing: former name of `timesteps`, for one release.
 
     Raises:
         InputError: if an option is unknown or out of range.
@@ -82,7 +84,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def __init__(
         self,
-        spacing: str | Sequence[int] | None = None,
+        timesteps: str | Sequence[int] | None = None,
         preset: str | Preset = "default",
         *,
         speed: str | None = None,
@@ -104,15 +106,23 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         store: SliceStore | None = None,
         distributed: bool = False,
         progress: ProgressCallback | None = None,
+        spacing: str | Sequence[int] | None = None,
     ) -> None:
         chosen = preset_named(preset) if isinstance(preset, str) else preset
         if speed is not None:
             chosen = at_speed(chosen, speed)
-        if spacing is not None or steps is not None:
-            chosen = replace(chosen, steps=visits(steps if spacing is None else spacing))
+        if spacing is not None:
+            warnings.warn(
+                "DDFMInferer(spacing=) is timesteps= now; the former name goes with the next one",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            timesteps = spacing
+        if timesteps is not None or steps is not None:
+            chosen = replace(chosen, steps=visits(steps if timesteps is None else timesteps))
         if rectifier is not None:
             chosen = replace(chosen, rectifier=rectifier)
-        if chosen.start == "sources" and (spacing is not None or start_timestep is not None):
+        if chosen.start == "sources" and (timesteps is not None or start_timestep is not None):
             chosen = replace(chosen, start="noise")
         chosen = startable(chosen, steps)
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
@@ -366,7 +376,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def _slice_sampler(self, network: nn.Module | None, run: Run) -> SliceSampler:
         """Build the loop for one run; it starts at the level of its noise, if that is known."""
-        noise = run.noise
+        noise = run.noise_model
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
         level = None if noise is None or self.preset.start == "noise" else noise.level

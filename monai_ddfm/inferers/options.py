@@ -42,7 +42,7 @@ def startable(preset: Preset, steps: int | None) -> Preset:
 
 
 def visits(given: Any) -> int | str:
-    """Bring steps or a spacing to the form a preset has; what is neither is refused later.
+    """Bring steps or timesteps to the form a preset has; what is neither is refused later.
 
     Args:
         given: a number, a text, or a sequence of numbers.

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.rectifiers import (
@@ -37,9 +37,7 @@ from monai_ddfm.likelihoods.rectifiers import (
     Rectifier,
     SaliencyRectifier,
 )
-from monai_ddfm.likelihoods.saliency import Choice
 from monai_ddfm.likelihoods.scale_space import Spacing
-from monai_ddfm.modalities import ROWS
 from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     DDPMSolver,
@@ -49,9 +47,9 @@ from monai_ddfm.networks.schedulers import (
     Solver,
     Variance,
 )
+from monai_ddfm.utils.former_names import renamed
 
 __all__ = [
-    "CHOICES",
     "PRESETS",
     "SPEEDS",
     "Preset",
@@ -60,8 +58,8 @@ __all__ = [
     "Start",
     "at_speed",
     "build_solver",
+    "configure",
     "preset_named",
-    "tailored",
 ]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
@@ -88,12 +86,6 @@ SPEEDS: Mapping[str, Speed] = {
     "balanced": Speed(steps=2),
     "best": Speed(steps=4),
 }
-
-
-CHOICES: Mapping[str, Choice] = MappingProxyType(
-    {name: Choice(**row.contrast) for name, row in ROWS.items() if row.contrast is not None}  # type: ignore[arg-type]
-)
-"""The likelihood of the preset "contrast" by modality."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +169,7 @@ def preset_named(name: str) -> Preset:
         raise InputError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}.") from None
 
 
-def tailored(
+def configure(
     preset: str | Preset,
     *,
     modality: str | None = None,
@@ -187,12 +179,12 @@ def tailored(
     noise_margin: float | None = None,
     favor_moving: float | None = None,
 ) -> Preset:
-    """Return a preset with a likelihood that fits the sources, and other wishes.
+    """Return a preset with a likelihood that fits the sources, and with other settings.
 
     Args:
         preset: or its name.
-        modality: of `moving`; the default takes its resolution, and the preset "contrast" the
-            likelihood of that key of `CHOICES`; others, and None, leave both as they are.
+        modality: of `moving`; the default takes its resolution, and the preset "contrast" its
+            likelihood, see `monai_ddfm.modalities`; others, and None, leave both as they are.
         finding: gray level of `moving`, 0 to 1, from which its brightness is a finding, where its
             units say so (bone in HU), see `Balance`; None is white.
         prior_share: see `BalanceRectifier`; None is the preset's, as below.
@@ -281,3 +273,7 @@ def build_solver(
     if preset.solver == "dpm++":
         return DPMSolverPP2M(schedule, prediction_type)
     raise InputError(f"solver {preset.solver!r} is unknown; use ddim, ddpm or dpm++.")
+
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(__name__, {"tailored": "configure"})

@@ -15,7 +15,7 @@ A fusion has one run of the loop, on the fused image, or one for each source who
 sampled, as the likelihood's plan says (`monai_ddfm.likelihoods.rectifiers.plan`).
 
 Nothing in the loop waits for the device, unless a tolerance is given: whether all slices have
-settled has to be known on the host.
+converged has to be known on the host.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class SliceSampler:
         guided = GuidedDenoiser(denoiser, rectifier, sources, steps=total, axis=self.axis)
         sample = self._start(guided, noise, slices)
         solver_state: SolverState | None = None
-        settling = None if self.tolerance is None else _Settling(self.tolerance)
+        convergence = None if self.tolerance is None else _Convergence(self.tolerance)
         for index in range(self.start_index, total):
             told = guided(sample, index)
             fresh = None
@@ -141,9 +141,9 @@ class SliceSampler:
                 on_step(SamplingStep(index - self.start_index, told.rectified, sample))
             # Not in the first half: there x0 hardly changes because it is hardly known.
             late = 2 * (index + 1 - self.start_index) > self.steps
-            if settling is not None and settling.all_settled(told.rectified, may_end=late):
+            if convergence is not None and convergence.all_converged(told.rectified, may_end=late):
                 break
-        return told.rectified if settling is None else settling.outcome(told.rectified)
+        return told.rectified if convergence is None else convergence.outcome(told.rectified)
 
     def _start(self, guided: GuidedDenoiser, noise: Noise, slices: Sequence[int]) -> Tensor:
         """Return the image to start from, [B, C, ...]."""
@@ -254,7 +254,7 @@ def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 
     return torch.where(mode >= END_OF_RANGE, mode + drawn.abs(), added)
 
 
-class _Settling:
+class _Convergence:
     """Keeps, of every slice, the first outcome that differs from the one before by little enough.
 
     What a slice gets does not depend on how long the others of its batch go on.
@@ -264,28 +264,28 @@ class _Settling:
         self.tolerance = tolerance
         self._before: Tensor | None = None
         self._kept: Rectified[Any] | None = None
-        self._settled = torch.zeros(1, dtype=torch.bool)
+        self._converged = torch.zeros(1, dtype=torch.bool)
 
-    def all_settled(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
-        """Take a step's outcome; return whether all slices have settled, if they may."""
+    def all_converged(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
+        """Take a step's outcome; return whether all slices have converged, if they may."""
         luminance, weight = rectified.luminance, rectified.weight
         if self._kept is None or self._before is None:
             one = (len(luminance), *[1] * (luminance.ndim - 1))
-            self._settled = luminance.new_zeros(one, dtype=torch.bool)
+            self._converged = luminance.new_zeros(one, dtype=torch.bool)
             self._kept, self._before = rectified, luminance
             return False
-        change = (luminance - self._before).abs().flatten(1).amax(dim=1).view_as(self._settled)
+        change = (luminance - self._before).abs().flatten(1).amax(dim=1).view_as(self._converged)
         self._kept = replace(
             rectified,
-            luminance=torch.where(self._settled, self._kept.luminance, luminance),
-            weight=torch.where(self._settled, self._kept.weight, weight),
+            luminance=torch.where(self._converged, self._kept.luminance, luminance),
+            weight=torch.where(self._converged, self._kept.weight, weight),
         )
         self._before = luminance
         if not may_end:
             return False
-        self._settled = self._settled | (change <= self.tolerance)
-        return bool(self._settled.all())
+        self._converged = self._converged | (change <= self.tolerance)
+        return bool(self._converged.all())
 
     def outcome(self, rectified: Rectified[Any]) -> Rectified[Any]:
-        """Return what the slices have settled on; x0 and the state are those of the last step."""
+        """Return what the slices have converged to; x0 and the state are those of the last step."""
         return rectified if self._kept is None else self._kept

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.likelihoods.balance import Balance, balanced_mode
 from monai_ddfm.likelihoods.scale_space import gaussian
 
@@ -382,7 +382,7 @@ def test_a_dark_bar_on_a_warm_panel_stays_and_the_sky_stays_dark() -> None:
     visible, infrared, places = street_at_night()
     pair = torch.stack([visible, infrared])[None].float().clamp(0, 1) * 2 - 1
     network = RecordingNet()
-    preset = tailored("default", modality="IR")
+    preset = configure("default", modality="IR")
     found = (DDFMInferer(preset=preset)(pair, network)[0, 0].double() + 1) / 2
     bar = [
         float(image[places["panel"]].mean() - image[places["bar"]].mean())

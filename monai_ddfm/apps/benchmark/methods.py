@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.apps.benchmark.bundle import Prior
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tailored
+from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, configure, preset_named
 from monai_ddfm.likelihoods import rectifiers
 from monai_ddfm.likelihoods.baselines import BASELINES, fuse_baseline
 from monai_ddfm.likelihoods.rectifiers import likelihood_of
@@ -129,7 +129,7 @@ class Method:
         options = self.options_for(setting.modality)
         if self.is_baseline:
             return _prepare_baseline(self.name, options)
-        preset = tailored(
+        preset = configure(
             self.preset or preset_named(self.name),
             modality=setting.modality,
             finding=setting.finding,

@@ -165,7 +165,7 @@ class BalanceRectifier:
             share = self.least_share
         if share == 0:
             return None
-        return EstimateRectifier(share=share, noise=noise, luminance=self.luminance)
+        return EstimateRectifier(share=share, noise_model=noise, luminance=self.luminance)
 
     def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
         """Plan a run for each source that has noise, see `Likelihood`.
@@ -179,7 +179,7 @@ class BalanceRectifier:
         for source, noise in enumerate(noises):
             estimator = self.estimator(noise, always=always)
             share = 0.0 if estimator is None else estimator.share
-            runs.append(Run(rectifier=estimator, source=source, noise=noise, share=share))
+            runs.append(Run(rectifier=estimator, source=source, noise_model=noise, share=share))
         return Plan(runs=tuple(runs), fuse=partial(self.fuse, noises=noises))
 
     def fuse(

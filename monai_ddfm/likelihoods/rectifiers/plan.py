@@ -27,13 +27,14 @@ class Run:
     Attributes:
         rectifier: corrects the clean image; None does not sample, and leaves the source as it is.
         source: 0 to sample the clean image of fixed, 1 of moving; None samples the fused image.
-        noise: of the rectifier's mode, from which sampling may start; None if it has none.
+        noise_model: of the noise of the rectifier's mode, from which sampling may start; None if it
+            has no mode, or the noise was not measured.
         share: of the prior's estimate in the outcome; None if it is not known.
     """
 
     rectifier: Rectifier[Any] | None
     source: int | None = None
-    noise: NoiseModel | None = None
+    noise_model: NoiseModel | None = None
     share: float | None = None
 
     def sources(self, sources: Tensor) -> Tensor:
@@ -111,8 +112,10 @@ class _OnFusedImage:
         rectifier = self.rectifier
         if noises is None or not isinstance(rectifier, SourceRectifier):
             return Plan(runs=(Run(rectifier=rectifier),))
-        noise = noisier(noises)
-        return Plan(runs=(Run(rectifier=rectifier.for_noise(noise), noise=noise),))
+        noise_model = noisier(noises)
+        return Plan(
+            runs=(Run(rectifier=rectifier.for_noise(noise_model), noise_model=noise_model),)
+        )
 
 
 def likelihood_of(rectifier: Rectifier[Any] | Likelihood) -> Likelihood:

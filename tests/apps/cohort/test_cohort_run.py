@@ -21,7 +21,7 @@ from monai_ddfm.apps.cohort.finding import find_cases
 from monai_ddfm.apps.cohort.fingerprints import Settings
 from monai_ddfm.apps.cohort.locking import only_run
 from monai_ddfm.apps.cohort.records import read_records, record_path
-from monai_ddfm.apps.cohort.study import Wishes, prepare
+from monai_ddfm.apps.cohort.study import CohortRequest, prepare
 from monai_ddfm.apps.cohort.worker import Job, fuse_case
 
 
@@ -44,8 +44,8 @@ def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, st
     options = OPTIONS | {"seed": 0, "batch_size": "auto", "amp": False, "format": "nifti"}
     options |= dict.fromkeys(("bias_correction", "bone_tint", "deidentify"), False)
     options |= {"deterministic_uids": False} | changed
-    wishes = Wishes(source, out, options=options, prior=prior, device="cpu", workers=1)
-    return {entry.case.key: entry.state for entry in prepare(wishes).plan().entries}
+    request = CohortRequest(source, out, options=options, prior=prior, device="cpu", workers=1)
+    return {entry.case.key: entry.state for entry in prepare(request).plan().entries}
 
 
 @pytest.fixture(scope="module")
