@@ -66,6 +66,12 @@ def test_an_early_stop_ends_on_the_first_small_change() -> None:
 # --- steps and where they begin
 
 
+def test_spacing_is_the_former_name_of_timesteps() -> None:
+    with pytest.warns(DeprecationWarning, match="timesteps"):
+        former = DDFMInferer(spacing="ddim4")
+    assert repr(former) == repr(DDFMInferer(timesteps="ddim4"))
+
+
 @pytest.mark.parametrize(
     ("options", "visited"),
     [
