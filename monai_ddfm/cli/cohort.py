@@ -176,7 +176,7 @@ def _selection(
     return Selection(
         participants=tuple(label.removeprefix("sub-") for label in participants or ()),
         sessions=tuple(label.removeprefix("ses-") for label in sessions or ()),
-        modality=Modality.parse_moving(modality) if modality else None,
+        modality=Modality.parse(modality) if modality else None,
         tracer=(tracer or "").removeprefix("trc-"),
         mri=tuple(mri) if mri else MRI_SUFFIXES,
         fixed_series=fixed_series or "",

@@ -71,7 +71,7 @@ class Case(TypedDict, total=False):
     moving: Annotated[
         Path,
         Option(
-            "The CT, PET, SPECT or ultrasound of the same patient.",
+            "The CT, PET, SPECT, ultrasound or other MRI of the same patient.",
             default="moving.nii.gz",
             faces=("fuse",),
             required=True,
@@ -79,7 +79,7 @@ class Case(TypedDict, total=False):
         ),
     ]
     modality: Annotated[
-        Literal["CT", "PET", "SPECT", "US"] | str,
+        Literal["CT", "PET", "SPECT", "US", "MR"] | str,
         Option("What moving is.", default="PET", faces=("fuse",), required=True),
     ]
     output_dir: Annotated[

@@ -38,8 +38,7 @@ def refuse(
     ("options", "words"),
     [
         ({"modality": "XRAY"}, "'XRAY'"),
-        ({"modality": ""}, "CT, PET, SPECT or US"),
-        ({"modality": "MR"}, "'MR' is that of the fixed volume"),
+        ({"modality": ""}, "CT, PET, SPECT, US or MR"),
         ({"preset": "fast"}, "'fast'"),
         ({"steps": -3}, "-3"),
         ({"steps": 0}, "0"),

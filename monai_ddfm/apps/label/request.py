@@ -34,7 +34,8 @@ EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
 _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "modality": (AS_STORED, *all_options()["modality"].words),
+        # A study has several MRIs, and none of them says that it is the second volume.
+        "modality": (AS_STORED, *(w for w in all_options()["modality"].words if w != "MR")),
         "result": ("luminance", "color"),
         "result_extension": EXTENSIONS,
         "store": ("fusion", "everything", "nothing"),
@@ -153,7 +154,7 @@ def read_request(params: Any) -> FusionRequest:
         at_speed(PRESETS[options["preset"]], options["speed"])  # sees that the preset has it
     stored = words["modality"] == AS_STORED
     return FusionRequest(
-        modality=None if stored else Modality.parse_moving(words["modality"]),
+        modality=None if stored else Modality.parse(words["modality"]),
         image2=texts["image2"],
         session2=texts["session2"],
         result=words["result"],

@@ -194,7 +194,7 @@ def test_group_level_puts_together_what_is_there(
     ("more", "said"),
     [
         (["--participant-label", "77"], "no images of sub-77"),
-        (["--modality", "MR"], "use CT, PET, SPECT or US"),
+        (["--modality", "XR"], "use CT, PET, SPECT, US or MR"),
         (["--mri", "T1"], "--mri T1 is unknown"),
         (["--profile", "a.yaml", "--scheduler", "tcp://a"], "exclude each other"),
         (["--scheduler", "tcp://127.0.0.1:9", "--progress", "loud"], "progress 'loud'"),
