@@ -372,7 +372,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             None if run.rectifier is None else self._slice_sampler(network, run)
             for run in plan.runs
         )
-        return FusionSampler(plan=plan, samplers=samplers)
+        return FusionSampler(plan=plan, samplers=samplers, axis=self.axis)
 
     def _slice_sampler(self, network: nn.Module | None, run: Run) -> SliceSampler:
         """Build the loop for one run; it starts at the level of its noise, if that is known."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.inferers.denoising import NetworkDenoiser
 from monai_ddfm.inferers.noise import Noise
-from monai_ddfm.likelihoods.guidance import GuidedDenoiser
+from monai_ddfm.likelihoods.guidance import GuidedDenoiser, as_slices, rectified_images
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
 from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier
 from monai_ddfm.networks.schedulers import Solver, SolverState
@@ -173,10 +173,12 @@ class FusionSampler:
     Attributes:
         plan: the likelihood's.
         samplers: one for each of its runs; None where it has no rectifier.
+        axis: spatial axis of a volume along which slices follow each other.
     """
 
     plan: Plan
     samplers: tuple[SliceSampler | None, ...]
+    axis: int = 2
 
     @property
     def tolerance(self) -> float | None:
@@ -217,7 +219,9 @@ class FusionSampler:
             done += sampler.steps
         if self.plan.fuse is None:
             return outcome
-        fused = self.plan.fuse(sources, estimates)
+        slices_of = [as_slices(images, self.axis) for images in (sources, *estimates)]
+        fused = self.plan.fuse(slices_of[0], slices_of[1:])
+        fused = rectified_images(fused, sources, self.axis)
         if done == 0 and on_step is not None:
             on_step(SamplingStep(0, fused, fused.x0))
         return fused

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 
-__all__ = ["Denoised", "Denoiser", "Guided", "GuidedDenoiser"]
+__all__ = ["Denoised", "Denoiser", "Guided", "GuidedDenoiser", "as_slices", "rectified_images"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class GuidedDenoiser:
     axis: int = 2
 
     def __post_init__(self) -> None:
-        self._slices = self._as_slices(self.sources)
+        self._slices = as_slices(self.sources, self.axis)
         self._state = self.rectifier.initial_state(self._slices)
 
     @property
@@ -92,32 +92,37 @@ class GuidedDenoiser:
         """The likelihood's mode, [B, 1, ...] in [-1, 1]; None if it has none."""
         if not isinstance(self.rectifier, SourceRectifier):
             return None
-        return self._as_images(self.rectifier.mode(self._state))
+        return as_images(self.rectifier.mode(self._state), self.sources, self.axis)
 
     def __call__(self, x_t: Tensor, index: int) -> Guided:
         """Tell the clean image that agrees with the sources; see `Denoiser`."""
         told = self.denoiser(x_t, index)
-        image = self._as_slices(self.denoiser.decode(told.x0))
+        image = as_slices(self.denoiser.decode(told.x0), self.axis)
         rectified = self.rectifier.step(
             image, self._slices, self._state, index=index, steps=self.steps
         )
         self._state = rectified.state
-        x0, weight, luminance = map(
-            self._as_images, (rectified.x0, rectified.weight, rectified.luminance)
-        )
-        return Guided(
-            self.denoiser.encode(x0),
-            told.output,
-            rectified=Rectified(x0, rectified.state, weight, luminance),
-        )
+        rectified = rectified_images(rectified, self.sources, self.axis)
+        return Guided(self.denoiser.encode(rectified.x0), told.output, rectified=rectified)
 
-    def _as_slices(self, images: Tensor) -> Tensor:
-        """Put the slices of volumes [B, C, H, W, D] one by one, [B * N, C, ...]."""
-        return images if images.ndim == 4 else images.movedim(2 + self.axis, 1).flatten(0, 1)
 
-    def _as_images(self, slices: Tensor) -> Tensor:
-        """Put slices together again."""
-        if self.sources.ndim == 4:
-            return slices
-        volumes = slices.reshape(len(self.sources), -1, *slices.shape[1:])
-        return volumes.movedim(1, 2 + self.axis)
+def as_slices(images: Tensor, axis: int) -> Tensor:
+    """Put the slices of volumes [B, C, H, W, D] one by one, [B * N, C, ...]; slices stay."""
+    return images if images.ndim == 4 else images.movedim(2 + axis, 1).flatten(0, 1)
+
+
+def as_images(slices: Tensor, sources: Tensor, axis: int) -> Tensor:
+    """Put slices together again, in the shape of the sources."""
+    if sources.ndim == 4:
+        return slices
+    return slices.reshape(len(sources), -1, *slices.shape[1:]).movedim(1, 2 + axis)
+
+
+def rectified_images(rectified: Rectified[Any], sources: Tensor, axis: int) -> Rectified[Any]:
+    """Put together what was rectified slice by slice; the state stays as it is."""
+    return Rectified(
+        as_images(rectified.x0, sources, axis),
+        rectified.state,
+        as_images(rectified.weight, sources, axis),
+        as_images(rectified.luminance, sources, axis),
+    )

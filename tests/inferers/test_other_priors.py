@@ -27,6 +27,7 @@ class Gaussian(nn.Module):
     """The exact denoiser of images of independent voxels, N(mean, deviation^2)."""
 
     prediction_type = "sample"
+    size_divisor = 1
 
     def __init__(self, spatial_dims: int = 2, *, mean: float = -0.2, deviation: float = 0.4):
         super().__init__()
@@ -95,7 +96,9 @@ def test_a_prior_of_orthonormal_coefficients_fuses_as_that_of_the_image(preset: 
     pair = noisy(33, 41)  # odd: padded to blocks
     haar = Haar()
     latent = DDFMInferer(preset=preset, steps=3)(pair, haar)
-    image = DDFMInferer(preset=preset, steps=3)(pair, Gaussian())
+    of_images = Gaussian()
+    of_images.size_divisor = haar.size_divisor  # padded likewise
+    image = DDFMInferer(preset=preset, steps=3)(pair, of_images)
     torch.testing.assert_close(latent, image, rtol=0, atol=2e-5)
     assert set(haar.seen) == {(1, 4, 17, 21)}
     assert not torch.allclose(latent[:, :1], pair.mean(1, keepdim=True), atol=0.05)
@@ -109,7 +112,8 @@ def test_latent_priors_sample_from_noise(prior: Gaussian) -> None:
     assert lies_between(fused, volume)
     assert prior.seen[0][1:] == prior.encode(torch.zeros(1, 1, 24, 20)).shape[1:]
     # From a step in between, and with noise in every step.
-    assert lies_between(DDFMInferer(preset=FROM_NOISE, start_timestep=300)(volume, prior), volume)
+    fused = DDFMInferer(preset=FROM_NOISE, start_timestep=300)(volume, prior)[:, :1]
+    assert lies_between(fused, volume)
     ensemble = EnsembleInferer(DDFMInferer(preset=FROM_NOISE, steps=3), samples=2)(volume, prior)
     assert bool((ensemble[:, 2] > 0).any())
 
@@ -152,17 +156,12 @@ def test_networks_of_volumes_see_the_volume() -> None:
     fused = inferer(volume, network)
     assert lies_between(fused[:, :1], volume)
     assert seen == [SamplingProgress(0, 1, 1, step, 2) for step in (1, 2)]
-    # What lies in one slice matters in the next.
-    network.register_forward_hook(
-        lambda *args: torch.cat([args[2][..., :4], -args[2][..., 4:]], -1)
-    )
-    assert not torch.equal(inferer(volume, network)[..., :4], fused[..., 4:])
     own = RecordingNet(spatial_dims=3, num_head_channels=8)
     odd = noisy(15, 13, 9)
     fused = DDFMInferer(preset=FROM_NOISE, steps=3)(odd, own)
     assert lies_between(fused[:, :1], odd)
     assert own.seen[0][0].shape == (1, 1, 16, 14, 10)
-    changed = odd.clone()
+    changed = odd.clone()  # what lies in one slice matters in another
     changed[..., 8] *= 0.5
     again = DDFMInferer(preset=FROM_NOISE, steps=3)(changed, own)
     assert not torch.equal(again[..., :4], fused[..., :4])
