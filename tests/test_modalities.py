@@ -72,7 +72,7 @@ def test_an_mri_is_fused_with_another(tmp_path: Path) -> None:
         modality="MR",
         output_dir=tmp_path / "out",
         format="both",
-        bids="sub-07",
+        bids={"root": tmp_path / "bids", "subject": "07"},
         registration="rigid",
         device="cpu",
         prior=saved_prior(tmp_path),
@@ -82,6 +82,8 @@ def test_an_mri_is_fused_with_another(tmp_path: Path) -> None:
     windows = result.provenance["reports"]["intensity"]
     assert windows["fixed_scaled"]["modality"] == windows["moving_scaled"]["modality"] == "MR"
     assert windows["fixed_scaled"]["upper"] != windows["moving_scaled"]["upper"]
+    names = {path.name for path in tmp_path.glob("bids/sub-07/**/*_mr.nii.gz")}
+    assert any("desc-fused" in name for name in names)
     series = [dcmread(path) for path in sorted(tmp_path.glob("out/**/moving_registered/*.dcm"))]
     assert len(series) == mri.data.shape[2]
     registered = nib.load(result.files["moving_registered.nii.gz"]).get_fdata()
