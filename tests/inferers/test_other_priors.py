@@ -185,7 +185,7 @@ def test_a_volume_too_large_for_the_memory_is_an_input_error() -> None:
             return torch.empty(1 << 60, dtype=torch.uint8)
 
     with pytest.raises(InputError, match="not enough memory for a whole volume"):
-        DDFMInferer()(noisy(8, 8, 8), Hungry(spatial_dims=3))
+        DDFMInferer(preset=FROM_NOISE)(noisy(8, 8, 8), Hungry(spatial_dims=3))
 
 
 def test_empty_volumes_are_left_alone() -> None:
