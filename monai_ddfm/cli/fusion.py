@@ -42,7 +42,7 @@ def demo(
         return
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
-    parsed = Modality.parse_moving(modality)
+    parsed = Modality.parse(modality)
     subject = make_demo(output_dir / "subject", modality=parsed, seed=seed)
     paths = {"fixed": subject.fixed, "moving": subject.moving, "output_dir": output_dir}
     _fuse(**paths, modality=parsed, seed=seed, **options)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.options import all_options
 from monai_ddfm.options.names import in_words_of
 
-__all__ = ["check_command_line", "check_options"]
+__all__ = ["EVALUATED", "check_command_line", "check_options", "texts_in"]
 
 _PATHS_BESIDE = ("dataset_dir", "output")  # of MONAI's conventions, and of pictures
-_EVALUATED = ("$", "@", "%")
+EVALUATED = ("$", "@", "%")
+"""With these begins what MONAI evaluates or resolves."""
 _MONAI_OPTIONS = {
     "config_file",
     "final_id",
@@ -94,8 +96,8 @@ def _check_values(options: Mapping[str, Any], *, config: Mapping[str, Any] | Non
         entry = re.split("#|::", name)[0]
         if config is not None and entry not in config:
             raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
-        for text in _texts_in(value):
-            if text.startswith(_EVALUATED):
+        for text in texts_in(value):
+            if text.startswith(EVALUATED):
                 raise InputError(
                     f"the value {text!r} of option {name!r} begins with {text[0]!r}, which MONAI "
                     "would evaluate; write a path in full."
@@ -136,13 +138,15 @@ def _check_typed(typed: Mapping[str, str]) -> None:
             )
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts and paths of a value, at any depth."""
-    if isinstance(value, str | Path):
-        yield str(value)
-    elif isinstance(value, Mapping | list | tuple | set):
-        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
-        yield from (text for part in parts for text in _texts_in(part))
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts and paths of a value, keys included, at any depth."""
+    waiting = deque([value])
+    while waiting:
+        one = waiting.popleft()
+        if isinstance(one, str | Path):
+            yield str(one)
+        elif isinstance(one, Mapping | list | tuple | set):
+            waiting += [*one, *one.values()] if isinstance(one, Mapping) else one
 
 
 def _makes_object(value: Any) -> bool:

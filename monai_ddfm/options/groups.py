@@ -7,7 +7,7 @@ one line of help, and the faces of the program on which it appears. From these f
 ========================  ========================================================================
 the command line          `monai_ddfm.cli.options` makes parameters of them, with completion
 Python                    `monai_ddfm.fuse` takes ``**options: Unpack[Options]``, which mypy checks
-the label server          `monai_ddfm.apps.label.wishes` offers and reads them
+the label server          `monai_ddfm.apps.label.request` offers and reads them
 sentences                 `monai_ddfm.options.names` calls an option as the reader's interface does
 the documentation         tables of options, made when the pages are built
 ========================  ========================================================================
@@ -71,7 +71,7 @@ class Case(TypedDict, total=False):
     moving: Annotated[
         Path,
         Option(
-            "The CT, PET, SPECT or ultrasound of the same patient.",
+            "The CT, PET, SPECT, ultrasound or other MRI of the same patient.",
             default="moving.nii.gz",
             faces=("fuse",),
             required=True,
@@ -79,7 +79,7 @@ class Case(TypedDict, total=False):
         ),
     ]
     modality: Annotated[
-        Literal["CT", "PET", "SPECT", "US"] | str,
+        Literal["CT", "PET", "SPECT", "US", "MR"] | str,
         Option("What moving is.", default="PET", faces=("fuse",), required=True),
     ]
     output_dir: Annotated[

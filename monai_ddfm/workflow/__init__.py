@@ -1,6 +1,6 @@
 """The bundle's own configuration, run from Python; no fusion logic lives here.
 
-`fusion` runs it on volumes, `pictures` on pictures, `kept_prior` loads the prior once for
+`fusion` runs it on volumes, `pictures` on pictures, `cached_prior` loads the prior once for
 many fusions, `bundle_files` finds the bundle.
 """
 

@@ -21,8 +21,7 @@ from monai_ddfm.workflow import fuse
     ("options", "words"),
     [
         ({"modality": "XRAY"}, "'XRAY'"),
-        ({"modality": ""}, "CT, PET, SPECT or US"),
-        ({"modality": "MR"}, "'MR' is that of the fixed volume"),
+        ({"modality": ""}, "CT, PET, SPECT, US or MR"),
         ({"preset": "fast"}, "'fast'"),
         ({"steps": -3}, "-3"),
         ({"steps": 0}, "0"),

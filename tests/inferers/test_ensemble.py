@@ -17,7 +17,7 @@ from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.transforms.spread import SplitSpreadd
+from monai_ddfm.transforms.ensemble import SplitEnsembled
 from monai_ddfm.workflow import fuse
 
 
@@ -99,13 +99,13 @@ def test_unusable_options_are_refused(options: dict[str, Any]) -> None:
 
 def test_splitting_the_result() -> None:
     four = torch.arange(4.0).reshape(4, 1, 1)
-    case = SplitSpreadd()({"pred": four, "other": 1})
+    case = SplitEnsembled()({"pred": four, "other": 1})
     assert case["pred"].flatten().tolist() == [0, 1]
     assert float(case["fused_std"]) == 1.0
     assert float(case["weight_stability"]) == 3.0
-    assert SplitSpreadd()({"pred": four[:2]}).keys() == {"pred"}
+    assert SplitEnsembled()({"pred": four[:2]}).keys() == {"pred"}
     with pytest.raises(ValueError, match="2 or 4 channels"):
-        SplitSpreadd()({"pred": four[:3]})
+        SplitEnsembled()({"pred": four[:3]})
 
 
 def read(folder: Path, name: str) -> Any:

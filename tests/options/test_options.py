@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import monai_ddfm
 from monai_ddfm import workflow
-from monai_ddfm.apps.label.wishes import read_wishes
+from monai_ddfm.apps.label.request import read_request
 from monai_ddfm.cli import app
 from monai_ddfm.data.writers.formats import FORMATS
 from monai_ddfm.errors import InputError
@@ -204,7 +204,7 @@ def test_combinations_reach_the_server(tmp_path: Path) -> None:
         n: [v for v in values if v is not None] for n, values in ACCEPTED.items() if n in served
     }
     for row in pairwise_rows(names):
-        options = read_wishes(json.loads(json.dumps(row))).options
+        options = read_request(json.loads(json.dumps(row))).options
         assert {name: options[name] for name in row} == row
         assert options.keys() == served.keys()
 

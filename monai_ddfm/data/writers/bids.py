@@ -207,7 +207,7 @@ def write_bids(
         InputError: a label or the modality is not allowed, the folder cannot be written to, or a
             result is not what its hash says.
     """
-    kind = Modality.parse_moving(modality)
+    kind = Modality.parse(modality)
     labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
     suffix = str(kind).lower()
     found = {name: entry for name, entry in _VOLUMES.items() if name in results}

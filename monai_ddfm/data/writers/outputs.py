@@ -87,7 +87,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     Args:
         output_dir: the folder; made if it does not exist.
-        modality: of `moving`: CT, PET or SPECT.
+        modality: of `moving`, see `monai_ddfm.modalities`.
         record: options and times of the run, for the provenance.
         output_format: a name in `monai_ddfm.data.writers.formats.FORMATS`; with "dicom" the volumes
             are left to `monai_ddfm.data.writers.dicom`, and the transform, the pictures and the
@@ -129,7 +129,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self.folder = prepare_output_dir(output_dir, names=(*_ALL_NAMES, MARKER))
         self.record = record or RunRecord()
         self.deidentify = bool(deidentify)
-        self.modality = Modality.parse_moving(modality)
+        self.modality = Modality.parse(modality)
         self.fixed_key = fixed_key
         self.moving_key = moving_key
         self.fused_key = fused_key

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monai_ddfm.apps.benchmark import Case, Prior, benchmark, identity_prior, parse_methods
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.likelihoods.rectifiers import EMRectifier
 
 
@@ -84,7 +84,7 @@ def test_a_preset_with_options_is_what_the_inferer_gives(small_prior: Prior) -> 
         small_prior,
     )
     image, network = case.image * 2 - 1, small_prior.network
-    share = tailored("default", modality="CT", prior_share=0.8)
+    share = configure("default", modality="CT", prior_share=0.8)
     wanted = DDFMInferer(preset=share, steps=3, seed=4)(image, network)
     np.testing.assert_allclose(
         found["default:prior_share=0.8,steps=3,seed=4"], (wanted[:, :1] + 1) / 2, atol=1e-6

@@ -31,7 +31,7 @@ from label_servers import (
 )
 
 from monai_ddfm.apps.label.process import Cancelled, FusionProcess, Limits
-from monai_ddfm.apps.label.wishes import CHOICES
+from monai_ddfm.apps.label.request import CHOICES
 
 pytestmark = pytest.mark.label
 

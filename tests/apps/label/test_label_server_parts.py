@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_cases import command, one_sentence
 
-from monai_ddfm.apps.label.guard import IdentifierGuard, is_identifier
+from monai_ddfm.apps.label.identifiers import IdentifierMiddleware, is_identifier
 from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.apps.label.queue import FusionQueue, QueueFullError
 from monai_ddfm.apps.label.studies import FolderStudies
@@ -113,7 +113,7 @@ def ask(path: str, query: str = "") -> int:
             assert json.loads(message["body"])["detail"]
 
     scope = {"type": "http", "path": path, "query_string": query.encode()}
-    asyncio.run(IdentifierGuard(app)(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(IdentifierMiddleware(app)(scope, None, send))  # type: ignore[arg-type]
     return int(statuses[0])
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
 import requests
 from label_servers import Server, server
 
-from monai_ddfm.apps.label.wishes import CHOICES
+from monai_ddfm.apps.label.request import CHOICES
 
 pytestmark = pytest.mark.label
 
