@@ -7,16 +7,15 @@ escaped by the templates, whoever wrote it.
 from __future__ import annotations
 
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE
 from monai_ddfm.utils.json_files import inside_script
 
-__all__ = ["render", "write_page"]
+__all__ = ["render"]
 
 
 def render(package: str, template: str, *, data: Any, **content: Any) -> str:
@@ -39,25 +38,9 @@ def render(package: str, template: str, *, data: Any, **content: Any) -> str:
 
     def part(name: str) -> Markup:
         # Our own styles and scripts, not to be escaped: nothing of a user is in them.
-        return Markup(source(name))  # noqa: S704
+        return Markup(source(name))
 
     loader = FunctionLoader(source)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     text = Markup(inside_script(data))
-    return environment.get_template(template).render(
-        data=text, part=part, notice=NOTICE, **content
-    )
-
-
-def write_page(path: str | Path, page: str) -> None:
-    """Write a page, whole or not at all.
-
-    Args:
-        path: the HTML file.
-        page: its text.
-
-    Raises:
-        InputError: the file cannot be written.
-    """
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    return environment.get_template(template).render(data=text, part=part, notice=NOTICE, **content)

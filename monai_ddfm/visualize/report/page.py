@@ -20,9 +20,10 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from monai_ddfm.utils.files import write_text
 from monai_ddfm.utils.json_files import jsonable
 from monai_ddfm.visualize.legend import Legend
-from monai_ddfm.visualize.pages import render, write_page
+from monai_ddfm.visualize.pages import render
 from monai_ddfm.visualize.panels import Panel
 from monai_ddfm.visualize.preview import write_preview
 from monai_ddfm.visualize.report.histograms import histogram_svg
@@ -78,7 +79,7 @@ def write_report(
         record=json.dumps(record, indent=2, ensure_ascii=False),
         version=(niivue / "VERSION").read_text(encoding="ascii").split()[0],
     )
-    write_page(path, page)
+    write_text(path, page)
 
 
 def colors_png(colors: NDArray[np.floating[Any]]) -> str:
@@ -89,14 +90,12 @@ def colors_png(colors: NDArray[np.floating[Any]]) -> str:
 
 
 def _legend(legend: Legend) -> dict[str, str]:
-    low, high = (f"{end:.4g}" for end in legend.ends)
+    low, high = (f"{end:.0f}" if abs(end) >= 1e4 else f"{end:.4g}" for end in legend.ends)
     about = {"gray": legend.gray, "low": low, "high": high, "units": legend.units}
     return about | {"png": colors_png(legend.colors)}
 
 
-def _still(
-    preview: str | Path | None, panels: Sequence[Panel], affine: Any, title: str
-) -> str:
+def _still(preview: str | Path | None, panels: Sequence[Panel], affine: Any, title: str) -> str:
     """Return the preview as a smaller WebP picture in base64."""
     with tempfile.TemporaryDirectory() as folder:
         drawn = preview or Path(folder) / "preview.png"

@@ -121,8 +121,8 @@
   const nv = new niivue.Niivue({
     isRadiologicalConvention: true, sagittalNoseLeft: true, dragAndDropEnabled: false,
     multiplanarLayout: 2, multiplanarShowRender: 1, multiplanarPadPixels: 4, show3Dcrosshair: true,
-    crosshairWidth: 0.5, crosshairWidthUnit: "mm", crosshairColor: [0.56, 0.84, 1, 0.6], showAllOrientationMarkers: true,
-    fontColor: [0.56, 0.84, 1, 1],
+    crosshairWidth: 0.8, crosshairWidthUnit: "mm", crosshairColor: [0.56, 0.84, 1, 0.6], showAllOrientationMarkers: true,
+    fontColor: [1, 0.82, 0.4, 1],
     fontMinPx: 12, fontSizeScaling: 0.25, backColor: [0, 0, 0, 1], clipPlaneColor: [0, 0, 0, 0],
     mouseEventConfig: {
       leftButton: { primary: drags.crosshair }, rightButton: drags.none, centerButton: drags.pan,
@@ -192,12 +192,16 @@
   press("views", 0);
 
   /* Scales: a bar whose ends can be set, or the legend of colors that stand for two values. */
-  const digits = (panel, shown) => {
-    const step = Math.abs(panel.toUnits(shown + panel.step) - panel.toUnits(shown));
-    return Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)));
+  const stepAt = (panel, shown) =>
+    Math.abs(panel.toUnits(shown + panel.step) - panel.toUnits(shown));
+  const fixed = (value, step) =>
+    value.toFixed(Math.min(6, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9))));
+  const inUnits = (panel, shown) => fixed(panel.toUnits(shown), stepAt(panel, shown));
+  const measured = (panel, shown) => {
+    const half = stepAt(panel, shown) / 2; // what was lost when the value became a code
+    const value = fixed(panel.toUnits(shown), half);
+    return panel.units ? `${value} ± ${fixed(half, half)} ${panel.units}` : value;
   };
-  const inUnits = (panel, shown) => panel.toUnits(shown).toFixed(digits(panel, shown));
-  const unitsOf = (panel) => (panel.units ? ` ${panel.units}` : "");
   function scale(panel) {
     if (!panel.knots) return panel.legend ? legend(panel.legend) : null;
     const box = make("div", "scale");
@@ -221,7 +225,7 @@
     });
     panel.middle = make("span", "hint");
     ends.append(panel.fields[0], panel.middle, panel.fields[1]);
-    box.append(make("span", "", `${panel.name}${unitsOf(panel) && `, ${panel.units}`}`), strip, ends);
+    box.append(make("span", "", panel.name + (panel.units && `, ${panel.units}`)), strip, ends);
     told(panel);
     return box;
   }
@@ -238,7 +242,8 @@
     along.append(make("span", "", low), make("span", "", units), make("span", "", high));
     picture.src = `data:image/png;base64,${png}`;
     picture.alt = `Colors of the fusion: to the right ${units} from ${low} to ${high}, upward ${gray}`;
-    figure.append(up, picture, along);
+    const rest = `Its colors are fixed; ${other.name}, MRI and overlay have windows.`;
+    figure.append(up, picture, along, make("figcaption", "along", rest));
     return figure;
   }
 
@@ -275,7 +280,7 @@
     for (const [panel, cell] of cells) {
       const code = panel.codes[i + nx * (j + ny * k)];
       const shown = panel.first + (code - 1) * panel.step;
-      cell.textContent = code ? inUnits(panel, shown) + unitsOf(panel) : "no value";
+      cell.textContent = code ? measured(panel, shown) : "no value";
     }
     const voxel = data.spacing.map((n) => Number(n.toPrecision(3))).join(" × ");
     at("place").textContent = `at ${Array.from(mm).slice(0, 3).map((n) => n.toFixed(1)).join(", ")} mm RAS; `

@@ -54,9 +54,9 @@ def viewer_volumes(
 
     Returns:
         ``size`` (voxels along R, A, S), ``spacing`` (mm), ``start`` (voxel), ``averaged`` (whether
-        voxels are means of several) and ``panels``: ``title``, ``units``, ``header`` (NIfTI, base64)
-        and ``codes`` (gzip, base64); for scalars ``first`` and ``step`` of the codes, ``knots`` and
-        ``levels`` of the gray scale, ``bent``, ``colors`` (256 RGB entries, base64).
+        voxels are means of several) and ``panels``: ``title``, ``units``, ``header`` (of a NIfTI
+        file) and ``codes``, both in base64; for scalars ``first`` and ``step`` of the codes,
+        ``knots`` and ``levels`` of the gray scale, ``bent`` and ``colors`` (256 RGB entries).
     """
     volumes = [channels_last(panel.data) for panel in panels]
     first, second = (mean_of_channels(volumes[min(i, len(volumes) - 1)]) for i in (0, 1))
@@ -153,7 +153,7 @@ def _pooled(
     size: NDArray[np.int64],
     scale: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> NDArray[np.float32]:
-    """Average one channel [R, A, S] over blocks, by a gray scale if there is one; NaN is no value."""
+    """Average one channel [R, A, S] over blocks, on a gray scale if it is given, without NaN."""
     values = np.empty(channel.shape, np.float32)
     for part in slabs(channel.shape):
         values[part] = channel[part] if scale is None else _extended(channel[part], *scale)
