@@ -112,6 +112,10 @@ class Report(Page):
 
     def slide(self, selector: str, value: float) -> None:
         self.page.locator(selector).fill(str(value))
+        self.drawn()
+
+    def drawn(self) -> None:
+        """Wait for the next picture."""
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
     def tile(self, plane: str) -> list[float]:

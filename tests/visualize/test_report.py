@@ -180,14 +180,14 @@ def test_wheel_and_drag_move_the_cross_and_values_follow(
     box = page.page.locator("#canvas").bounding_box()
     assert box is not None
     left, top, width, height = page.tile("axial")
-    # A quarter from the left is the patient's right, a quarter from the top is anterior.
+    # The left is the patient's right, the top is anterior: column 4, row 5.
     nx, ny, _ = shown["fixed"].shape
     x, y = box["x"] + left, box["y"] + top
     page.page.mouse.move(x + 0.5 * width, y + 0.5 * height)
     page.page.mouse.down()
-    page.page.mouse.move(x + 0.25 * width, y + 0.25 * height, steps=3)
+    page.page.mouse.move(x + 4.5 / nx * width, y + 5.5 / ny * height, steps=3)
     page.page.mouse.up()
-    here = [nx - 1 - int(nx * 0.25), ny - 1 - int(ny * 0.25), start[2]]
+    here = [nx - 1 - 4, ny - 1 - 5, start[2]]
     told(here)
     assert width / height == pytest.approx(nx * SPACING[0] / (ny * SPACING[1]), 0.02)
     page.page.mouse.wheel(0, 100)
@@ -207,7 +207,7 @@ def test_window_and_level(page: Report, shown: dict[str, np.ndarray]) -> None:
     page.page.keyboard.press("Enter")
     page.page.get_by_label("MRI: upper end").fill("500")
     page.page.keyboard.press("Enter")
-    page.slide("#tile", 20)  # waits for the picture
+    page.drawn()
     gray = np.clip((shown["fixed"] - 300) / 200, 0, 1) * 255
     colors = np.repeat(gray[..., None], 3, axis=-1)
     compare(page, colors, shown["start"], ["coronal"])
@@ -251,20 +251,16 @@ def test_a_still_picture_in_print(page: Report) -> None:
 
 
 def test_a_still_picture_without_scripts_or_webgl(browser: Any, written: Path) -> None:
-    bare = browser.new_context(java_script_enabled=False)
-    without = Page(bare, written)
+    without = Page(browser, written, java_script_enabled=False)
     assert without.page.locator("#still img").is_visible()
     assert "needs JavaScript and WebGL 2" in without.text("#why")
     assert without.page.locator("#viewer").is_hidden()
     without.close()
-    bare.close()
-    blind = browser.new_context()
-    blind.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
-    without = Page(blind, written)
+    blind = "HTMLCanvasElement.prototype.getContext = () => null"
+    without = Page(browser, written, first=blind)
     assert without.page.locator("#still img").is_visible()
     assert without.page.evaluate("document.querySelector('#still img').naturalWidth") > 500
     without.close()
-    blind.close()
 
 
 def test_text_of_the_user_is_no_markup(page: Report, written: Path) -> None:

@@ -264,8 +264,8 @@ def test_picture_for_the_documentation(browser: Any, tmp_path: Path) -> None:
     opened.goto((tmp_path / "group.html").as_uri())
     opened.wait_for_selector("#rows tr img[src]")
     opened.wait_for_function("[...document.images].every((i) => !i.src || i.naturalWidth > 0)")
-    path = Path(os.environ.get("COHORT_PICTURE", tmp_path / "group.png"))
-    opened.screenshot(path=path)
+    path = Path(os.environ.get("COHORT_PICTURE", tmp_path / "group.jpg"))
+    opened.screenshot(path=path, type="jpeg", quality=80)
     with Image.open(path) as picture:
         assert picture.size == (1400, 800)
         assert np.asarray(picture.convert("L")).std() > 10

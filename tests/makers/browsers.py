@@ -33,7 +33,9 @@ def chromium() -> Iterator[Any]:
 class Page:
     """A page in the browser, which notes what it complains about and what it asks for."""
 
-    def __init__(self, browser: Any, path: Path, ready: str = "body", **about: Any) -> None:
+    def __init__(
+        self, browser: Any, path: Path, ready: str = "body", *, first: str = "", **about: Any
+    ) -> None:
         self.page = browser.new_page(**{"viewport": {"width": 1400, "height": 1000}, **about})
         self.page.set_default_timeout(120_000)  # machines are busy
         self.complaints: list[str] = []
@@ -41,6 +43,7 @@ class Page:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.add_init_script(first)
         self.page.goto(path.as_uri())
         self.page.wait_for_selector(ready)
 
