@@ -43,7 +43,8 @@ class Page:
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.add_init_script(first)
+        if first:
+            self.page.add_init_script(first)
         self.page.goto(path.as_uri())
         self.page.wait_for_selector(ready)
 
@@ -58,4 +59,4 @@ class Page:
         """Close it; it must have asked for nothing else and complained of nothing."""
         self.page.close()
         assert self.complaints == []
-        assert all(url.startswith(("file:", "data:")) for url in self.requests)
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in self.requests)

@@ -176,8 +176,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             provenance = self._provenance(staged, case)
             report = staged.path("report.html")
             with self.record.stage("writing"):
-                about = {"provenance": provenance, "title": title, "preview": preview}
-                write_report(report, panels, affine, **about)
+                write_report(
+                    report, panels, affine, provenance=provenance, title=title, preview=preview
+                )
             provenance["outputs"][report.name] = describe_file(report)
             provenance["seconds"] = self.record.seconds()
             write_json(staged.path(MARKER), provenance)

@@ -111,9 +111,9 @@ def _encoded(
     ends = (levels if bent else knots)[[0, -1]]
     low, high = float(np.nanmin(shown, initial=ends[0])), float(np.nanmax(shown, initial=ends[1]))
     step = max(_nice((ends[1] - ends[0]) / _STEPS[bool(panel.units)]), (high - low) / 60_000)
-    first = step * np.floor(low / step)
+    first = float(step * np.floor(low / step))
     codes = np.nan_to_num(1 + np.rint((shown - first) / step), nan=0)
-    codes = codes.astype(np.uint8 if codes.max() < 256 else "<u2")
+    codes = codes.astype(np.dtype("u1" if codes.max() < 256 else "<u2"))
     table = np.rint(255 * color_table(panel.colors).numpy()).astype(np.uint8)
     return about | {
         "header": _header(size, affine, codes.dtype, step, first - step),
