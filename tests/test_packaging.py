@@ -67,13 +67,12 @@ def test_the_wheel_holds_the_package_and_the_bundle(wheel: Path) -> None:
         assert inside == bundle_files()
         for name in inside:
             assert archive.read(prefix + name) == (REPOSITORY / BUNDLE / name).read_bytes(), name
-        modules = {
-            p.relative_to(REPOSITORY).as_posix() for p in (REPOSITORY / "monai_ddfm").rglob("*.py")
-        }
-        assert modules | {"monai_ddfm/py.typed"} <= names
+        files = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "monai_ddfm").rglob("*.*")]
+        assert {p.as_posix() for p in files if "__pycache__" not in p.parts} <= names
         assert {name.split("/")[0].split("-")[0] for name in names} == {"monai_ddfm"}
         info = f"monai_ddfm-{monai_ddfm.__version__}.dist-info"
         assert f"{info}/licenses/LICENSE" in names
+        assert f"{info}/licenses/monai_ddfm/visualize/report/niivue/THIRD_PARTY.txt" in names
         scripts = ConfigParser()
         scripts.read_string(archive.read(f"{info}/entry_points.txt").decode())
     assert dict(scripts["console_scripts"]) == {"monai-ddfm": "monai_ddfm.cli:main"}

@@ -34,6 +34,7 @@ class Panel:
         levels: strictly increasing from 0 to 1; by default evenly spaced.
         colors: name of a table in `monai_ddfm.utils.color.COLOR_TABLES`.
         scale: caption of the color bar; None draws no bar.
+        units: of the values, if they are a quantity that was measured.
         legend: for colors that stand for two values; None draws none.
     """
 
@@ -43,6 +44,7 @@ class Panel:
     levels: tuple[float, ...] | None = None
     colors: str = "gray"
     scale: str | None = None
+    units: str = ""
     legend: Legend | None = None
 
     def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -98,7 +100,7 @@ def panels_of(
     window, levels = maps.get("moving", (None, None))
     half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
     panels = [
-        Panel("MRI (fixed)", fixed, *maps.get("fixed", (None, None))),
+        Panel("MRI (fixed)", fixed, *maps.get("fixed", (None, None)), units="a.u."),
         Panel(
             f"{modality} (registered)",
             moving / 255 if in_color else moving,
@@ -106,6 +108,7 @@ def panels_of(
             levels,
             colors=_color_table(reports),
             scale=None if in_color else f"{units}{half}",
+            units=units,
         ),
         Panel("Fused", fused, (0.0, 1.0), legend=_legend(reports, units, window, levels)),
     ]

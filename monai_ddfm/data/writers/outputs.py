@@ -171,11 +171,14 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
                 self._write_transform(staged, case)
                 panels, affine = self._panels(case), case[self.fixed_key].affine
                 title = f"MRI + {self.modality} fusion"
-                write_preview(staged.path("preview.png"), panels, affine, title=title)
+                preview = staged.path("preview.png")
+                write_preview(preview, panels, affine, title=title)
             provenance = self._provenance(staged, case)
             report = staged.path("report.html")
             with self.record.stage("writing"):
-                write_report(report, panels, affine, provenance=provenance, title=title)
+                write_report(
+                    report, panels, affine, provenance=provenance, title=title, preview=preview
+                )
             provenance["outputs"][report.name] = describe_file(report)
             provenance["seconds"] = self.record.seconds()
             write_json(staged.path(MARKER), provenance)
