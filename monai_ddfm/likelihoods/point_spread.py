@@ -27,7 +27,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-__all__ = ["FWHM_PER_DEVIATION", "Blur", "gaussian_matrix"]
+__all__ = ["FWHM_PER_DEVIATION", "Blur", "gaussian_blur", "gaussian_matrix"]
 
 FWHM_PER_DEVIATION: Final = math.sqrt(8 * math.log(2))
 _REACH: Final = 5.0  # deviations; what lies beyond is below a millionth
@@ -82,3 +82,30 @@ def gaussian_matrix(size: int, deviation: float) -> Tensor | None:
     columns = torch.minimum(columns, 2 * size - 1 - columns)
     matrix = torch.zeros(size, size, dtype=torch.float64)
     return matrix.index_put_((rows, columns), kernel.expand(size, -1), accumulate=True)
+
+
+def gaussian_blur(
+    shape: Sequence[int],
+    spacing: Sequence[float],
+    fwhm: float | Sequence[float],
+    *,
+    like: Tensor,
+) -> Blur:
+    """Return the blur of a Gaussian point spread.
+
+    Args:
+        shape: of the image.
+        spacing: edges of its voxels in mm.
+        fwhm: full width at half maximum in mm; three of them for the three axes.
+        like: a tensor of the type and on the device that the matrices shall have.
+    """
+    widths = [fwhm] * 3 if isinstance(fwhm, int | float) else fwhm
+    first, second, third = (
+        gaussian_matrix(size, width / FWHM_PER_DEVIATION / edge)
+        for size, edge, width in zip(shape, spacing, widths, strict=True)
+    )
+    return Blur((_to(first, like), _to(second, like), _to(third, like)))
+
+
+def _to(matrix: Tensor | None, like: Tensor) -> Tensor | None:
+    return None if matrix is None else matrix.to(like)

@@ -81,6 +81,8 @@ def read_dicom(
         "notes": [note for note in (grid.note, scaling.explanation, chosen.note) if note]
         + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)],
     }
+    if stated := number(header, "SpatialResolution"):
+        report["resolution_mm"] = stated
     if kind is Modality.PET or scaling.details:
         report["suv"] = {"factor": scaling.factor, **scaling.details, "reason": scaling.explanation}
     meta = _meta(chosen, kind, scaling, [place[used[0]] for place in places])
