@@ -15,7 +15,7 @@ import pytest
 
 import monai_ddfm
 from monai_ddfm.apps.demo import make_demo
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, ON_REQUEST_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = "bundles/ddfm_medical_fusion"

@@ -32,10 +32,10 @@ __all__ = ["estimate_fwhm"]
 _KNOTS: Final = 5
 _TOP: Final = 1.1  # of the MRI's scale
 _WIDTHS: Final = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 17.0, 20.0)
-_BLOCK_MM: Final = 52.0
+_BLOCK_MM: Final = 30.0
 _MARGIN_MM: Final = 8.0
 _VOXEL_MM: Final = 2.0
-_LEAST_SIGNAL: Final = 0.2
+_LEAST_SIGNAL: Final = 0.5  # the brain: in skin and bone uptake does not follow the MRI
 _FEWEST_VOXELS: Final = 500
 _LEAST_GAIN: Final = 0.02
 

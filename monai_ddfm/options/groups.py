@@ -587,9 +587,7 @@ class Pictures(TypedDict, total=False):
     ]
 
 
-class Options(
-    Sampling, Likelihood, Reading, Placement, Appearance, Quantity, Output, total=False
-):
+class Options(Sampling, Likelihood, Reading, Placement, Appearance, Quantity, Output, total=False):
     """All options that `monai_ddfm.fuse` takes by name, beside the case itself."""
 
 

@@ -49,6 +49,7 @@ _MARGIN: Final = 1.5  # of the width: nearly four deviations
 _LEAST_BODY: Final = 0.1
 _SCALE: Final = 98.0
 _MOST_LOOKED_AT: Final = 2**20
+_NO_FILES: Final = "moving_recovered is not written as DICOM; use --format nifti, both or nrrd"
 
 
 class _CannotTellError(Exception):
@@ -109,20 +110,20 @@ class RecoverMovingd(MapTransform):  # type: ignore[misc]
         """
         case = dict(data)
         moving = case[self.moving_key]
+        why = "" if self.has_files else _NO_FILES
         try:
-            if not self.has_files:
-                raise _CannotTellError(
-                    "moving_recovered is not written as DICOM; use --format nifti, both or nrrd"
+            if not why:
+                case[self.output_key] = _recovered(
+                    moving,
+                    case[self.fixed_key],
+                    fwhm=self.fwhm,
+                    device=self.device,
+                    options=self.options,
                 )
-            case[self.output_key] = _recovered(
-                moving,
-                case[self.fixed_key],
-                fwhm=self.fwhm,
-                device=self.device,
-                options=self.options,
-            )
         except _CannotTellError as error:
-            add_report(moving, "recovery", {"estimate": False, "notes": [str(error)]})
+            why = str(error)
+        if why:
+            add_report(moving, "recovery", {"estimate": False, "notes": [why]})
         return case
 
 

@@ -15,7 +15,7 @@ from bundle_parts import BUNDLE, INFERENCE
 from run_cases import NOTICE, demo_subject
 
 from monai_ddfm.apps.demo import DemoSubject
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, ON_REQUEST_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import check_command_line
 

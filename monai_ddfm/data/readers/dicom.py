@@ -20,7 +20,7 @@ from monai_ddfm.data.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_
 from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
 from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
-from monai_ddfm.data.readers.tags import UnreadableError, text, whole
+from monai_ddfm.data.readers.tags import UnreadableError, number, text, whole
 from monai_ddfm.data.readers.volume import FrameStack, Volume, combine_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
