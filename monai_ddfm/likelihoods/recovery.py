@@ -115,6 +115,7 @@ def recover(
             raise InputError(f"{name} has no signal to recover from; its scale is {one:g}.")
     data = image.float() / scale
     if measured is not None:
+        measured = measured.float()
         data = data * measured
     edges = None if guide is None else _edges(guide.float() / guide_scale, spacing, chosen.edge)
     start = blur.adjoint(data)
@@ -125,7 +126,7 @@ def recover(
     estimate = start.clone()
     if measured is not None:
         # Begin with a mean of what was measured near, not with the drop at the border.
-        estimate /= blur.adjoint(measured.float()).clamp_min(0.1)
+        estimate /= blur.adjoint(measured).clamp_min(0.1)
     for _ in range(chosen.rounds):
         precision = across(estimate).square().sum(0).add_(chosen.softness**2).rsqrt_()
         precision *= chosen.penalty
