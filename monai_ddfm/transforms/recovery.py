@@ -29,7 +29,7 @@ from monai.transforms import MapTransform
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monai_ddfm.data.transform_files import transform_of
+from monai_ddfm.data.transform_files import transform_matrix, transform_of
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.point_spread import FWHM_PER_DEVIATION, gaussian_blur
 from monai_ddfm.likelihoods.recovery import RecoveryOptions, recover
@@ -41,6 +41,7 @@ from monai_ddfm.utils.reports import add_report, reports_of
 
 __all__ = ["RecoverMovingD", "RecoverMovingDict", "RecoverMovingd"]
 
+_FLIP_XY: Final = np.diag([-1.0, -1.0, 1.0, 1.0])  # between RAS and LPS
 _RECOVERABLE: Final = (Modality.PET, Modality.SPECT)
 _WIDEST_MM: Final = 30.0
 _MOST_OF_HEAD: Final = 0.25
@@ -247,9 +248,21 @@ def _interpolation(moving: MetaTensor, affine: NDArray[np.float64]) -> list[floa
     read = moving.meta.get("original_affine")
     if read is None:
         return [0.0] * 3
-    rotation, edges = as_array(read).astype(np.float64)[:3, :3], affine[:3, :3]
-    along = (edges / np.linalg.norm(edges, axis=0)).T @ rotation
+    source = as_array(read).astype(np.float64)
+    if _on_voxels(transform_of(moving), source, affine):
+        return [0.0] * 3
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    along = axes.T @ source[:3, :3]
     return [float(a) for a in np.sqrt(np.square(along).sum(1) / 6)]
+
+
+def _on_voxels(transform: Any, source: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
+    """Whether voxels of the target are voxels of the source, so that nothing is interpolated."""
+    if not transform.IsLinear():
+        return False
+    moved = _FLIP_XY @ transform_matrix(transform) @ _FLIP_XY
+    index = np.linalg.inv(source) @ moved @ target
+    return bool(np.allclose(index, np.rint(index), atol=1e-3))
 
 
 def _width(
@@ -264,7 +277,7 @@ def _width(
     if fwhm is not None:
         return fwhm, "given"
     stated = reports_of(moving).get("reading", {}).get("resolution_mm")
-    if stated:
+    if stated and 0 < float(stated) <= _WIDEST_MM:
         return float(stated), "header"
     image, guide, measured = volumes
     total = estimate_fwhm(

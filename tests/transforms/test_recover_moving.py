@@ -28,7 +28,7 @@ def volume(data: torch.Tensor, affine: np.ndarray, **report: Any) -> MetaTensor:
     return loaded
 
 
-def make_case(**report: Any) -> dict[str, Any]:
+def make_case(*, shift: float = 0.0, **report: Any) -> dict[str, Any]:
     """A ball that both scanners see; the upper end of the MRI is outside the PET's view."""
     affine = np.diag([EDGE, EDGE, EDGE, 1.0])
     axes = [EDGE * torch.arange(n) - EDGE * (n - 1) / 2 for n in SHAPE]
@@ -38,7 +38,9 @@ def make_case(**report: Any) -> dict[str, Any]:
     uptake = 4.0 * head + 12.0 * core
     pet = gaussian_blur(SHAPE, [EDGE] * 3, 6.0, like=uptake)(uptake)[:, :, :-6].contiguous()
     fixed = volume(600 * head + 400 * core, affine)
-    moving = RegisterVolumes("none", refuse=False)(volume(pet, affine, **report), fixed)
+    placed = affine.copy()
+    placed[0, 3] = shift
+    moving = RegisterVolumes("none", refuse=False)(volume(pet, placed, **report), fixed)
     return {"fixed": fixed, "moving": moving, "core": core, "pet": pet}
 
 
@@ -72,21 +74,22 @@ def test_the_estimate_is_a_volume_of_its_own(case: dict[str, Any]) -> None:
     report = reports_of(found)["recovery"]
     assert report["estimate"] is True
     assert (report["fwhm_mm"], report["fwhm_source"]) == (6.0, "given")
-    expected = round(EDGE * np.sqrt(8 * np.log(2) / 6), 2)
-    assert report["interpolation_fwhm_mm"] == [expected] * 3
+    assert report["interpolation_fwhm_mm"] == [0, 0, 0]  # the grids are one
 
 
-def test_the_header_is_believed(case: dict[str, Any]) -> None:
-    stated = make_case(resolution_mm=5.0)
+def test_the_header_is_believed_and_the_interpolation_counted() -> None:
+    stated = make_case(shift=0.3 * EDGE, resolution_mm=5.0)
     report = reports_of(run(stated, "auto")["moving_recovered"])["recovery"]
     assert (report["fwhm_mm"], report["fwhm_source"]) == (5.0, "header")
+    expected = round(EDGE * np.sqrt(8 * np.log(2) / 6), 2)
+    assert report["interpolation_fwhm_mm"] == [expected] * 3
     # A width that is given goes before it.
     report = reports_of(run(stated, 6)["moving_recovered"])["recovery"]
     assert (report["fwhm_mm"], report["fwhm_source"]) == (6.0, "given")
 
 
-def test_a_narrow_width_is_told(case: dict[str, Any]) -> None:
-    found = run(case, 1.0)["moving_recovered"]
+def test_a_narrow_width_is_told() -> None:
+    found = run(make_case(shift=0.3 * EDGE), 1.0)["moving_recovered"]
     (note,) = reports_of(found)["recovery"]["notes"]
     assert "narrower than the blur between the voxels" in note
 
