@@ -14,6 +14,8 @@ from monai_ddfm.likelihoods.point_spread import (
     gaussian_matrix,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")  # many small operations
+
 LIKE = torch.zeros(0, dtype=torch.float64)
 SHAPE, SPACING = (7, 6, 5), (1.0, 2.0, 3.0)
 

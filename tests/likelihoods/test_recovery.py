@@ -15,6 +15,8 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.point_spread import FWHM_PER_DEVIATION, gaussian_blur
 from monai_ddfm.likelihoods.recovery import RecoveryOptions, recover
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")  # many small operations
+
 FWHM = 6.0
 EXACT = RecoveryOptions(rounds=1, iterations=400)
 

@@ -9,6 +9,8 @@ from torch import Tensor
 from monai_ddfm.likelihoods.point_spread import gaussian_blur
 from monai_ddfm.likelihoods.resolution import estimate_fwhm
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")  # many small operations
+
 SHAPE, SPACING = (48, 48, 40), (2.0, 2.0, 2.0)
 MRI, UPTAKE = (1000.0, 545.0, 230.0), (4000.0, 16000.0, 800.0)  # white, gray, fluid
 

@@ -16,6 +16,8 @@ from monai_ddfm.transforms import RecoverMovingd
 from monai_ddfm.transforms.registration_array import RegisterVolumes
 from monai_ddfm.utils.reports import add_report, reports_of
 
+pytestmark = pytest.mark.usefixtures("one_thread_throughout")  # many small operations
+
 SHAPE, EDGE = (36, 36, 30), 2.0
 QUICK = RecoveryOptions(rounds=3, iterations=4)
 
