@@ -15,7 +15,7 @@ import pytest
 
 import monai_ddfm
 from monai_ddfm.apps.demo import make_demo
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = "bundles/ddfm_medical_fusion"
@@ -101,7 +101,7 @@ def test_an_editable_installation_has_no_copy_of_the_bundle(tmp_path: Path) -> N
 
 def check_run(folder: Path, *, prior_within: Path) -> None:
     assert {path.name for path in folder.iterdir() if path.is_file()} == {*OUTPUT_NAMES, MARKER} - {
-        *SPREAD_NAMES
+        *ON_REQUEST_NAMES
     }
     record = json.loads((folder / MARKER).read_text())
     weights = Path(record["prior"]["path"])

@@ -41,6 +41,7 @@ __all__ = [
     "PictureOptions",
     "Pictures",
     "Placement",
+    "Quantity",
     "Reading",
     "Sampling",
     "all_options",
@@ -450,6 +451,24 @@ class Appearance(TypedDict, total=False):
     ]
 
 
+class Quantity(TypedDict, total=False):
+    """Uptake."""
+
+    recover_moving: Annotated[
+        float | Literal["auto", "off"] | None,
+        Option(
+            "Estimate PET or SPECT without partial volumes, in a file of its own: the scanner's "
+            "width (FWHM).",
+            default="off",
+            above=0,
+            most=30,
+            unit="mm",
+            faces=_STUDY,
+            page="how-to/recovery.md",
+        ),
+    ]
+
+
 class Patient(TypedDict, total=False):
     """Who the DICOM output is about, for an MRI that does not say."""
 
@@ -568,7 +587,7 @@ class Pictures(TypedDict, total=False):
     ]
 
 
-class Options(Sampling, Likelihood, Reading, Placement, Appearance, Output, total=False):
+class Options(Sampling, Likelihood, Reading, Placement, Appearance, Quantity, Output, total=False):
     """All options that `monai_ddfm.fuse` takes by name, beside the case itself."""
 
 
@@ -576,7 +595,17 @@ class PictureOptions(Options, Pictures, total=False):
     """All options that `monai_ddfm.workflow.pictures.fuse_pictures` takes by name."""
 
 
-GROUPS: Final = (Case, Sampling, Likelihood, Reading, Placement, Appearance, Output, Pictures)
+GROUPS: Final = (
+    Case,
+    Sampling,
+    Likelihood,
+    Reading,
+    Placement,
+    Appearance,
+    Quantity,
+    Output,
+    Pictures,
+)
 """The groups in the order in which they are shown."""
 
 

@@ -62,6 +62,11 @@ if TYPE_CHECKING:
         LoadPictured,
         LoadPictureDict,
     )
+    from monai_ddfm.transforms.recovery import (
+        RecoverMovingD,
+        RecoverMovingd,
+        RecoverMovingDict,
+    )
     from monai_ddfm.transforms.registration import (
         ApplyTransform,
         ApplyTransformD,
@@ -150,6 +155,9 @@ __all__ = [
     "PseudoColorD",
     "PseudoColorDict",
     "PseudoColord",
+    "RecoverMovingD",
+    "RecoverMovingDict",
+    "RecoverMovingd",
     "RegisterAffine",
     "RegisterAffineD",
     "RegisterAffineDict",
@@ -258,6 +266,7 @@ __getattr__ = lazily(
             "LoadPictureDict",
             "LoadPictured",
         ),
+        "recovery": ("RecoverMovingD", "RecoverMovingDict", "RecoverMovingd"),
         "registration": (
             "ApplyTransform",
             "ApplyTransformD",

@@ -15,7 +15,7 @@ from bundle_parts import BUNDLE, INFERENCE
 from run_cases import NOTICE
 
 from monai_ddfm.apps.demo import DemoSubject
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import check_command_line
 
@@ -64,7 +64,7 @@ def test_the_command_of_monai_fuses_from_another_folder(runs: Mapping[str, Any])
     assert status == 0, stderr
     assert [path.name for path in folder.iterdir()] == ["out"]
     assert {path.name for path in (folder / "out").iterdir()} == {*OUTPUT_NAMES, MARKER} - {
-        *SPREAD_NAMES
+        *ON_REQUEST_NAMES
     }
     record = json.loads((folder / "out" / MARKER).read_text())
     assert record["notice"] == NOTICE

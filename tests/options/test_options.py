@@ -167,11 +167,14 @@ def test_any_two_values_are_accepted_or_refused_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("modality", "tinted"), [("PET", [False]), ("CT", [False, True])])
+@pytest.mark.parametrize(
+    ("modality", "own"),
+    [("PET", {"bone_tint": [False]}), ("CT", {"recover_moving": ["off"]})],
+)
 def test_any_two_values_that_fit_are_accepted(
-    modality: str, tinted: list[bool], tmp_path: Path
+    modality: str, own: dict[str, list[Any]], tmp_path: Path
 ) -> None:
-    for row in pairwise_rows(ACCEPTED | {"bone_tint": tinted}):
+    for row in pairwise_rows(ACCEPTED | own):
         assert refusal(row | {"modality": modality}, tmp_path) == "", row
 
 

@@ -20,7 +20,7 @@ from monai_ddfm.data.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_
 from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
 from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
-from monai_ddfm.data.readers.tags import UnreadableError, text, whole
+from monai_ddfm.data.readers.tags import UnreadableError, number, text, whole
 from monai_ddfm.data.readers.volume import FrameStack, Volume, combine_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
@@ -81,6 +81,8 @@ def read_dicom(
         "notes": [note for note in (grid.note, scaling.explanation, chosen.note) if note]
         + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)],
     }
+    if stated := number(header, "SpatialResolution"):
+        report["resolution_mm"] = stated
     if kind is Modality.PET or scaling.details:
         report["suv"] = {"factor": scaling.factor, **scaling.details, "reason": scaling.explanation}
     meta = _meta(chosen, kind, scaling, [place[used[0]] for place in places])
