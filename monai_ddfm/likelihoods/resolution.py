@@ -115,8 +115,8 @@ def _lowest(residuals: Sequence[float]) -> float | None:
     best = min(range(len(residuals)), key=residuals.__getitem__)
     if best in (0, len(residuals) - 1):
         return None
-    three = slice(best - 1, best + 2)
-    (x0, x1, x2), (y0, y1, y2) = _WIDTHS[three], residuals[three]
+    x0, x1, x2 = (float(_WIDTHS[best + step]) for step in (-1, 0, 1))
+    y0, y1, y2 = (residuals[best + step] for step in (-1, 0, 1))
     if not y1 < (1 - _LEAST_GAIN) * min(residuals[0], residuals[-1]):
         return None
     first, second = (y1 - y0) / (x1 - x0), (y2 - y1) / (x2 - x1)

@@ -91,7 +91,7 @@ class RecoverMovingd(MapTransform):  # type: ignore[misc]
         options: RecoveryOptions | None = None,
     ) -> None:
         super().__init__((fixed_key, moving_key))
-        kind = Modality.parse_moving(modality)
+        kind = Modality.parse(modality)
         if kind not in _RECOVERABLE:
             raise InputError(
                 f"what a scanner has blurred is recovered in PET and SPECT, not in {kind}; leave "

@@ -98,9 +98,10 @@ def panels_of(
     fixed, moving = as_array(fixed), as_array(moving)
     in_color = len(moving) == 3
     window, levels = maps.get("moving", (None, None))
+    own, own_levels = maps.get("fixed", (None, None))
     half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
     panels = [
-        Panel("MRI (fixed)", fixed, *maps.get("fixed", (None, None)), units="a.u."),
+        Panel("MRI (fixed)", fixed, own, own_levels, units="a.u."),
         Panel(
             f"{modality} (registered)",
             moving / 255 if in_color else moving,

@@ -79,7 +79,7 @@ def test_words_are_those_that_are_known() -> None:
     assert words["color_table"] == set(COLOR_TABLES)
     assert words["color_style"] == set(COLOR_STYLES)
     assert words["format"] == set(FORMATS)
-    assert words["modality"] == {m.value for m in Modality} - {"MR"}
+    assert words["modality"] == {m.value for m in Modality}
     assert words["window"] == {*CT_WINDOWS, "fusion", "maximum", "cerebellum"}
     for word in words["window"]:
         parse_window(word, Modality.PET if word in ("maximum", "cerebellum") else Modality.CT)

@@ -221,13 +221,17 @@ def _figures(head: _Head, modality: str, device: str) -> tuple[list[Row], Row]:
     without = _voxels(recover({**case, "fixed": head.mri_without})["moving_recovered"])
     before, truth = _voxels(registered), np.asarray(head.truth.data, dtype=np.float64)
     affine = head.truth.affine
-    rows = []
+    rows: list[Row] = []
     for sphere in head.spheres:
         share = sphere.share(affine, truth.shape)
         distance = sphere.distance(affine, truth.shape) - sphere.diameter / 2
         around = truth[(distance > 1) & (distance < 1 + _SHELL_MM)].mean()
         true = _mean(truth, share)
-        row = {"seed": head.seed, "kind": sphere.kind, "diameter_mm": sphere.diameter}
+        row: dict[str, Any] = {
+            "seed": head.seed,
+            "kind": sphere.kind,
+            "diameter_mm": sphere.diameter,
+        }
         if sphere.kind == "marked":
             row["trace"] = (_mean(after, share) - _mean(without, share)) / true
         else:

@@ -33,7 +33,7 @@ black it is not widened: an empty background stays empty.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -61,7 +61,7 @@ from monai_ddfm.modalities import ROWS
 __all__ = ["BalanceRectifier"]
 
 # Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
-_KNOWN_FINDING: Final = MappingProxyType(
+_KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "finding_width": 0.05,
         "finding_share": 0.9,

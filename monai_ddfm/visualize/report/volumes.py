@@ -177,7 +177,8 @@ def _extended(
     slopes = np.diff(levels) / np.diff(knots)
     inside: NDArray[np.float64] = np.interp(values, knots, levels)
     below = np.minimum(values - knots[0], 0) * slopes[0]
-    return inside + below + np.maximum(values - knots[-1], 0) * slopes[-1]
+    above = np.maximum(values - knots[-1], 0) * slopes[-1]
+    return np.asarray(inside + below + above, dtype=np.float64)
 
 
 def _header(
