@@ -26,9 +26,9 @@ from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.options import Options
 from monai_ddfm.options.checks import check_command_line, check_options
 from monai_ddfm.options.names import in_words_of
-from monai_ddfm.utils.places import check_apart
 from monai_ddfm.utils.warnings_log import log_warnings
 from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
+from monai_ddfm.workflow.glance import check_paths
 
 __all__ = [
     "FusionResult",
@@ -91,15 +91,10 @@ def fuse(
         >>> result.files["fused.nii.gz"]  # doctest: +SKIP
         PosixPath('out/fused.nii.gz')
     """
-    files = {"fixed": _path("fixed", fixed), "moving": _path("moving", moving)}
-    if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
-        raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
-    check_apart(files, written=[], mixed=[_path("output_dir", output_dir)])
     return run_inference(
         {
-            **files,
+            **check_paths(fixed, moving, output_dir),
             "modality": str(modality),
-            "output_dir": _path("output_dir", output_dir),
             **({} if prior is None else prior_overrides(prior)),
             **options,
         }
@@ -189,12 +184,6 @@ def check_device(name: str) -> None:
         torch.zeros(1, device=name).item()  # "meta" has shapes only
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} is not on this machine; use --device cpu.") from error
-
-
-def _path(name: str, given: str | Path) -> Path:
-    if not str(given).strip():
-        raise InputError(f"option {name!r} is empty; give a path.")
-    return Path(given)
 
 
 def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:
