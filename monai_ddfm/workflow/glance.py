@@ -45,7 +45,7 @@ class Glance:
         """Say both in one line."""
         kinds = {"fixed": "MRI", "moving": str(self.modality)}
         return " and ".join(
-            f"{self.paths[role].name} ({', '.join(filter(None, (kinds[role], _about(one))))})"
+            f"{self.paths[role].name} ({kinds[role]}, {_about(one)})"
             for role, one in self.opened.items()
         )
 
@@ -120,4 +120,4 @@ def _opened(role: str, path: Path, kind: Modality, options: Mapping[str, Any]) -
 def _about(volume: OpenedVolume) -> str:
     spacing = np.linalg.norm(volume.affine[:3, :3], axis=0)
     grid = grid_words(volume.shape, tuple(float(size) for size in spacing))
-    return ", ".join(filter(None, (volume.series, grid)))
+    return f"series '{volume.series}', {grid}" if volume.series else grid

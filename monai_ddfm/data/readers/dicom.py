@@ -81,7 +81,7 @@ def opened_dicom(
         return Volume(array, grid.affine, meta, report)
 
     patient = text(chosen.header, "PatientID")
-    return OpenedVolume(tuple(grid.shape), grid.affine, load, patient, str(chosen))
+    return OpenedVolume(tuple(grid.shape), grid.affine, load, patient, chosen.description)
 
 
 def _loaded(

@@ -66,8 +66,13 @@ def read_volume(
     Raises:
         InputError: what is there cannot be used.
     """
-    given = {"series": series, "frames": frames, "allow_unknown_geometry": allow_unknown_geometry}
-    return open_volume(path, modality=modality, **given).load()
+    return open_volume(
+        path,
+        modality=modality,
+        series=series,
+        frames=frames,
+        allow_unknown_geometry=allow_unknown_geometry,
+    ).load()
 
 
 def open_volume(
