@@ -27,6 +27,7 @@ from monai_ddfm.options import Options
 from monai_ddfm.options.checks import check_command_line, check_options
 from monai_ddfm.options.names import in_words_of
 from monai_ddfm.utils.warnings_log import log_warnings
+from monai_ddfm.visualize.notebook import result_html, result_viewer
 from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
 from monai_ddfm.workflow.glance import check_paths
 
@@ -45,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FusionResult:
-    """What a run has written.
+    """What a run has written; in a notebook it shows itself.
 
     Attributes:
         output_dir: the folder.
@@ -56,6 +57,18 @@ class FusionResult:
     output_dir: Path
     files: Mapping[str, Path]
     provenance: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Return the preview and the warnings."""
+        return result_html(self.files, self.provenance.get("warnings", ()))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return a viewer too, if there is one; where it cannot be shown, the preview is."""
+        viewer = result_viewer(self.files)
+        shown = {} if viewer is None else viewer._repr_mimebundle_()
+        # Some widgets return metadata beside the data.
+        shown = shown[0] if isinstance(shown, tuple) else shown
+        return {**shown, "text/html": self._repr_html_(), "text/plain": repr(self)}
 
 
 def fuse(
