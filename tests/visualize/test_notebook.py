@@ -17,7 +17,7 @@ from monai_ddfm.data.writers import write_nifti
 from monai_ddfm.visualize.notebook import result_html, result_viewer
 from monai_ddfm.workflow import FusionResult
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "docs" / "tutorial" / "notebook.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "notebook.ipynb"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.options import options_of
 
-SLICER = Path(__file__).resolve().parents[1] / "examples" / "slicer" / "MONAIDDFM"
+SLICER = Path(__file__).resolve().parents[2] / "examples" / "slicer" / "MONAIDDFM"
 PROGRAM = Path(sys.executable).with_name("monai-ddfm")
 
 
