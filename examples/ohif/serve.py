@@ -3,19 +3,22 @@
     npm pack @ohif/app && tar xzf ohif-app-*.tgz
     python serve.py package/dist --orthanc http://127.0.0.1:8042 --port 3000
 
-The browser asks one address only, so neither needs CORS. For one person on one machine: nothing
-here asks for a password. Research use only - not for diagnosis.
+The browser asks one address only, so neither needs CORS. An archive with a password is given as
+http://NAME:PASSWORD@127.0.0.1:8042. For one person on one machine: nothing here asks for a
+password, and only reading is passed on. Research use only - not for diagnosis.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+from base64 import b64encode
 from functools import partial
 from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 CONFIG = Path(__file__).with_name("app-config.js")
@@ -27,7 +30,10 @@ class Handler(SimpleHTTPRequestHandler):
     """Files of OHIF; its own addresses are all its first page; DICOMweb goes to the archive."""
 
     def __init__(self, *args: object, orthanc: str, **more: object) -> None:
-        self.orthanc = orthanc.rstrip("/")
+        parts = urlsplit(orthanc.rstrip("/"))
+        self.orthanc = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        self.login = b64encode(login.encode()).decode() if parts.username else ""
         super().__init__(*args, **more)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
@@ -44,6 +50,8 @@ class Handler(SimpleHTTPRequestHandler):
 
     def _pass_on(self) -> None:
         headers = {name: self.headers[name] for name in PASSED_ON if self.headers[name]}
+        if self.login:
+            headers["Authorization"] = f"Basic {self.login}"
         try:
             answer = urlopen(Request(self.orthanc + self.path, headers=headers), timeout=600)
         except HTTPError as error:

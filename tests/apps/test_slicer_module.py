@@ -187,6 +187,8 @@ def test_the_panel_asks_the_command_and_reports_a_refusal(
     qt.QLineEdit = lambda text="": MagicMock(text=text)
     qt.QComboBox = lambda: MagicMock(currentText="PET")
     qt.QFormLayout = lambda _: MagicMock(rowCount=lambda: 0)
+    qt.QPushButton = qt.QLabel = lambda *_: MagicMock()  # each its own
+    module.slicer.qMRMLNodeComboBox = MagicMock
     panel = module.code.MONAIDDFMWidget()
     panel.setup()
     assert {"preset", "registration", "window"} <= panel.controls.keys()
