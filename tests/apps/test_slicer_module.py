@@ -106,7 +106,7 @@ def test_a_run_can_be_cancelled(
     while not run.finished and run.progress < 0.3:
         time.sleep(0.1)
     run.cancel()
-    run.wait(60)
+    run.wait(120)
     assert run.finished
     with pytest.raises(fusing.FusionError, match="cancelled"):
         run.outcome()

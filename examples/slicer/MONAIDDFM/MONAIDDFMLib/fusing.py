@@ -30,6 +30,8 @@ _NOT_ASKED = ("modality", "device", "format", "deidentify", "dry_run")
 """Common options that have a place of their own, or none, in a viewer."""
 _STAGES = {"found": 0.02, "registering": 0.05, "fusing": 0.3, "writing": 0.9}
 """How far a run is when it says so; the sampling goes from `fusing` to `writing`."""
+_GRACE_S = 10.0
+"""So long a run that was cancelled may take to end by itself."""
 _PERCENT = re.compile(r"^fusing: (\d+) % of the sampling")
 
 
@@ -129,6 +131,10 @@ class _CommandRun(Run):
         if self.process is not None and self.process.poll() is None:
             # As Ctrl-C does it: the program then removes what it has begun.
             self.process.send_signal(signal.SIGINT if os.name != "nt" else signal.CTRL_BREAK_EVENT)
+            # Whoever started Slicer may have had it ignore Ctrl-C, and its processes with it.
+            clock = threading.Timer(_GRACE_S, self.process.kill)
+            clock.daemon = True
+            clock.start()
 
 
 class InstalledCommand:
