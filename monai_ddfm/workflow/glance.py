@@ -26,6 +26,9 @@ from monai_ddfm.utils.words import grid_words
 
 __all__ = ["Glance", "check_paths", "glance"]
 
+_READ_TOO = ("prior", "reference_mask", "landmarks")
+"""Options that name a file beside the sources."""
+
 
 @dataclass(frozen=True)
 class Glance:
@@ -73,6 +76,10 @@ def glance(
     check_values({**options, "modality": modality})
     kind = Modality.parse_moving(modality)
     places = check_paths(fixed, moving, output_dir)
+    for name in _READ_TOO:
+        path = options.get(name)
+        if isinstance(path, str | Path) and not Path(path).expanduser().is_file():
+            raise InputError(f"{path} is not a file; check --{name.replace('_', '-')}.")
     opened = {
         role: _opened(role, places[role], word, options)
         for role, word in (("fixed", Modality.MR), ("moving", kind))

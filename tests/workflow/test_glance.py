@@ -83,6 +83,7 @@ def test_one_line_names_both_sources(pet: DemoSubject, look: Glancing) -> None:
         ({"fixed_series": "nothing"}, ""),
         ({"modality": "MR"}, "'MR' is that of the fixed volume"),
         ({"moving_frames": "two"}, "count them from 0"),
+        ({"prior": Path("gone.pt")}, "gone.pt is not a file; check --prior"),
         ({"fixed": Path("gone.nii.gz")}, "gone.nii.gz does not exist"),
         ({"out": Path("/dev/null/out")}, "/dev/null"),
     ],
