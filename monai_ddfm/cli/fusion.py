@@ -86,8 +86,8 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     from monai_ddfm.workflow.glance import glance  # noqa: PLC0415 - keeps --help fast
 
     case = {name: options[name] for name in ("modality", "output_dir")}
-    seen = glance(fixed, moving, **case, options=options)
-    typer.echo(f"found {seen}; loading PyTorch and MONAI", err=True)
+    found = str(glance(fixed, moving, **case, options=options))  # not kept: it holds the files open
+    typer.echo(f"found {found}; loading PyTorch and MONAI", err=True)
     from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - takes seconds
 
     try:
