@@ -60,7 +60,7 @@ def result_viewer(files: Mapping[str, Path]) -> Any:
         from ipyniivue import NiiVue  # noqa: PLC0415 - an extra
     except ImportError:
         return None
-    volumes = [{"path": str(fused)}]
+    volumes: list[dict[str, Any]] = [{"path": str(fused)}]
     if _OVER in files:
         volumes.append({"path": str(files[_OVER]), "colormap": "inferno", "opacity": _OPACITY})
     viewer = NiiVue()
