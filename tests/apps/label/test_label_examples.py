@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,10 +66,16 @@ def test_client(
 
 
 def test_slicer_module_with_a_server(
-    running: Server, files: dict[str, Path], expected: FusionResult, tmp_path: Path
+    running: Server,
+    files: dict[str, Path],
+    expected: FusionResult,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fusing = runpy.run_path(str(EXAMPLES / "slicer/MONAIDDFM/MONAIDDFMLib/fusing.py"))
-    by = fusing["LabelServer"](running.url)
+    monkeypatch.syspath_prepend(str(EXAMPLES / "slicer" / "MONAIDDFM"))
+    from MONAIDDFMLib import fusing  # noqa: PLC0415 - from the folder of the module
+
+    by = fusing.LabelServer(running.url)
     offered = {option["name"]: option for option in by.options()}
     assert offered["preset"]["words"][0] == "default"
     assert "store" not in offered
@@ -87,6 +92,6 @@ def test_slicer_module_with_a_server(
     assert loaded.GetNumberOfComponentsPerPixel() == 3
     assert np.array_equal(sitk.GetArrayFromImage(loaded), sitk.GetArrayFromImage(truth))
     assert loaded.GetOrigin() == truth.GetOrigin()
-    with pytest.raises(fusing["FusionError"], match="window 'wide' is unknown"):
+    with pytest.raises(fusing.FusionError, match="window 'wide' is unknown"):
         fused(window="wide")
     assert sessions(running) == []
