@@ -60,7 +60,7 @@ def plan_lines(plan: Mapping[str, Any], *, folder: Path) -> Iterator[str]:
     yield f"registration {plan['registration']}, not tried yet"
     shape = tuple(plan["grid"]["shape"])
     yield f"grid         {grid_words(shape, tuple(plan['grid']['spacing_mm']))}, {shape[-1]} slices"
-    often = f", {plan['samples']} samples" if plan["samples"] > 1 else ""
+    often = f", {plan['fusions']} times" if plan["fusions"] > 1 else ""
     yield f"method       preset {plan['preset']}{often}, on {plan['device']}"
     yield f"results      {folder}; nothing is written now"
     clean = plan["seconds_if_clean"]

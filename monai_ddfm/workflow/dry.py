@@ -2,28 +2,23 @@
 
 Everything up to the registration is done as in a run: both volumes are read and judged, the patient
 compared, the grid chosen, the gray scales made, the prior loaded, the output folder tried. The
-registration itself is not searched for. The time is measured: the inferer begins with the MRI and
-noise in place of both sources, and is stopped after the second evaluation of the network.
+registration itself is not searched for. The time of the sampling is measured, that of the rest
+reckoned.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from copy import copy
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
-from torch import Tensor, nn
 
-from monai_ddfm.inferers import DDFMInferer, SamplingProgress
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.inferers.expecting import expected_sampling
 from monai_ddfm.transforms.intensity import NormalizeByModalityd
 from monai_ddfm.transforms.registration import RegisterVolumesd
 from monai_ddfm.transforms.sources import LoadReferenceMaskd
@@ -32,7 +27,6 @@ from monai_ddfm.utils.reports import collect_reports
 
 __all__ = ["plan_only"]
 
-_NOISE = 0.1
 _BESIDE_S = 3.0
 _BESIDE_S_PER_VOXEL = 0.8e-6
 """Of everything but the sampling: `monai-ddfm bench --parts run` on an AMD EPYC, two cores,
@@ -58,8 +52,10 @@ def plan_only(evaluator: Any, dataset: Any, output_dir: str | Path) -> None:
     case: dict[Any, Any] = Compose(chain[:start])(dataset.data[0])
     reports = collect_reports(case)
     _scale(case, chain[start:])
-    ensemble, device = evaluator.inferer, evaluator.state.device
-    sampling = _seconds(case["fixed_scaled"], evaluator.network, ensemble.inferer, device=device)
+    device = evaluator.state.device
+    sampling = expected_sampling(
+        evaluator.inferer, evaluator.network, case["fixed_scaled"], device=device
+    )
     beside = _BESIDE_S + _BESIDE_S_PER_VOXEL * case["fixed"][0].numel()
     found = warnings({"reports": reports})
     plan = {
@@ -67,11 +63,11 @@ def plan_only(evaluator: Any, dataset: Any, output_dir: str | Path) -> None:
         "patient": reports["patient"]["moving"],
         "grid": _grid(case["fixed"]),
         "registration": chain[start].register.method,
-        "preset": ensemble.inferer.preset.name,
-        "samples": ensemble.samples,
+        "preset": sampling.preset,
+        "fusions": sampling.fusions,
         "device": str(device),
-        "seconds": beside + ensemble.samples * sampling,
-        "seconds_if_clean": beside if _may_spare_the_prior(ensemble.inferer) else None,
+        "seconds": beside + sampling.seconds,
+        "seconds_if_clean": beside if sampling.may_spare_prior else None,
         "warnings": found,
     }
     logging.getLogger(__name__).info("dry run, nothing is written: %s", plan)
@@ -94,48 +90,3 @@ def _grid(volume: MetaTensor) -> dict[str, Any]:
     spacing = np.linalg.norm(np.asarray(volume.affine)[:3, :3], axis=0)
     shape = [int(n) for n in volume.shape[1:]]
     return {"shape": shape, "spacing_mm": [round(float(s), 6) for s in spacing]}
-
-
-def _may_spare_the_prior(inferer: DDFMInferer) -> bool:
-    """Whether clean sources are fused without the network."""
-    preset = inferer.preset
-    balanced = isinstance(preset.rectifier, BalanceRectifier)
-    return balanced and preset.start == "sources" and preset.eta == 0 and preset.excess <= 1
-
-
-class _EnoughError(Exception):
-    """The inferer has shown how fast it is."""
-
-
-def _seconds(
-    fixed: Tensor, network: nn.Module, inferer: DDFMInferer, *, device: torch.device
-) -> float:
-    """Measure the first evaluations of the network, and return what all of them would take.
-
-    Args:
-        fixed: [1, H, W, D] in [-1, 1].
-        network: the prior.
-        inferer: as it would run.
-        device: of the network.
-    """
-    volume = fixed.as_subclass(Tensor).to(device)
-    noise = torch.randn(volume.shape, generator=torch.Generator().manual_seed(0)).to(device)
-    noisy = torch.where(volume > -1, (volume + _NOISE * noise).clamp(-1, 1), volume)
-    seen: list[tuple[float, SamplingProgress]] = []
-
-    def note(progress: SamplingProgress) -> None:
-        seen.append((perf_counter(), progress))
-        if len(seen) > 1 or progress.step == progress.steps:
-            raise _EnoughError
-
-    probe = copy(inferer)
-    probe.store, probe.progress = None, note
-    begin = perf_counter()
-    with suppress(_EnoughError), torch.no_grad():
-        probe(torch.cat([noisy, noisy])[None], network)
-    if not seen:  # nothing but background
-        return 0.0
-    (first, _), (last, progress) = seen[0], seen[-1]
-    each = last - first if len(seen) > 1 else last - begin
-    batches = progress.slices / progress.slices_in_batch
-    return first - begin + each * (progress.steps * batches - 1)

@@ -19,15 +19,13 @@ from monai_ddfm.data.readers.checks import check_same_patient
 from monai_ddfm.data.readers.selection import naming_role, parse_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.options import all_options
 from monai_ddfm.options.values import check_values
 from monai_ddfm.utils.files import prepare_output_dir
 from monai_ddfm.utils.places import check_apart
 from monai_ddfm.utils.words import grid_words
 
 __all__ = ["Glance", "check_paths", "glance"]
-
-_READ_TOO = ("prior", "reference_mask", "landmarks")
-"""Options that name a file beside the sources."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +74,10 @@ def glance(
     check_values({**options, "modality": modality})
     kind = Modality.parse_moving(modality)
     places = check_paths(fixed, moving, output_dir)
-    for name in _READ_TOO:
-        path = options.get(name)
+    for name, option in all_options().items():
+        path = options.get(name) if option.is_path and not option.required else None
         if isinstance(path, str | Path) and not Path(path).expanduser().is_file():
-            raise InputError(f"{path} is not a file; check --{name.replace('_', '-')}.")
+            raise InputError(f"{path} is not a file; check {option.flag}.")
     opened = {
         role: _opened(role, places[role], word, options)
         for role, word in (("fixed", Modality.MR), ("moving", kind))
