@@ -1,8 +1,8 @@
 """The modalities that can be fused: what is known of each, one row each, and their names.
 
 Readers, windows, colors, writers, cohorts and the label server look here for what tells one
-modality from another. How a modality is weighed is said by the likelihoods, where it needs
-parameters of its own.
+modality from another. An MRI is also fused with another MRI (FLAIR, with contrast) where the user
+says that it is one; of itself, nothing takes an MRI for the second volume.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class ModalityRow:
             where details are as fine as an MRI's.
         measured: whether its values mean what they say, and are never shown inverted.
         suffix: of files in a BIDS data set; "" for one with suffixes of its own.
+        dicom: what makes its DICOM objects, see `monai_ddfm.data.writers.dicom.moving`; "" if
+            there is nothing, and then it is not written as another modality.
+        contrast: parameters of the likelihood of the preset "contrast" (`SaliencyParameters`) that
+            are not its own; None leaves it as it is. docs/concepts tells how they were found.
         words: parts of file names that tell it, with blanks between.
         demo: what the simulated subject shows; "" if there is none.
     """
@@ -52,6 +56,8 @@ class ModalityRow:
     resolution: float = 1.0
     measured: bool = True
     suffix: str = ""
+    dicom: str = ""
+    contrast: Mapping[str, float] | None = None
     words: str
     demo: str = ""
 
@@ -64,6 +70,7 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             sop_class="1.2.840.10008.5.1.4.1.1.4",
             window="air..99.5%",
             measured=False,
+            dicom="mr",
             words="mr mri t1 t1w t1c t1ce t1gd t1n t2 t2w flair pd pdw mprage swi dwi fixed",
             demo="T1",
         ),
@@ -75,6 +82,16 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             window="fusion",
             windows=("fusion", "brain", "subdural", "stroke", "bone", "soft_tissue"),
             suffix="ct",
+            dicom="ct",
+            contrast={
+                "brightness": 50.0,
+                "brightness_floor": 0.1,
+                "brightness_blur": 0.7,
+                "structure": 0.5,
+                "structure_blur": 0.7,
+                "structure_floor": 1e-4,
+                "scale_share": 0.0,
+            },
             words="ct cbct",
             demo="CT",
         ),
@@ -87,6 +104,8 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             averaged=True,
             resolution=6.0,
             suffix="pet",
+            dicom="pet",
+            contrast={},
             words="pet pt fdg fdgpet petfdg amyloid tau",
             demo="FDG PET",
         ),
@@ -99,6 +118,19 @@ ROWS: Final[Mapping[str, ModalityRow]] = MappingProxyType(
             averaged=True,
             resolution=10.0,
             suffix="spect",
+            dicom="nm",
+            contrast={
+                "brightness": 50.0,
+                "brightness_floor": 0.02,
+                "brightness_blur": 1.7,
+                "structure": 1.3,
+                "structure_blur": 3.0,
+                "structure_floor": 1e-4,
+                "scale_share": 0.8,
+                "sharpness": 12.0,
+                "window": 3,
+                "base_sharpness": 100.0,
+            },
             words="spect nm hmpao ecd",
             demo="HMPAO SPECT",
         ),
@@ -147,26 +179,8 @@ class Modality(StrEnum):
         called = {n: name for name, row in ROWS.items() for n in (*row.names, *row.codes)}
         plain = called.get(plain, plain)
         if plain not in cls.__members__:
-            raise InputError(f"modality {str(name)!r} is unknown; use {_moving()}.")
+            raise InputError(f"modality {str(name)!r} is unknown; use {_names()}.")
         return cls[plain]
-
-    @classmethod
-    def parse_moving(cls, name: str | Modality) -> Modality:
-        """Return the modality of this name, which must be one that is fused with an MRI.
-
-        Args:
-            name: as for `parse`.
-
-        Returns:
-            Any but MR.
-
-        Raises:
-            InputError: if no modality has this name, or if it is MR.
-        """
-        modality = cls.parse(name)
-        if modality is cls.MR:
-            raise InputError(f"modality 'MR' is that of the fixed volume; use {_moving()}.")
-        return modality
 
     @property
     def has_color(self) -> bool:
@@ -179,10 +193,9 @@ class Modality(StrEnum):
         return ROWS[self.value]
 
 
-def _moving() -> str:
-    """Say what may be fused with an MRI."""
-    *names, last = (name for name in ROWS if name != "MR")
-    return f"{', '.join(names)} or {last}"
+def _names() -> str:
+    """Say what may be fused with an MRI; last, because it is rarer, another MRI."""
+    return f"{', '.join(name for name in ROWS if name != 'MR')} or MR"
 
 
 class PictureModality(StrEnum):

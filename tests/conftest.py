@@ -6,10 +6,17 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from browsers import chromium
+from golden_runs import golden_network, golden_run
 from hypothesis import settings
+from run_cases import demo_subject, saved_prior
+
+from monai_ddfm.apps.demo import DemoSubject
+from monai_ddfm.networks import ADMUNet
 
 # Busy machines make single examples slow; a fixed seed makes a failure repeatable.
 settings.register_profile("repository", deadline=None, derandomize=True)
@@ -67,3 +74,35 @@ def shared() -> Path:
     if not (SHARED / "golden").is_dir():
         pytest.skip("reference data are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def golden(shared: Path) -> dict[str, Any]:
+    """A recorded run of the published method."""
+    return golden_run(shared)
+
+
+@pytest.fixture(scope="session")
+def golden_prior(shared: Path) -> ADMUNet:
+    """The network of the recorded run."""
+    return golden_network(shared)
+
+
+@pytest.fixture(scope="session")
+def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
+    """A coarse demo subject with a PET, as NIfTI and DICOM; for reading only."""
+    pytest.importorskip("nilearn")
+    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
+
+
+@pytest.fixture(scope="session")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a small prior with random weights, which is quick; for reading only."""
+    return saved_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser; the test is skipped where there is none."""
+    with chromium() as opened:
+        yield opened

@@ -27,7 +27,7 @@ def test_itself_and_nothing() -> None:
     assert issubclass(InputError, ValueError)
 
 
-def test_below_monai() -> None:
+def test_a_mistake_is_found_below_what_monai_wraps_it_in() -> None:
     error = caught(lambda: Compose([Lambda(mistake)])(1))
     assert not isinstance(error, InputError)
     assert find_input_error(error) is MISTAKE

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cohort_makers import save, volumes
-from pydicom.uid import UID
+from pydicom import dcmread
+from pydicom.uid import UID, MRImageStorage
 from run_cases import saved_prior
 
 from monai_ddfm.apps.demo.modalities import Volume
@@ -59,6 +60,41 @@ def test_an_ultrasound_is_fused(pair: list[Path], tmp_path: Path) -> None:
     assert report["intensity"]["moving_scaled"]["window"] == "maximum"
     fused = nib.load(result.files["fused.nii.gz"]).get_fdata()
     assert 0.5 < fused.max() <= 1
+
+
+def test_an_mri_is_fused_with_another(tmp_path: Path) -> None:
+    mri, other = volumes(1)
+    flair = np.rint(400 * (other.data / other.data.max()) ** 0.5).astype(np.float32) / 8
+    parts = {"t1": mri, "flair": Volume(flair, other.affine)}
+    paths = [save(tmp_path / f"{name}.nii.gz", volume) for name, volume in parts.items()]
+    result = fuse(
+        *paths,
+        modality="MR",
+        output_dir=tmp_path / "out",
+        format="both",
+        bids={"root": tmp_path / "bids", "subject": "07"},
+        registration="rigid",
+        device="cpu",
+        prior=saved_prior(tmp_path),
+    )
+    assert "fused_rgb.nii.gz" not in result.files
+    assert result.provenance["bound"]["voxels_outside"] == 0
+    windows = result.provenance["reports"]["intensity"]
+    assert windows["fixed_scaled"]["modality"] == windows["moving_scaled"]["modality"] == "MR"
+    assert windows["fixed_scaled"]["upper"] != windows["moving_scaled"]["upper"]
+    names = {path.name for path in tmp_path.glob("bids/sub-07/**/*_mr.nii.gz")}
+    assert any("desc-fused" in name for name in names)
+    series = [dcmread(path) for path in sorted(tmp_path.glob("out/**/moving_registered/*.dcm"))]
+    assert len(series) == mri.data.shape[2]
+    registered = nib.load(result.files["moving_registered.nii.gz"]).get_fdata()
+    (scale,) = series[0].RealWorldValueMappingSequence
+    for image in series:
+        assert image.SOPClassUID == MRImageStorage
+        assert image.Modality == "MR"
+        assert "RescaleSlope" not in image
+    stored = np.stack([image.pixel_array for image in series])
+    values = stored * scale.RealWorldValueSlope + scale.RealWorldValueIntercept
+    assert values.max() == pytest.approx(registered.max(), abs=scale.RealWorldValueSlope)
 
 
 def test_what_has_no_dicom_object_is_refused_and_not_written_as_another(

@@ -15,7 +15,7 @@ import pytest
 
 import monai_ddfm
 from monai_ddfm.apps.demo import make_demo
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUNDLE = "bundles/ddfm_medical_fusion"
@@ -67,13 +67,12 @@ def test_the_wheel_holds_the_package_and_the_bundle(wheel: Path) -> None:
         assert inside == bundle_files()
         for name in inside:
             assert archive.read(prefix + name) == (REPOSITORY / BUNDLE / name).read_bytes(), name
-        modules = {
-            p.relative_to(REPOSITORY).as_posix() for p in (REPOSITORY / "monai_ddfm").rglob("*.py")
-        }
-        assert modules | {"monai_ddfm/py.typed"} <= names
+        files = [p.relative_to(REPOSITORY) for p in (REPOSITORY / "monai_ddfm").rglob("*.*")]
+        assert {p.as_posix() for p in files if "__pycache__" not in p.parts} <= names
         assert {name.split("/")[0].split("-")[0] for name in names} == {"monai_ddfm"}
         info = f"monai_ddfm-{monai_ddfm.__version__}.dist-info"
         assert f"{info}/licenses/LICENSE" in names
+        assert f"{info}/licenses/monai_ddfm/visualize/report/niivue/THIRD_PARTY.txt" in names
         scripts = ConfigParser()
         scripts.read_string(archive.read(f"{info}/entry_points.txt").decode())
     assert dict(scripts["console_scripts"]) == {"monai-ddfm": "monai_ddfm.cli:main"}
@@ -102,7 +101,7 @@ def test_an_editable_installation_has_no_copy_of_the_bundle(tmp_path: Path) -> N
 
 def check_run(folder: Path, *, prior_within: Path) -> None:
     assert {path.name for path in folder.iterdir() if path.is_file()} == {*OUTPUT_NAMES, MARKER} - {
-        *SPREAD_NAMES
+        *ON_REQUEST_NAMES
     }
     record = json.loads((folder / MARKER).read_text())
     weights = Path(record["prior"]["path"])

@@ -41,6 +41,23 @@ def test_a_former_name_is_the_module_of_today(former: str) -> None:
     assert today.__spec__ is spec
 
 
+@pytest.mark.parametrize(
+    ("module", "former", "today"),
+    [
+        ("inferers", "tailored", "configure"),
+        ("likelihoods.saliency", "Choice", "SaliencyParameters"),
+        ("transforms", "SplitSpreadd", "SplitEnsembled"),
+        ("workflow.cached_prior", "kept_prior", "cached_prior"),
+    ],
+)
+def test_a_former_name_in_a_module_is_that_of_today(module: str, former: str, today: str) -> None:
+    home = importlib.import_module(f"monai_ddfm.{module}")
+    with pytest.warns(DeprecationWarning, match=f"{former} is {today} now"):
+        assert getattr(home, former) is getattr(home, today)
+    with pytest.raises(AttributeError, match="'nothing'"):
+        home.nothing  # noqa: B018
+
+
 def test_a_former_name_in_a_script(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -111,7 +111,7 @@ def cohort(
     study = _study()
     if level is Level.GROUP:
         _end(study.gather_group(out))
-    wishes = study.Wishes(
+    request = study.CohortRequest(
         source=source,
         out=out,
         work=work_dir,
@@ -135,9 +135,9 @@ def cohort(
         time_limit=_seconds(time_limit),
     )
     if dry_run:
-        _print_plan(study.prepare(wishes))
+        _print_plan(study.prepare(request))
     else:
-        _fuse(study, wishes, progress)
+        _fuse(study, request, progress)
 
 
 def _seconds(hours: float) -> float:
@@ -176,7 +176,7 @@ def _selection(
     return Selection(
         participants=tuple(label.removeprefix("sub-") for label in participants or ()),
         sessions=tuple(label.removeprefix("ses-") for label in sessions or ()),
-        modality=Modality.parse_moving(modality) if modality else None,
+        modality=Modality.parse(modality) if modality else None,
         tracer=(tracer or "").removeprefix("trc-"),
         mri=tuple(mri) if mri else MRI_SUFFIXES,
         fixed_series=fixed_series or "",
@@ -205,20 +205,20 @@ def _print_plan(prepared: Any) -> None:
     _end(len(plan.problems))
 
 
-def _fuse(study: Any, wishes: Any, progress: str) -> None:
+def _fuse(study: Any, request: Any, progress: str) -> None:
     from monai_ddfm.apps.cohort.engine import EngineLostError  # noqa: PLC0415
     from monai_ddfm.apps.cohort.progress import make_display  # noqa: PLC0415
 
     display = make_display(progress)
     try:
-        outcome = study.fuse_participants(wishes, display)
+        outcome = study.fuse_participants(request, display)
     except EngineLostError as error:
         typer.echo(f"error: {error}; {_GOING_ON}.", err=True)
         raise typer.Exit(LOST) from error
     except KeyboardInterrupt as error:
         raise StoppedError(f"stopped by the user; {_GOING_ON}.") from error
-    display.say(f"page     {wishes.out / 'group.html'}")
-    display.say(f"tables   {wishes.out / 'cohort.csv'}, {wishes.out / 'cohort.json'}")
+    display.say(f"page     {request.out / 'group.html'}")
+    display.say(f"tables   {request.out / 'cohort.csv'}, {request.out / 'cohort.json'}")
     display.say(NOTICE)
     _end(outcome.failed)
 

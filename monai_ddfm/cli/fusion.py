@@ -42,7 +42,7 @@ def demo(
         shared = {name: value for name, value in options.items() if name in pictures}
         _demo_pictures(output_dir, seed=seed, **shared)
         return
-    parsed = Modality.parse_moving(modality)
+    parsed = Modality.parse(modality)
     typer.echo(f"making an MRI and a {parsed} of a simulated head", err=True)
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
@@ -88,7 +88,8 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
     case = {name: options[name] for name in ("modality", "output_dir")}
     found = str(glance(fixed, moving, **case, options=options))  # not kept: it holds the files open
     typer.echo(f"found {found}; loading PyTorch and MONAI", err=True)
-    from monai_ddfm.workflow import fuse as run  # noqa: PLC0415 - takes seconds
+    from monai_ddfm.data.writers.formats import VOLUME_NAMES  # noqa: PLC0415 - takes seconds
+    from monai_ddfm.workflow import fuse as run  # noqa: PLC0415
 
     try:
         with nullcontext() if options.get("dry_run") else stages_told():
@@ -103,7 +104,7 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
         return
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
-    volumes = (result.files[n] for n in ("fused.nii.gz", "fusion.nrrd") if n in result.files)
+    volumes = (result.files[name] for name in VOLUME_NAMES if name in result.files)
     volume = next(volumes, result.output_dir / "dicom")
     typer.echo(f"fused volume   {volume}")
     typer.echo(f"pictures       {result.files['preview.png']}")

@@ -27,10 +27,9 @@ from typer.core import TyperCommand
 from monai_ddfm.errors import InputError
 from monai_ddfm.options import all_options, options_of
 from monai_ddfm.options.fields import Face, Option
+from monai_ddfm.utils.files import NOTICE
 
 __all__ = ["NOTICE", "CommandWithMore", "parse_path", "with_options"]
-
-NOTICE = "research use only - not for diagnosis"
 
 _MORE, _JSON = "help_all", "help_json"
 

@@ -17,7 +17,7 @@ from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE, CommandWithMore
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
-from monai_ddfm.cli.speed import bench, bench_cohort
+from monai_ddfm.cli.speed import bench, bench_cohort, bench_recovery
 from monai_ddfm.cli.warnings import warnings_at_the_end
 from monai_ddfm.errors import InputError, StoppedError
 from monai_ddfm.version import __version__
@@ -39,6 +39,7 @@ app.command()(evaluate)
 app.command()(benchmark)
 app.command()(bench)
 app.command("bench-cohort")(bench_cohort)
+app.command("bench-recovery")(bench_recovery)
 app.command()(label)
 app.command(cls=CommandWithMore)(cohort)
 app.add_typer(prior_app, name="prior")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.ensemble import EnsembleInferer
 from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
-    CHOICES,
     PRESETS,
     SPEEDS,
     Preset,
     Speed,
+    configure,
     preset_named,
-    tailored,
 )
 from monai_ddfm.inferers.progress import LogProgress, SamplingProgress, TqdmProgress
 from monai_ddfm.inferers.sampling import SliceSampler
+from monai_ddfm.utils.former_names import renamed
 
 __all__ = [
-    "CHOICES",
     "PRESETS",
     "SPEEDS",
     "DDFMInferer",
@@ -34,7 +35,10 @@ __all__ = [
     "Speed",
     "TqdmProgress",
     "collate_cases",
+    "configure",
     "limit_device_memory",
     "preset_named",
-    "tailored",
 ]
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(__name__, {"tailored": "configure"})

@@ -111,6 +111,9 @@ class Acceleration:
 def _channels_last(network: nn.Module) -> Iterator[None]:
     """Have a network's weights with their channels last in memory, and put them back after."""
     weights = [*network.parameters(), *network.buffers()]
+    if any(weight.dim() == 5 for weight in weights):  # of volumes: that order is not theirs
+        yield
+        return
     before = [(weight, weight.stride()) for weight in weights if weight.dim() == 4]
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -14,25 +15,20 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.acceleration import Acceleration
-from monai_ddfm.inferers.estimating import EstimatingSampler
+from monai_ddfm.inferers.denoising import is_latent, spatial_dims
 from monai_ddfm.inferers.keeping import SliceStore, run_name
-from monai_ddfm.inferers.layout import Patch, SliceLayout
-from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, noisier, note_noise
+from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
+from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
 from monai_ddfm.inferers.presets import PRESETS, Preset, at_speed, build_solver, preset_named
-from monai_ddfm.inferers.progress import ProgressCallback
-from monai_ddfm.inferers.running import SliceRunner
-from monai_ddfm.inferers.sampling import SliceSampler
+from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
+from monai_ddfm.inferers.running import SliceRunner, is_out_of_memory
+from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep, SliceSampler
 from monai_ddfm.inferers.sharing import gather, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.likelihoods.noise_model import NoiseModel
-from monai_ddfm.likelihoods.rectifiers import (
-    BalanceRectifier,
-    EstimateRectifier,
-    Rectifier,
-    SourceRectifier,
-)
+from monai_ddfm.likelihoods.rectifiers import Likelihood, Rectifier, Run, likelihood_of
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.networks.schedulers import PredictionType
 
@@ -46,10 +42,11 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     """Fuses slices, or volumes slice by slice, with an unconditional diffusion prior.
 
     The result does not depend on `batch_size`: noise belongs to the slice, and every image has its
-    own EM state.
+    own EM state. A prior of volumes (`monai_ddfm.inferers.denoising` tells how it says so) is given
+    whole volumes: batches, patches, the store and other processes are then of no use.
 
     Args:
-        spacing: timesteps of the whole process to visit, beginning with pure noise, as
+        timesteps: of the whole process, to visit, beginning with pure noise, as
             `monai_ddfm.networks.schedulers.space_timesteps` takes them (``"ddim25"``,
             ``"10,15,20"``); None is what `steps` or the preset says.
         preset: a `Preset` or the name of one: "reference", "paper" or "default".
@@ -79,6 +76,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             stopped.
         distributed: share the slices of a volume among the processes of `torch.distributed`.
         progress: called after every step.
+        spacing: former name of `timesteps`, for one release.
 
     Raises:
         InputError: if an option is unknown or out of range.
@@ -86,7 +84,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def __init__(
         self,
-        spacing: str | Sequence[int] | None = None,
+        timesteps: str | Sequence[int] | None = None,
         preset: str | Preset = "default",
         *,
         speed: str | None = None,
@@ -95,7 +93,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         batch_size: int | Literal["auto"] = "auto",
         axis: int = 2,
         noise: NoiseMode = "shared",
-        rectifier: Rectifier[Any] | BalanceRectifier | None = None,
+        rectifier: Rectifier[Any] | Likelihood | None = None,
         autocast_dtype: str | None = None,
         compile: str | bool | None = None,  # noqa: A002 - as PyTorch calls it
         start_timestep: int | None = None,
@@ -108,15 +106,23 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         store: SliceStore | None = None,
         distributed: bool = False,
         progress: ProgressCallback | None = None,
+        spacing: str | Sequence[int] | None = None,
     ) -> None:
         chosen = preset_named(preset) if isinstance(preset, str) else preset
         if speed is not None:
             chosen = at_speed(chosen, speed)
-        if spacing is not None or steps is not None:
-            chosen = replace(chosen, steps=visits(steps if spacing is None else spacing))
+        if spacing is not None:
+            warnings.warn(
+                "DDFMInferer(spacing=) is timesteps= now; the former name goes with the next one",
+                DeprecationWarning,
+                stacklevel=2,
+            )
+            timesteps = spacing
+        if timesteps is not None or steps is not None:
+            chosen = replace(chosen, steps=visits(steps if timesteps is None else timesteps))
         if rectifier is not None:
             chosen = replace(chosen, rectifier=rectifier)
-        if chosen.start == "sources" and (spacing is not None or start_timestep is not None):
+        if chosen.start == "sources" and (timesteps is not None or start_timestep is not None):
             chosen = replace(chosen, start="noise")
         chosen = startable(chosen, steps)
         if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
@@ -154,7 +160,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
         Args:
             inputs: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving.
-            network: the prior, an `ADMUNet` of one or three image channels.
+            network: the prior, an `ADMUNet` of one or three image channels, or what
+                `monai_ddfm.inferers.denoising` allows: a latent prior, a prior of volumes.
             args: not used; MONAI's evaluators may pass some.
             kwargs: not used.
 
@@ -236,8 +243,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     @property
     def _measures_noise(self) -> bool:
         """Whether the way of sampling depends on the noise of the sources."""
-        balanced = isinstance(self.preset.rectifier, BalanceRectifier)
-        return balanced or self.preset.start == "sources"
+        measures = likelihood_of(self.preset.rectifier).measures_noise
+        return measures or self.preset.start == "sources"
 
     def _fuse_volume(
         self, volume: Tensor, network: nn.Module, spacing: Spacing | None
@@ -251,10 +258,13 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self, slices: Tensor, network: nn.Module, *, volume: bool, spacing: Spacing | None
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
+        whole = spatial_dims(network) == 3
+        if whole and not volume:
+            raise InputError("this prior is one of volumes; give [B, 2, H, W, D].")
         layout = SliceLayout.of(
             slices,
-            divisor=getattr(network, "size_divisor", 1),
-            crop=volume and self.crop_foreground,
+            divisor=1 if whole else getattr(network, "size_divisor", 1),
+            crop=volume and self.crop_foreground and not whole and not is_latent(network),
             together=volume,
         )
         # In memory like the sources, so that the result is contiguous along their axes.
@@ -266,11 +276,14 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             noises = noise_of_slices(slices, layout) if self._measures_noise else None
             sampler = self._sampler(network, noises, spacing=spacing)
             if noises is not None:
-                noise = MeasuredNoise(noises, _shares_of(sampler))
-            store = self.store if volume else None
-            self._fill(
-                result, slices, network, layout, sampler=sampler, store=store, spacing=spacing
-            )
+                noise = MeasuredNoise(noises, sampler.plan.shares)
+            if whole:
+                result = self._fuse_whole(slices, network, sampler)
+            else:
+                store = self.store if volume else None
+                self._fill(
+                    result, slices, network, layout, sampler=sampler, store=store, spacing=spacing
+                )
         if volume and self.smooth_across > 0:
             result = smooth_across_slices(result, slices, sigma=self.smooth_across)
         return result, noise
@@ -282,7 +295,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         network: nn.Module,
         layout: SliceLayout,
         *,
-        sampler: SliceSampler | EstimatingSampler,
+        sampler: FusionSampler,
         store: SliceStore | None,
         spacing: Spacing | None,
     ) -> None:
@@ -306,6 +319,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         with self.acceleration.prepared(network, slices.device) as called:
             runner = SliceRunner(
                 sampler=sampler,
+                noise=self.noise,
                 network=called,
                 layout=layout,
                 batch_size=self.batch_size,
@@ -316,41 +330,53 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         if self.distributed:
             gather(result, layout)
 
+    def _fuse_whole(self, slices: Tensor, network: nn.Module, sampler: FusionSampler) -> Tensor:
+        """Fuse the slices [N, 2, H, W] of a volume at once, with a prior of volumes."""
+        volume = slices.movedim(0, 1 + self.axis)[None]
+        divisor = getattr(network, "size_divisor", 1)
+        framed = pad_to_frame(volume, [side + -side % divisor for side in volume.shape[2:]])
+
+        def tell(step: SamplingStep) -> None:
+            if self.progress is not None:
+                self.progress(SamplingProgress(0, 1, 1, step.index + 1, sampler.steps))
+
+        try:
+            with self.acceleration.prepared(network, volume.device) as called:
+                outcome = sampler(framed, called, noise=self.noise, slices=[0], on_step=tell)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise InputError(
+                "not enough memory for a whole volume; use a smaller one, a prior of slices, or "
+                "another device."
+            ) from error
+        height, width, depth = volume.shape[2:]
+        fused = torch.cat([outcome.luminance, outcome.weight], dim=1)[0].float()
+        return fused[:, :height, :width, :depth].movedim(1 + self.axis, 0)
+
     def _sampler(
         self,
         network: nn.Module | None,
         noises: tuple[NoiseModel, NoiseModel] | None,
         *,
         spacing: Spacing | None = None,
-    ) -> SliceSampler | EstimatingSampler:
+    ) -> FusionSampler:
         """Build what samples slices of that noise."""
-        rectifier = self.preset.rectifier
-        if not isinstance(rectifier, BalanceRectifier):
-            noise = None if noises is None else noisier(noises)
-            if noise is not None and isinstance(rectifier, SourceRectifier):
-                rectifier = rectifier.for_noise(noise)
-            return self._slice_sampler(network, rectifier, noise)
-        if noises is None:
-            raise ValueError("this rectifier needs the noise of the sources")
+        likelihood = likelihood_of(self.preset.rectifier)
+        if spacing is not None:
+            likelihood = likelihood.on_grid(spacing)
         # A seed that is to matter, or steps that are asked for, are of no use without the prior.
         always = self.preset.eta > 0 or self.preset.excess > 1 or self.preset.start == "noise"
-        samplers = []
-        for noise in noises:
-            estimator = rectifier.estimator(noise, always=always)
-            samplers.append(
-                None if estimator is None else self._slice_sampler(network, estimator, noise)
-            )
-        return EstimatingSampler(
-            rectifier=rectifier if spacing is None else rectifier.on_grid(spacing),
-            samplers=(samplers[0], samplers[1]),
-            noises=noises,
-            noise=self.noise,
+        plan = likelihood.plan(noises, always=always)
+        samplers = tuple(
+            None if run.rectifier is None else self._slice_sampler(network, run)
+            for run in plan.runs
         )
+        return FusionSampler(plan=plan, samplers=samplers, axis=self.axis)
 
-    def _slice_sampler(
-        self, network: nn.Module | None, rectifier: Rectifier[Any], noise: NoiseModel | None
-    ) -> SliceSampler:
-        """Build the loop for one rectifier; it starts at the noise's level, if there is one."""
+    def _slice_sampler(self, network: nn.Module | None, run: Run) -> SliceSampler:
+        """Build the loop for one run; it starts at the level of its noise, if that is known."""
+        noise = run.noise_model
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
         level = None if noise is None or self.preset.start == "noise" else noise.level
@@ -365,8 +391,6 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         start = 0 if self.start_timestep is None else solver.schedule.index_at(self.start_timestep)
         return SliceSampler(
             solver=solver,
-            rectifier=rectifier,
-            noise=self.noise,
             channels=getattr(network, "image_channels", 1),
             start_index=start,
             from_average=self.start_timestep is not None,
@@ -375,6 +399,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             mirror=self.preset.mirror,
             autocast_dtype=self.acceleration.autocast_dtype,
             tolerance=self.early_stop,
+            axis=self.axis,
         )
 
     def _settings(self) -> str:
@@ -391,19 +416,6 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 self.num_timesteps,
             )
         )
-
-
-def _shares_of(sampler: SliceSampler | EstimatingSampler) -> tuple[float, float] | None:
-    """Share of the prior in each source; None where it is run on the fused image."""
-    if not isinstance(sampler, EstimatingSampler):
-        return None
-    fixed, moving = (
-        one.rectifier.share
-        if one is not None and isinstance(one.rectifier, EstimateRectifier)
-        else 0.0
-        for one in sampler.samplers
-    )
-    return fixed, moving
 
 
 def _spacing_of(inputs: Tensor, axis: int) -> Spacing | None:

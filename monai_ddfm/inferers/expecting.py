@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.ensemble import EnsembleInferer
 from monai_ddfm.inferers.progress import SamplingProgress
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.likelihoods.rectifiers import likelihood_of
 
 __all__ = ["ExpectedSampling", "expected_sampling"]
 
@@ -67,7 +67,7 @@ def expected_sampling(
         seconds=ensemble.samples * each,
         may_spare_prior=clean
         and ensemble.eta is None
-        and isinstance(preset.rectifier, BalanceRectifier),
+        and likelihood_of(preset.rectifier).measures_noise,
     )
 
 

@@ -11,7 +11,7 @@ coarse steps, so that many slices have patches of one size and go through the ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,14 +116,16 @@ def foreground(slices: Tensor, *, together: bool) -> Tensor:
     return _above(slices, _least(slices, together=together))
 
 
-def pad_to_frame(slices: Tensor, frame: tuple[int, int]) -> Tensor:
-    """Pad [N, C, H, W] below and to the right, by reflection where it is large enough."""
-    below, right = frame[0] - slices.shape[-2], frame[1] - slices.shape[-1]
-    for amount, pad in ((below, (0, 0, 0, below)), (right, (0, right, 0, 0))):
-        if amount:
-            side = slices.shape[-2] if pad[3] else slices.shape[-1]
-            slices = functional.pad(slices, pad, mode="reflect" if amount < side else "replicate")
-    return slices
+def pad_to_frame(images: Tensor, frame: Sequence[int]) -> Tensor:
+    """Pad the ends of [N, C, H, W] or [N, C, H, W, D], by reflection where it is large enough."""
+    for axis, wanted in enumerate(frame):
+        side = images.shape[2 + axis]
+        if amount := wanted - side:
+            pads = [0] * (2 * len(frame))
+            pads[2 * (len(frame) - axis) - 1] = amount
+            mode = "reflect" if amount < side else "replicate"
+            images = functional.pad(images, pads, mode=mode)
+    return images
 
 
 def cut(framed: Tensor, patches: Iterable[Patch]) -> Tensor:

@@ -11,10 +11,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from monai_ddfm.inferers.layout import SliceLayout
-from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model
+from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model, noisier
 from monai_ddfm.utils.reports import add_report
 
-__all__ = ["MeasuredNoise", "noise_of_slices", "noisier", "note_noise"]
+__all__ = ["MeasuredNoise", "noise_of_slices", "note_noise"]
 
 # Enough slices for a quantile of their smooth places; more cost time and change little.
 _SLICES: Final = 16
@@ -35,11 +35,6 @@ def noise_of_slices(slices: Tensor, layout: SliceLayout) -> tuple[NoiseModel, No
     some = slices[numbers[spread.round().long()].to(slices.device)].float()
     fixed, moving = (noise_model(source) for source in torch.split(some, 1, dim=1))
     return fixed, moving
-
-
-def noisier(noises: tuple[NoiseModel, NoiseModel]) -> NoiseModel:
-    """Return the noise of the noisier source: by choosing, a mode hides some of it."""
-    return max(noises, key=lambda model: model.level)
 
 
 def note_noise(result: Tensor, measured: Sequence[MeasuredNoise | None]) -> None:
@@ -65,7 +60,7 @@ class MeasuredNoise:
     """
 
     noises: tuple[NoiseModel, NoiseModel]
-    shares: tuple[float, float] | None
+    shares: tuple[float, ...] | None
 
     def described(self) -> dict[str, Any]:
         """Return what goes into the record: the noisier source, then each."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
+from monai_ddfm.likelihoods.rectifiers import likelihood_of
 
 __all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
 
@@ -22,16 +22,18 @@ def startable(preset: Preset, steps: int | None) -> Preset:
             where the noise is not measured.
     """
     rectifier = preset.rectifier
-    if isinstance(rectifier, BalanceRectifier):
+    likelihood = likelihood_of(rectifier)
+    if likelihood.measures_noise:
         return preset
     if preset.start != "sources":
-        if isinstance(rectifier, SaliencyRectifier) and rectifier.noise_margin > 0:
+        margin = getattr(rectifier, "noise_margin", 0.0)
+        if margin > 0:
             raise InputError(
-                f"noise margin {rectifier.noise_margin:g} is of noise that is measured only where "
+                f"noise margin {margin:g} is of noise that is measured only where "
                 "sampling starts from the sources; leave it out, or the timesteps."
             )
         return preset
-    if isinstance(rectifier, SourceRectifier):
+    if likelihood.starts_from_sources:
         return preset
     if steps is None:
         name = type(rectifier).__name__
@@ -40,7 +42,7 @@ def startable(preset: Preset, steps: int | None) -> Preset:
 
 
 def visits(given: Any) -> int | str:
-    """Bring steps or a spacing to the form a preset has; what is neither is refused later.
+    """Bring steps or timesteps to the form a preset has; what is neither is refused later.
 
     Args:
         given: a number, a text, or a sequence of numbers.

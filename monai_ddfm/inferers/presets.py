@@ -26,18 +26,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.rectifiers import (
     BalanceRectifier,
     EMRectifier,
     InformationGainRectifier,
+    Likelihood,
     Rectifier,
     SaliencyRectifier,
 )
-from monai_ddfm.likelihoods.saliency import Choice
-from monai_ddfm.modalities import ROWS
+from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.networks.schedulers import (
     DDIMSolver,
     DDPMSolver,
@@ -47,9 +47,9 @@ from monai_ddfm.networks.schedulers import (
     Solver,
     Variance,
 )
+from monai_ddfm.utils.former_names import renamed
 
 __all__ = [
-    "CHOICES",
     "PRESETS",
     "SPEEDS",
     "Preset",
@@ -58,8 +58,8 @@ __all__ = [
     "Start",
     "at_speed",
     "build_solver",
+    "configure",
     "preset_named",
-    "tailored",
 ]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
@@ -88,46 +88,6 @@ SPEEDS: Mapping[str, Speed] = {
 }
 
 
-CHOICES: Mapping[str, Choice] = MappingProxyType(
-    {
-        "CT": Choice(
-            brightness=50.0,
-            brightness_floor=0.1,
-            brightness_blur=0.7,
-            structure=0.5,
-            structure_blur=0.7,
-            structure_floor=1e-4,
-            scale_share=0.0,
-        ),
-        "PET": Choice(),
-        "SPECT": Choice(
-            brightness=50.0,
-            brightness_floor=0.02,
-            brightness_blur=1.7,
-            structure=1.3,
-            structure_blur=3.0,
-            structure_floor=1e-4,
-            scale_share=0.8,
-            sharpness=12.0,
-            window=3,
-            base_sharpness=100.0,
-        ),
-    }
-)
-"""The likelihood of the preset "contrast" by modality; docs/concepts tells how they were found."""
-
-
-# Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
-_KNOWN_FINDING: Final = MappingProxyType(
-    {
-        "finding_width": 0.05,
-        "finding_share": 0.9,
-        "finding_brightness": 1.0,
-        "finding_structure": 0.1,
-    }
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """How to sample.
@@ -149,7 +109,7 @@ class Preset:
 
     steps: int | str
     solver: SolverName
-    rectifier: Rectifier[Any] | BalanceRectifier
+    rectifier: Rectifier[Any] | Likelihood
     eta: float = 0.0
     start: Start = "noise"
     excess: float = 1.0
@@ -158,6 +118,12 @@ class Preset:
     early_stop: float | None = None
     speeds: Mapping[str, Speed] = field(default_factory=dict, repr=False, compare=False)
     name: str = field(default="own", repr=False, compare=False)
+
+    def on_grid(self, spacing: Spacing) -> Preset:
+        """Return the preset for pixels of a size in mm, where that matters to its likelihood."""
+        if not isinstance(self.rectifier, Likelihood):
+            return self
+        return replace(self, rectifier=self.rectifier.on_grid(spacing))
 
 
 PRESETS: Mapping[str, Preset] = MappingProxyType(
@@ -203,7 +169,7 @@ def preset_named(name: str) -> Preset:
         raise InputError(f"preset {name!r} is unknown; use {', '.join(PRESETS)}.") from None
 
 
-def tailored(
+def configure(
     preset: str | Preset,
     *,
     modality: str | None = None,
@@ -213,12 +179,12 @@ def tailored(
     noise_margin: float | None = None,
     favor_moving: float | None = None,
 ) -> Preset:
-    """Return a preset with a likelihood that fits the sources, and other wishes.
+    """Return a preset with a likelihood that fits the sources, and with other settings.
 
     Args:
         preset: or its name.
-        modality: of `moving`; the default takes its resolution, and the preset "contrast" the
-            likelihood of that key of `CHOICES`; others, and None, leave both as they are.
+        modality: of `moving`; the default takes its resolution, and the preset "contrast" its
+            likelihood, see `monai_ddfm.modalities`; others, and None, leave both as they are.
         finding: gray level of `moving`, 0 to 1, from which its brightness is a finding, where its
             units say so (bone in HU), see `Balance`; None is white.
         prior_share: see `BalanceRectifier`; None is the preset's, as below.
@@ -230,35 +196,26 @@ def tailored(
         InputError: if the preset has no such parameter, or a value is no number or out of range.
     """
     preset = preset_named(preset) if isinstance(preset, str) else preset
-    rectifier = preset.rectifier
-    asked: dict[str, Any] = {
+    asked = {
         "prior_share": prior_share,
         "fidelity": fidelity,
         "noise_margin": noise_margin,
         "favor_moving": favor_moving,
     }
-    wishes = {name: value for name, value in asked.items() if value is not None}
-    for name, value in wishes.items():
+    asked = {name: value for name, value in asked.items() if value is not None}
+    configured = getattr(preset.rectifier, "configured", None)
+    for name, value in asked.items():
         text = name.replace("_", " ")
-        if not isinstance(rectifier, BalanceRectifier | SaliencyRectifier):
+        if configured is None:
             raise InputError(
                 f"{text} belongs to the presets default and contrast; leave it out or use one."
             )
         # MONAI's command line hands on as text what it cannot read as a number.
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InputError(f"{text} {value!r} is not a number; give one.")
-    weights = {"favor_moving": wishes.pop("favor_moving")} if favor_moving is not None else {}
-    if isinstance(rectifier, SaliencyRectifier):
-        choice = replace(CHOICES.get(str(modality).upper(), rectifier.choice), **weights)
-        return replace(preset, rectifier=replace(rectifier, choice=choice, **wishes))
-    if isinstance(rectifier, BalanceRectifier):
-        balance = replace(rectifier.balance, **weights)
-        if (row := ROWS.get(str(modality).upper())) is not None:
-            balance = replace(balance, resolution=row.resolution)
-        if finding is not None:
-            balance = replace(balance, finding=finding, **_KNOWN_FINDING)
-        return replace(preset, rectifier=replace(rectifier, balance=balance, **wishes))
-    return preset
+    if configured is None:
+        return preset
+    return replace(preset, rectifier=configured(modality=modality, finding=finding, **asked))
 
 
 def at_speed(preset: Preset, name: str) -> Preset:
@@ -316,3 +273,7 @@ def build_solver(
     if preset.solver == "dpm++":
         return DPMSolverPP2M(schedule, prediction_type)
     raise InputError(f"solver {preset.solver!r} is unknown; use ddim, ddpm or dpm++.")
+
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(__name__, {"tailored": "configure"})

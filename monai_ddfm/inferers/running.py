@@ -13,20 +13,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers.estimating import EstimatingSampler
 from monai_ddfm.inferers.layout import Patch, SliceLayout, cut, pad_to_frame
-from monai_ddfm.inferers.noise import FramedNoise
+from monai_ddfm.inferers.noise import FramedNoise, Noise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
-from monai_ddfm.inferers.sampling import SamplingStep, SliceSampler
+from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep
 
-__all__ = ["SliceRunner", "cpu_workers"]
+__all__ = ["SliceRunner", "cpu_workers", "is_out_of_memory"]
 
 _log = logging.getLogger(__name__)
 _AUTO_BATCH = {"cuda": 256, "cpu": 4}
@@ -43,6 +42,7 @@ class SliceRunner:
 
     Attributes:
         sampler: samples a batch.
+        noise: of the sampling, by number of the slice.
         network: the prior.
         layout: of the slices.
         batch_size: slices at a time; "auto" starts large and halves when memory runs out.
@@ -50,8 +50,9 @@ class SliceRunner:
         total: slices of the run, for `progress`.
     """
 
-    sampler: SliceSampler | EstimatingSampler
+    sampler: FusionSampler
     network: nn.Module
+    noise: Noise
     layout: SliceLayout
     batch_size: int | Literal["auto"]
     progress: ProgressCallback | None = None
@@ -84,7 +85,7 @@ class SliceRunner:
                     try:
                         outcome = self._sample(slices, batch, done=done, workers=workers)
                     except RuntimeError as error:
-                        if not _is_out_of_memory(error):
+                        if not is_out_of_memory(error):
                             raise
                         size = self._smaller(len(batch), error)
                         continue
@@ -112,10 +113,10 @@ class SliceRunner:
     ) -> Tensor:
         numbers = [patch.number for patch in part]
         corners = {patch.number: (patch.top, patch.left) for patch in part}
-        noise = FramedNoise(source=self.sampler.noise, frame=self.layout.frame, corners=corners)
+        noise = FramedNoise(source=self.noise, frame=self.layout.frame, corners=corners)
         sources = cut(pad_to_frame(slices[numbers], self.layout.frame), part)
-        rectified = replace(self.sampler, noise=noise)(
-            sources, self.network, slices=numbers, on_step=on_step
+        rectified = self.sampler(
+            sources, self.network, noise=noise, slices=numbers, on_step=on_step
         )
         return torch.cat([rectified.luminance, rectified.weight], dim=1).float()
 
@@ -211,8 +212,7 @@ class _Meter:
         if self.stopping.is_set():
             raise _StoppedError
         with self._lock:
-            sampler = self.runner.sampler
-            self._steps[part] = step.index + 1 - sampler.start_index
+            self._steps[part] = step.index + 1
             self._report()
 
     def finish(self, part: int) -> None:
@@ -240,7 +240,7 @@ def _same_sizes(patches: Sequence[Patch]) -> list[list[Patch]]:
     return list(groups.values())
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether PyTorch ran out of memory; the host and some libraries say so in words only."""
     words = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)

@@ -1,18 +1,21 @@
-"""The sampling loop of DDFM over one batch of slices.
+r"""The sampling loop over one batch of slices, or over a volume, and the fusion of its outcomes.
 
 At every step of a diffusion solver (Zhao et al. 2023, arXiv 2303.06840, algorithm 1):
 
-1. the prior predicts the noise in x_t, and from it the clean image x0, clipped to [-1, 1];
-2. a rectifier corrects x0 against both sources (in DDFM, one EM iteration);
-3. the solver steps from x_t to x_(t-1) by way of the corrected x0.
+1. a guided denoiser (`monai_ddfm.likelihoods.guidance`) tells the clean image x0 behind x_t, which
+   agrees with the sources;
+2. the solver steps from x_t to x_(t-1) by way of x0.
 
-The last step ends on the corrected x0 itself, so that what the rectifier guarantees of it (that
-every value lies between the sources, say) holds for the result. For the same reason a run may end
-early: a slice whose luminance changes by less than a tolerance from one step to the next, in the
-second half of the run, keeps the value it has.
+That is all the loop knows. The last step ends on x0 itself, so that what the guidance guarantees of
+it (that every value lies between the sources, say) holds for the result. For the same reason a run
+may end early: a slice whose luminance changes by less than a tolerance from one step to the next,
+in the second half of the run, keeps the value it has.
+
+A fusion has one run of the loop, on the fused image, or one for each source whose clean image is
+sampled, as the likelihood's plan says (`monai_ddfm.likelihoods.rectifiers.plan`).
 
 Nothing in the loop waits for the device, unless a tolerance is given: whether all slices have
-settled has to be known on the host.
+converged has to be known on the host.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_ddfm.inferers.denoising import NetworkDenoiser
 from monai_ddfm.inferers.noise import Noise
+from monai_ddfm.likelihoods.guidance import GuidedDenoiser, as_slices, rectified_images
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
-from monai_ddfm.likelihoods.rectifiers import Rectified, Rectifier, SourceRectifier
+from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier
 from monai_ddfm.networks.schedulers import Solver, SolverState
 
-__all__ = ["SamplingStep", "SliceSampler", "with_noise_of"]
+__all__ = ["FusionSampler", "SamplingStep", "SliceSampler", "with_noise_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +43,9 @@ class SamplingStep:
     """State after a step, for whoever watches the loop.
 
     Attributes:
-        index: position of the step in sampling order.
-        rectified: outcome of the rectifier.
-        sample: less noisy image that the solver stepped to, [B, C, H, W].
+        index: position of the step in its run; of the step among all in a fusion.
+        rectified: outcome of the guidance.
+        sample: less noisy image that the solver stepped to, [B, C, ...].
     """
 
     index: int
@@ -48,32 +53,30 @@ class SamplingStep:
     sample: Tensor
 
 
+StepCallback = Callable[[SamplingStep], None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceSampler:
-    """Samples fused slices.
+    """One run of the loop.
 
     Attributes:
         solver: steps from a given clean image.
-        rectifier: corrects the clean image at every step.
-        noise: start noise, and that of stochastic solvers.
         channels: channels of the prior's images, 1 or 3.
         start_index: position to start from.
         from_average: start from the noised average of the sources instead of from pure noise.
-        mode_noise: start from the rectifier's mode, whose own noise has this standard deviation
+        mode_noise: start from the likelihood's mode, whose own noise has this standard deviation
             on the scale from -1 to 1; None starts as above.
         excess: noise to start with over that of the mode, at least 1; the difference is added. The
             first visited timestep is to be that of the noise there is then.
-        mirror: show every second step's image to the network as its mirror image, so that what it
-            gets wrong in one orientation does not add up. It has to know both from its training.
-        autocast_dtype: type of the network's arithmetic; None is full precision. Everything else
-            is float32.
+        mirror: see `NetworkDenoiser`.
+        autocast_dtype: see `NetworkDenoiser`.
         tolerance: a slice is finished when no luminance value changes by more than this in a step;
             None is never. On the scale from -1 to 1.
+        axis: spatial axis of a volume along which slices follow each other.
     """
 
     solver: Solver
-    rectifier: Rectifier[Any]
-    noise: Noise
     channels: int = 1
     start_index: int = 0
     from_average: bool = False
@@ -82,6 +85,7 @@ class SliceSampler:
     mirror: bool = False
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
+    axis: int = 2
 
     @property
     def steps(self) -> int:
@@ -93,76 +97,141 @@ class SliceSampler:
         self,
         sources: Tensor,
         network: nn.Module,
+        rectifier: Rectifier[Any],
         *,
+        noise: Noise,
         slices: Sequence[int],
-        start: Tensor | None = None,
-        on_step: Callable[[SamplingStep], None] | None = None,
+        on_step: StepCallback | None = None,
     ) -> Rectified[Any]:
         """Sample one batch.
 
         Args:
-            sources: [B, 2, H, W] in [-1, 1], channel 0 fixed and channel 1 moving; H and W as the
-                network needs them.
-            network: the prior, called as ``network(x_t, timesteps)``.
+            sources: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1], channel 0 fixed and channel 1
+                moving; sides as the network needs them.
+            network: the prior; `monai_ddfm.inferers.denoising` says how it is called.
+            rectifier: guides it.
+            noise: start noise, and that of stochastic solvers.
             slices: B numbers that identify the slices, for their noise.
-            start: start noise [B, C, H, W] instead of the seeded one.
             on_step: called after every step.
 
         Returns:
-            Outcome of the last rectification: luminance and weight of `moving`, [B, 1, H, W].
+            Outcome of the last step: luminance and weight of `moving`, [B, 1, ...].
         """
-        shape = (self.channels, *sources.shape[-2:])
-        sample = self.noise.start(slices, shape, sources.device) if start is None else start
-        state = self.rectifier.initial_state(sources)
-        if self.mode_noise is not None and isinstance(self.rectifier, SourceRectifier):
-            mode = self.rectifier.mode(state).expand(-1, self.channels, -1, -1)
-            signal = math.sqrt(self.solver.schedule.alphas_cumprod[self.start_index])
-            noisy = with_noise_of(mode, sample, level=self.mode_noise, excess=self.excess)
-            sample = signal * noisy
-        elif self.from_average:
-            average = sources.mean(dim=1, keepdim=True).expand(-1, self.channels, -1, -1)
-            sample = self.solver.add_noise(average, self.start_index, sample)
-        solver_state: SolverState | None = None
+        denoiser = NetworkDenoiser(
+            network=network,
+            solver=self.solver,
+            start_index=self.start_index,
+            mirror=self.mirror,
+            autocast_dtype=self.autocast_dtype,
+        )
         total = len(self.solver.schedule)
-        settling = None if self.tolerance is None else _Settling(self.tolerance)
+        guided = GuidedDenoiser(denoiser, rectifier, sources, steps=total, axis=self.axis)
+        sample = self._start(guided, noise, slices)
+        solver_state: SolverState | None = None
+        convergence = None if self.tolerance is None else _Convergence(self.tolerance)
         for index in range(self.start_index, total):
-            output = self.predict(network, sample, index)
-            x0 = self.solver.predict_x0(output, index, sample)
-            rectified = self.rectifier.step(x0, sources, state, index=index, steps=total)
-            state = rectified.state
+            told = guided(sample, index)
             fresh = None
             if self.solver.needs_noise(index):
-                fresh = self.noise.at_step(index, slices, shape, sources.device)
+                fresh = noise.at_step(index, slices, sample.shape[1:], sample.device)
             sample, solver_state = self.solver.step(
-                rectified.x0, index, sample, solver_state, noise=fresh, model_output=output
+                told.x0, index, sample, solver_state, noise=fresh, model_output=told.output
             )
             if on_step is not None:
-                on_step(SamplingStep(index, rectified, sample))
+                on_step(SamplingStep(index - self.start_index, told.rectified, sample))
             # Not in the first half: there x0 hardly changes because it is hardly known.
             late = 2 * (index + 1 - self.start_index) > self.steps
-            if settling is not None and settling.all_settled(rectified, may_end=late):
+            if convergence is not None and convergence.all_converged(told.rectified, may_end=late):
                 break
-        return rectified if settling is None else settling.outcome(rectified)
+        return told.rectified if convergence is None else convergence.outcome(told.rectified)
 
-    def predict(self, network: nn.Module, sample: Tensor, index: int) -> Tensor:
-        """Return the network's output for noisy images [B, C, H, W] at the step `index`, float32.
+    def _start(self, guided: GuidedDenoiser, noise: Noise, slices: Sequence[int]) -> Tensor:
+        """Return the image to start from, [B, C, ...]."""
+        sources = guided.sources
 
-        Args:
-            network: the prior.
-            sample: noisy images.
-            index: position of the step in sampling order.
-        """
-        # One timestep for the whole batch: its embedding broadcasts, and is the same to the last
-        # bit for every size of batch.
-        timestep = torch.full((1,), self.solver.timestep(index), device=sample.device)
-        enabled = self.autocast_dtype is not None
-        # Convolutions on a CPU round otherwise for one image than for several, so they get one.
-        turned = self.mirror and (index - self.start_index) % 2 == 1
-        seen = sample.flip(-1) if turned else sample
-        parts = seen.chunk(len(seen)) if seen.device.type == "cpu" else (seen,)
-        with torch.autocast(sample.device.type, dtype=self.autocast_dtype, enabled=enabled):
-            output = torch.cat([network(part, timestep).float() for part in parts])
-        return output.flip(-1) if turned else output
+        def spread(image: Tensor) -> Tensor:
+            return image.expand(-1, self.channels, *[-1] * (sources.ndim - 2))
+
+        mode = None if self.mode_noise is None else guided.mode
+        if self.mode_noise is not None and mode is not None:
+            mode = spread(mode)
+            drawn = noise.start(slices, mode.shape[1:], sources.device)
+            signal = math.sqrt(self.solver.schedule.alphas_cumprod[self.start_index])
+            noisy = with_noise_of(mode, drawn, level=self.mode_noise, excess=self.excess)
+            return signal * guided.denoiser.encode(noisy)
+        average = guided.denoiser.encode(spread(sources.mean(dim=1, keepdim=True)))
+        drawn = noise.start(slices, average.shape[1:], sources.device)
+        return (
+            self.solver.add_noise(average, self.start_index, drawn) if self.from_average else drawn
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSampler:
+    """Samples what a plan says, and fuses it.
+
+    Attributes:
+        plan: the likelihood's.
+        samplers: one for each of its runs; None where it has no rectifier.
+        axis: spatial axis of a volume along which slices follow each other.
+    """
+
+    plan: Plan
+    samplers: tuple[SliceSampler | None, ...]
+    axis: int = 2
+
+    @property
+    def tolerance(self) -> float | None:
+        """Change of luminance at which a slice is finished; None is never."""
+        return next((one.tolerance for one in self.samplers if one is not None), None)
+
+    @property
+    def steps(self) -> int:
+        """Evaluations of the network per slice, at most; 1 where there is none, for progress."""
+        return sum(one.steps for one in self.samplers if one is not None) or 1
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        sources: Tensor,
+        network: nn.Module,
+        *,
+        noise: Noise,
+        slices: Sequence[int],
+        on_step: StepCallback | None = None,
+    ) -> Rectified[Any]:
+        """Fuse one batch; arguments and outcome are those of `SliceSampler`."""
+        estimates, done = [], 0
+        for run, sampler in zip(self.plan.runs, self.samplers, strict=True):
+            shown = run.sources(sources)
+            if sampler is None or run.rectifier is None:
+                estimates.append(shown[:, :1])
+                continue
+            outcome = sampler(
+                shown,
+                network,
+                run.rectifier,
+                noise=noise,
+                slices=slices,
+                on_step=_counted_from(done, on_step),
+            )
+            estimates.append(outcome.luminance)
+            done += sampler.steps
+        if self.plan.fuse is None:
+            return outcome
+        slices_of = [as_slices(images, self.axis) for images in (sources, *estimates)]
+        fused = self.plan.fuse(slices_of[0], slices_of[1:])
+        fused = rectified_images(fused, sources, self.axis)
+        if done == 0 and on_step is not None:
+            on_step(SamplingStep(0, fused, fused.x0))
+        return fused
+
+
+def _counted_from(done: int, on_step: StepCallback | None) -> StepCallback | None:
+    """Return the callback with the steps of the runs before counted in."""
+    if on_step is None or done == 0:
+        return on_step
+    return lambda step: on_step(replace(step, index=done + step.index))
 
 
 def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 1.0) -> Tensor:
@@ -189,7 +258,7 @@ def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 
     return torch.where(mode >= END_OF_RANGE, mode + drawn.abs(), added)
 
 
-class _Settling:
+class _Convergence:
     """Keeps, of every slice, the first outcome that differs from the one before by little enough.
 
     What a slice gets does not depend on how long the others of its batch go on.
@@ -199,27 +268,28 @@ class _Settling:
         self.tolerance = tolerance
         self._before: Tensor | None = None
         self._kept: Rectified[Any] | None = None
-        self._settled = torch.zeros(1, dtype=torch.bool)
+        self._converged = torch.zeros(1, dtype=torch.bool)
 
-    def all_settled(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
-        """Take a step's outcome; return whether all slices have settled, if they may."""
+    def all_converged(self, rectified: Rectified[Any], *, may_end: bool) -> bool:
+        """Take a step's outcome; return whether all slices have converged, if they may."""
         luminance, weight = rectified.luminance, rectified.weight
         if self._kept is None or self._before is None:
-            self._settled = luminance.new_zeros((len(luminance), 1, 1, 1), dtype=torch.bool)
+            one = (len(luminance), *[1] * (luminance.ndim - 1))
+            self._converged = luminance.new_zeros(one, dtype=torch.bool)
             self._kept, self._before = rectified, luminance
             return False
-        change = (luminance - self._before).abs().amax(dim=(1, 2, 3), keepdim=True)
+        change = (luminance - self._before).abs().flatten(1).amax(dim=1).view_as(self._converged)
         self._kept = replace(
             rectified,
-            luminance=torch.where(self._settled, self._kept.luminance, luminance),
-            weight=torch.where(self._settled, self._kept.weight, weight),
+            luminance=torch.where(self._converged, self._kept.luminance, luminance),
+            weight=torch.where(self._converged, self._kept.weight, weight),
         )
         self._before = luminance
         if not may_end:
             return False
-        self._settled = self._settled | (change <= self.tolerance)
-        return bool(self._settled.all())
+        self._converged = self._converged | (change <= self.tolerance)
+        return bool(self._converged.all())
 
     def outcome(self, rectified: Rectified[Any]) -> Rectified[Any]:
-        """Return what the slices have settled on; x0 and the state are those of the last step."""
+        """Return what the slices have converged to; x0 and the state are those of the last step."""
         return rectified if self._kept is None else self._kept

@@ -68,7 +68,7 @@ beyond it do not vanish at its ends:
     m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
     h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.2\,\tfrac{2 x - u - o}{o - u}`
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.25\,\tfrac{2 x - u - o}{o - u}`
 between the lower and the upper source, u and o. A finding keeps its brightness, but for q at most,
 and the MRI's structure within it stays.
 
@@ -98,7 +98,7 @@ _STRUCTURE_GAIN = 3.0
 _STRUCTURE_CEILING = 0.04
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
-_STEEPNESS = 1.2
+_STEEPNESS = 1.25
 _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
@@ -155,11 +155,11 @@ class Balance:
     crossover: float = 4.0
     resolution: float = 1.0
     window: float = 7.5
-    fine_lean: float = 0.84
-    fine_rest: float = 0.79
+    fine_lean: float = 1.0
+    fine_rest: float = 0.88
     coarse_rest: float = 0.22
     rest_share: float = 0.37
-    gains: tuple[float, ...] = (6.7, 4.5, 5.7, 1.8)
+    gains: tuple[float, ...] = (6.9, 4.5, 5.7, 1.8)
     ceiling: float = 0.026
     grain: float = 0.015
     deviation_floor: float = 0.004

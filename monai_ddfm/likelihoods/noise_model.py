@@ -55,7 +55,7 @@ from torch import Tensor
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.noise_level import Windows, smooth_windows
 
-__all__ = ["END_OF_RANGE", "NoiseModel", "noise_model"]
+__all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
 
 END_OF_RANGE: Final = 0.99
 """Beyond it, within about one gray level of 255, values in [-1, 1] count as black or white."""
@@ -157,6 +157,11 @@ class NoiseModel:
         mean = signal * (cdf_1 - cdf_0) + (1 - cdf_1) + deviation * (pdf_0 - pdf_1)
         rising: Tensor = mean.cummax(0).values
         return rising
+
+
+def noisier(noises: tuple[NoiseModel, NoiseModel]) -> NoiseModel:
+    """Return the noise of the noisier source: by choosing, a mode hides some of it."""
+    return max(noises, key=lambda model: model.level)
 
 
 def noise_model(images: Tensor) -> NoiseModel:

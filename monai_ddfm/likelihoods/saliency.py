@@ -50,15 +50,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS
+from monai_ddfm.utils.former_names import renamed
 
 __all__ = [
-    "Choice",
+    "SaliencyParameters",
     "a_trous_pyramid",
     "box_blur",
     "likelihood_mode",
@@ -71,7 +74,7 @@ _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class SaliencyParameters:
     """Parameters of the likelihood; symbols as above, lengths in pixels, values in [0, 1].
 
     Attributes:
@@ -105,6 +108,14 @@ class Choice:
     window: int = 1
     base_sharpness: float = 20.0
 
+    @classmethod
+    def of_modality(cls, name: str | None) -> SaliencyParameters | None:
+        """Return those of a row of `monai_ddfm.modalities`; None if it has none, or is none."""
+        row = ROWS.get(str(name).upper())
+        if row is None or row.contrast is None:
+            return None
+        return cls(**row.contrast)  # type: ignore[arg-type] # two of them count, and are whole
+
     def __post_init__(self) -> None:
         if not 0 <= self.scale_share <= 1:
             raise InputError(f"scale share {self.scale_share!r} must lie between 0 and 1.")
@@ -116,42 +127,44 @@ class Choice:
                 raise InputError(f"{name.replace('_', ' ')} must be more than 0.")
 
 
-def likelihood_mode(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+def likelihood_mode(moving: Tensor, fixed: Tensor, parameters: SaliencyParameters) -> Tensor:
     """Return the mode m of the likelihood above.
 
     Args:
         moving: source i, [N, 1, H, W] in [-1, 1].
         fixed: source v, same shape.
-        choice: the likelihood's parameters.
+        parameters: the likelihood's parameters.
 
     Returns:
         Estimate of the fused image, [N, 1, H, W], between the sources in every pixel.
     """
-    mode = fixed + voxel_choice(moving, fixed, choice) * (moving - fixed)
-    if choice.scale_share > 0:
-        mode = torch.lerp(mode, scale_choice(moving, fixed, choice), choice.scale_share)
+    mode = fixed + voxel_choice(moving, fixed, parameters) * (moving - fixed)
+    if parameters.scale_share > 0:
+        mode = torch.lerp(mode, scale_choice(moving, fixed, parameters), parameters.scale_share)
     return mode.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
 
 
-def voxel_choice(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+def voxel_choice(moving: Tensor, fixed: Tensor, parameters: SaliencyParameters) -> Tensor:
     """Return the share of `moving` by brightness and structure, [N, 1, H, W] in [0, 1].
 
     Args:
         moving: source i, [N, 1, H, W] in [-1, 1].
         fixed: source v, same shape.
-        choice: the likelihood's parameters.
+        parameters: the likelihood's parameters.
     """
     i, v = (moving + 1) / 2, (fixed + 1) / 2
-    bright_i, bright_v = (_gaussian_blur(s, sigma=choice.brightness_blur) for s in (i, v))
-    total = bright_i + bright_v + choice.brightness_floor
-    odds = choice.brightness * (bright_i - bright_v) / total + choice.favor_moving * bright_i
-    if choice.structure > 0:
+    bright_i, bright_v = (_gaussian_blur(s, sigma=parameters.brightness_blur) for s in (i, v))
+    total = bright_i + bright_v + parameters.brightness_floor
+    odds = (
+        parameters.brightness * (bright_i - bright_v) / total + parameters.favor_moving * bright_i
+    )
+    if parameters.structure > 0:
         energy_i, energy_v = (
-            _gaussian_blur(_squared_gradient(s), sigma=choice.structure_blur)
-            + choice.structure_floor
+            _gaussian_blur(_squared_gradient(s), sigma=parameters.structure_blur)
+            + parameters.structure_floor
             for s in (i, v)
         )
-        odds = odds + choice.structure * (energy_i.log() - energy_v.log())
+        odds = odds + parameters.structure * (energy_i.log() - energy_v.log())
     return torch.sigmoid(odds)
 
 
@@ -190,28 +203,28 @@ def box_blur(images: Tensor, *, radius: int) -> Tensor:
     return images
 
 
-def scale_choice(moving: Tensor, fixed: Tensor, choice: Choice) -> Tensor:
+def scale_choice(moving: Tensor, fixed: Tensor, parameters: SaliencyParameters) -> Tensor:
     """Return the estimate that is chosen detail by detail, between the sources in every pixel.
 
     Args:
         moving: source i, [N, 1, H, W] in [-1, 1].
         fixed: source v, same shape.
-        choice: the likelihood's parameters.
+        parameters: the likelihood's parameters.
 
     Returns:
         [N, 1, H, W].
     """
-    details_i, base_i = a_trous_pyramid(moving, levels=choice.levels)
-    details_v, base_v = a_trous_pyramid(fixed, levels=choice.levels)
-    share = torch.sigmoid(choice.base_sharpness * (base_i - base_v))
+    details_i, base_i = a_trous_pyramid(moving, levels=parameters.levels)
+    details_v, base_v = a_trous_pyramid(fixed, levels=parameters.levels)
+    share = torch.sigmoid(parameters.base_sharpness * (base_i - base_v))
     estimate = base_v + share * (base_i - base_v)
     for level, (detail_i, detail_v) in enumerate(zip(details_i, details_v, strict=True)):
-        radius = choice.window * 2**level
+        radius = parameters.window * 2**level
         energy_i, energy_v = (
             (box_blur(detail.square(), radius=radius) + _ENERGY_FLOOR).log()
             for detail in (detail_i, detail_v)
         )
-        weight = torch.sigmoid(choice.sharpness / 2 * (energy_i - energy_v))
+        weight = torch.sigmoid(parameters.sharpness / 2 * (energy_i - energy_v))
         estimate = estimate + detail_v + weight * (detail_i - detail_v)
     return estimate.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
 
@@ -243,3 +256,7 @@ def _separable(images: Tensor, kernel: Tensor, *, dilation: int) -> Tensor:
     rows = functional.conv2d(rows, kernel[None, None, :, None], dilation=(dilation, 1))
     columns = functional.pad(rows, (reach, reach, 0, 0), mode="replicate")
     return functional.conv2d(columns, kernel[None, None, None, :], dilation=(1, dilation))
+
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(__name__, {"Choice": "SaliencyParameters"})

@@ -7,7 +7,7 @@ one line of help, and the faces of the program on which it appears. From these f
 ========================  ========================================================================
 the command line          `monai_ddfm.cli.options` makes parameters of them, with completion
 Python                    `monai_ddfm.fuse` takes ``**options: Unpack[Options]``, which mypy checks
-the label server          `monai_ddfm.apps.label.wishes` offers and reads them
+the label server          `monai_ddfm.apps.label.request` offers and reads them
 sentences                 `monai_ddfm.options.names` calls an option as the reader's interface does
 the documentation         tables of options, made when the pages are built
 ========================  ========================================================================
@@ -41,6 +41,7 @@ __all__ = [
     "PictureOptions",
     "Pictures",
     "Placement",
+    "Quantity",
     "Reading",
     "Sampling",
     "all_options",
@@ -71,7 +72,7 @@ class Case(TypedDict, total=False):
     moving: Annotated[
         Path,
         Option(
-            "The CT, PET, SPECT or ultrasound of the same patient.",
+            "The CT, PET, SPECT, ultrasound or other MRI of the same patient.",
             default="moving.nii.gz",
             faces=("fuse",),
             required=True,
@@ -79,7 +80,7 @@ class Case(TypedDict, total=False):
         ),
     ]
     modality: Annotated[
-        Literal["CT", "PET", "SPECT", "US"] | str,
+        Literal["CT", "PET", "SPECT", "US", "MR"] | str,
         Option("What moving is.", default="PET", faces=("fuse",), required=True),
     ]
     output_dir: Annotated[
@@ -461,6 +462,24 @@ class Appearance(TypedDict, total=False):
     ]
 
 
+class Quantity(TypedDict, total=False):
+    """Uptake."""
+
+    recover_moving: Annotated[
+        float | Literal["auto", "off"] | None,
+        Option(
+            "Estimate PET or SPECT without partial volumes, in a file of its own: the scanner's "
+            "width (FWHM).",
+            default="off",
+            above=0,
+            most=30,
+            unit="mm",
+            faces=_STUDY,
+            page="how-to/recovery.md",
+        ),
+    ]
+
+
 class Patient(TypedDict, total=False):
     """Who the DICOM output is about, for an MRI that does not say."""
 
@@ -579,7 +598,7 @@ class Pictures(TypedDict, total=False):
     ]
 
 
-class Options(Sampling, Likelihood, Reading, Placement, Appearance, Output, total=False):
+class Options(Sampling, Likelihood, Reading, Placement, Appearance, Quantity, Output, total=False):
     """All options that `monai_ddfm.fuse` takes by name, beside the case itself."""
 
 
@@ -587,7 +606,17 @@ class PictureOptions(Options, Pictures, total=False):
     """All options that `monai_ddfm.workflow.pictures.fuse_pictures` takes by name."""
 
 
-GROUPS: Final = (Case, Sampling, Likelihood, Reading, Placement, Appearance, Output, Pictures)
+GROUPS: Final = (
+    Case,
+    Sampling,
+    Likelihood,
+    Reading,
+    Placement,
+    Appearance,
+    Quantity,
+    Output,
+    Pictures,
+)
 """The groups in the order in which they are shown."""
 
 

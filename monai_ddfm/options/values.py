@@ -6,6 +6,7 @@ ends at once.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.options import all_options
 from monai_ddfm.options.fields import Option
 
-__all__ = ["check_values", "refuse_evaluated"]
+__all__ = ["EVALUATED", "check_values", "refuse_evaluated", "texts_in"]
 
-_EVALUATED = ("$", "@", "%")
+EVALUATED = ("$", "@", "%")
+"""With these begins what MONAI evaluates or resolves."""
 
 
 def check_values(options: Mapping[str, Any]) -> None:
@@ -45,21 +47,23 @@ def refuse_evaluated(name: str, value: Any) -> None:
     Raises:
         InputError: naming the option and the text.
     """
-    for text in _texts_in(value):
-        if text.startswith(_EVALUATED):
+    for text in texts_in(value):
+        if text.startswith(EVALUATED):
             raise InputError(
                 f"the value {text!r} of option {name!r} begins with {text[0]!r}, which MONAI "
                 "would evaluate; write a path in full."
             )
 
 
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts and paths of a value, at any depth."""
-    if isinstance(value, str | Path):
-        yield str(value)
-    elif isinstance(value, Mapping | list | tuple | set):
-        parts = [*value, *value.values()] if isinstance(value, Mapping) else value
-        yield from (text for part in parts for text in _texts_in(part))
+def texts_in(value: Any) -> Iterator[str]:
+    """Yield the texts and paths of a value, keys included, at any depth."""
+    waiting = deque([value])
+    while waiting:
+        one = waiting.popleft()
+        if isinstance(one, str | Path):
+            yield str(one)
+        elif isinstance(one, Mapping | list | tuple | set):
+            waiting += [*one, *one.values()] if isinstance(one, Mapping) else one
 
 
 def _fault(option: Option, value: Any) -> str:

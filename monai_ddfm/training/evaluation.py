@@ -32,10 +32,10 @@ from monai_ddfm.training.denoising import denoise, noise_loss, timestep_of_noise
 from monai_ddfm.training.files import replace_file
 from monai_ddfm.training.samples import draw_samples, picture_grid, write_png
 from monai_ddfm.training.validation import evenly_spread
+from monai_ddfm.utils.files import NOTICE
 
 __all__ = ["DenoisingRow", "PriorEvaluation", "PriorReport"]
 
-_NOTICE = "research use only - not for diagnosis"
 _TUNING_STRIDE = 3
 
 
@@ -92,13 +92,13 @@ class PriorReport:
         lines += ["", "mean squared error of the predicted noise", f"{'timestep':>9} {'error':>9}"]
         lines += [f"{timestep:9d} {error:9.5f}" for timestep, error in self.loss.items()]
         settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        return "\n".join([*lines, "", settings, _NOTICE])
+        return "\n".join([*lines, "", settings, NOTICE])
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON takes it."""
         rows = [{**asdict(row), "gain": row.gain} for row in self.denoising]
         return {
-            "notice": _NOTICE,
+            "notice": NOTICE,
             "settings": dict(self.settings),
             "denoising": rows,
             "loss": {str(timestep): error for timestep, error in self.loss.items()},

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SplitLuminanceChromaDict,
     )
     from monai_ddfm.transforms.colorize import ColorizeFusionD, ColorizeFusiond, ColorizeFusionDict
+    from monai_ddfm.transforms.ensemble import SplitEnsembleD, SplitEnsembled, SplitEnsembleDict
     from monai_ddfm.transforms.grid import (
         ChooseGridD,
         ChooseGridd,
@@ -39,14 +40,6 @@ if TYPE_CHECKING:
         NormalizeByModalityD,
         NormalizeByModalityd,
         NormalizeByModalityDict,
-    )
-    from monai_ddfm.transforms.items import (
-        ReleaseVoxelsD,
-        ReleaseVoxelsd,
-        ReleaseVoxelsDict,
-        ShareItemsD,
-        ShareItemsd,
-        ShareItemsDict,
     )
     from monai_ddfm.transforms.loading import (
         CheckSamePatientD,
@@ -68,6 +61,11 @@ if TYPE_CHECKING:
         LoadPictureD,
         LoadPictured,
         LoadPictureDict,
+    )
+    from monai_ddfm.transforms.recovery import (
+        RecoverMovingD,
+        RecoverMovingd,
+        RecoverMovingDict,
     )
     from monai_ddfm.transforms.registration import (
         ApplyTransform,
@@ -102,7 +100,14 @@ if TYPE_CHECKING:
         RestoreSourcesd,
         RestoreSourcesDict,
     )
-    from monai_ddfm.transforms.spread import SplitSpreadD, SplitSpreadd, SplitSpreadDict
+    from monai_ddfm.transforms.utility import (
+        ReleaseVoxelsD,
+        ReleaseVoxelsd,
+        ReleaseVoxelsDict,
+        ShareItemsD,
+        ShareItemsd,
+        ShareItemsDict,
+    )
 
 __all__ = [
     "ApplyTransform",
@@ -150,6 +155,9 @@ __all__ = [
     "PseudoColorD",
     "PseudoColorDict",
     "PseudoColord",
+    "RecoverMovingD",
+    "RecoverMovingDict",
+    "RecoverMovingd",
     "RegisterAffine",
     "RegisterAffineD",
     "RegisterAffineDict",
@@ -181,13 +189,13 @@ __all__ = [
     "ShareItemsD",
     "ShareItemsDict",
     "ShareItemsd",
+    "SplitEnsembleD",
+    "SplitEnsembleDict",
+    "SplitEnsembled",
     "SplitLuminanceChroma",
     "SplitLuminanceChromaD",
     "SplitLuminanceChromaDict",
     "SplitLuminanceChromad",
-    "SplitSpreadD",
-    "SplitSpreadDict",
-    "SplitSpreadd",
     "ToCanonicalD",
     "ToCanonicalDict",
     "ToCanonicald",
@@ -229,7 +237,7 @@ __getattr__ = lazily(
             "NormalizeByModalityDict",
             "NormalizeByModalityd",
         ),
-        "items": (
+        "utility": (
             "ReleaseVoxelsD",
             "ReleaseVoxelsDict",
             "ReleaseVoxelsd",
@@ -258,6 +266,7 @@ __getattr__ = lazily(
             "LoadPictureDict",
             "LoadPictured",
         ),
+        "recovery": ("RecoverMovingD", "RecoverMovingDict", "RecoverMovingd"),
         "registration": (
             "ApplyTransform",
             "ApplyTransformD",
@@ -291,6 +300,11 @@ __getattr__ = lazily(
             "RestoreSourcesDict",
             "RestoreSourcesd",
         ),
-        "spread": ("SplitSpreadD", "SplitSpreadDict", "SplitSpreadd"),
+        "ensemble": (
+            "SplitEnsembleD",
+            "SplitEnsembleDict",
+            "SplitEnsembled",
+            *("SplitSpreadD", "SplitSpreadDict", "SplitSpreadd"),  # former names, for one release
+        ),
     },
 )

@@ -18,6 +18,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import TransformBackends, convert_to_tensor, ensure_tuple_rep
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.utility import with_meta_of
 from monai_ddfm.utils.color import (
     apply_color_table,
     color_table,
@@ -73,7 +74,7 @@ class PseudoColor(Transform):  # type: ignore[misc]
         source = _metatensor(img)
         scalar = (source.as_tensor() + 1) / 2
         rgb = apply_color_table(scalar, self.table, interpolate=self.interpolate, dim=0)
-        return _with_meta_of(source, rgb)
+        return with_meta_of(source, rgb)
 
 
 class SplitLuminanceChroma(Transform):  # type: ignore[misc]
@@ -93,7 +94,7 @@ class SplitLuminanceChroma(Transform):  # type: ignore[misc]
         """
         source = _metatensor(img)
         ycbcr = rgb_to_ycbcr(unit_rgb(source), dim=0).clamp(0, 1)
-        return _with_meta_of(source, ycbcr[:1]), _with_meta_of(source, ycbcr[1:])
+        return with_meta_of(source, ycbcr[:1]), with_meta_of(source, ycbcr[1:])
 
 
 class MergeChroma(Transform):  # type: ignore[misc]
@@ -139,7 +140,7 @@ class MergeChroma(Transform):  # type: ignore[misc]
         strength: torch.Tensor | float = 1.0
         if brightness is not None and self.fade > 0:
             strength = smooth_step(_plain_like(brightness, grey) / self.fade)
-        return _with_meta_of(target, merge_chroma(grey, rgb, strength=strength, dim=0))
+        return with_meta_of(target, merge_chroma(grey, rgb, strength=strength, dim=0))
 
 
 class PseudoColord(MapTransform):  # type: ignore[misc]
@@ -249,13 +250,6 @@ MergeChromaD = MergeChromaDict = MergeChromad
 def _metatensor(image: torch.Tensor) -> MetaTensor:
     """Return the image as a float32 MetaTensor."""
     return convert_to_tensor(image, dtype=torch.float32, track_meta=True)
-
-
-def _with_meta_of(source: MetaTensor, values: torch.Tensor) -> MetaTensor:
-    """Return the values with a copy of the metadata of `source`."""
-    return MetaTensor(
-        values, meta=dict(source.meta), applied_operations=list(source.applied_operations)
-    )
 
 
 def _plain_like(image: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

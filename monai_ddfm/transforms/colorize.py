@@ -102,7 +102,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         bone_threshold: float = 300.0,
     ) -> None:
         super().__init__(luminance_key)
-        self.modality = Modality.parse_moving(modality)
+        self.modality = Modality.parse(modality)
         if bone_tint and self.modality is not Modality.CT:
             raise InputError(f"the tint of bone needs HU; leave it out for {self.modality}.")
         self.luminance_key, self.moving_key = luminance_key, moving_key

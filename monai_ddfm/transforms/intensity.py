@@ -29,6 +29,7 @@ from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import IntensityMap, check_landmarks, fit_map
 from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.transforms.simpleitk_bridge import volume_name
+from monai_ddfm.transforms.utility import with_meta_of
 from monai_ddfm.transforms.windows import CT_WINDOWS, WITHOUT_HU, Window, parse_window
 from monai_ddfm.utils.color import luminance, white_level
 from monai_ddfm.utils.reports import add_report
@@ -123,7 +124,7 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
                 f"values run from {float(values.min()):g} to {float(values.max()):g}; choose "
                 "another window."
             )
-        result = _with_meta_of(source, scaled)
+        result = with_meta_of(source, scaled)
         report = self._report(values, fitted, window, in_color=len(source) == 3)
         report["warnings"] += self._doubts(source, window)
         add_report(result, "intensity", report)
@@ -144,7 +145,7 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         """
         info = self.pop_transform(data)["extra_info"]
         fitted = IntensityMap(tuple(info["knots"]), tuple(info["values"]))
-        return _with_meta_of(data, fitted.inverse(data.as_tensor()))
+        return with_meta_of(data, fitted.inverse(data.as_tensor()))
 
     def _window_for(self, source: MetaTensor) -> Window:
         """Return the window to use: the default of a CT is for HU only."""
@@ -297,13 +298,6 @@ def _one_channel(source: torch.Tensor, name: str) -> torch.Tensor:
             f"{name} is {highest:g} in every voxel; give a volume that shows something."
         )
     return luminance(source, dim=0) if len(source) == 3 else source
-
-
-def _with_meta_of(source: MetaTensor, values: torch.Tensor) -> MetaTensor:
-    """Return the values with a copy of the metadata of `source`."""
-    return MetaTensor(
-        values, meta=dict(source.meta), applied_operations=list(source.applied_operations)
-    )
 
 
 def _spacing_of(source: MetaTensor) -> list[float]:

@@ -24,7 +24,7 @@ from monai_ddfm.data.transform_files import (
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.registration_engine import Alignment, Model, StartFrom, align
 from monai_ddfm.transforms.registration_quality import RegistrationQuality, assess
-from monai_ddfm.transforms.similarity import Sighting, sight, working_spacing
+from monai_ddfm.transforms.similarity import WorkingImage, working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import (
     Interpolation,
     field_of_view_overlap,
@@ -121,9 +121,9 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
                 not to be trusted.
         """
         spacing = working_spacing(grid_image(fixed, name="fixed"))
-        sightings = (
-            sight(scalar_image(fixed, name="fixed"), spacing=spacing),
-            sight(scalar_image(moving, name="moving"), spacing=spacing),
+        images = (
+            working_image(scalar_image(fixed, name="fixed"), spacing=spacing),
+            working_image(scalar_image(moving, name="moving"), spacing=spacing),
         )
         names = (volume_name(moving, "the moving volume"), volume_name(fixed, "the fixed volume"))
         frames = [str(v.meta.get("frame_of_reference_uid") or "") for v in (fixed, moving)]
@@ -131,11 +131,11 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         apart = all(frames) and not same_frame
         for volume, name in ((moving, names[0]), (fixed, names[1])):
             self._check_size(volume, name)
-        alignment = self._align(*sightings, names=names, same_frame=same_frame, apart=apart)
+        alignment = self._align(*images, names=names, same_frame=same_frame, apart=apart)
         transform = alignment.transform if alignment else self.given
         fixed_lay, moving_lay = (str(v.meta.get("patient_position") or "") for v in (fixed, moving))
         quality = assess(
-            *sightings,
+            *images,
             transform,
             alignment=alignment,
             same_frame=same_frame,
@@ -150,8 +150,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
 
     def _align(
         self,
-        fixed: Sighting,
-        moving: Sighting,
+        fixed: WorkingImage,
+        moving: WorkingImage,
         *,
         names: tuple[str, str],
         same_frame: bool,
@@ -253,7 +253,7 @@ class ApplyTransform(RegisterVolumes):
         super().__init__(transform, **options)
 
 
-def _meet(fixed: Sighting, moving: Sighting) -> bool:
+def _meet(fixed: WorkingImage, moving: WorkingImage) -> bool:
     return field_of_view_overlap(fixed.fine, moving.fine, sitk.Transform()) > 0
 
 

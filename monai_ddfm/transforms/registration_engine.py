@@ -17,10 +17,10 @@ Local searches find local maxima. So there are three kinds of start:
   either. What share of them ends in one and the same place is the "agreement". They all know of one
   orientation only, so they may agree and be wrong together.
 * turned: the other 23 orientations of a cube, about the place found and about the heads' centers,
-  each climbed quickly. The best of them that ends truly elsewhere is the "rival" of the result, or
+  each searched quickly. The best of them that ends truly elsewhere is the "rival" of the result, or
   takes its place if it is clearly better.
 * wide, if the near ones disagree, if the dependence found is poor, or if the rival comes close:
-  hundreds of turns and shifts are looked at, the best of them climbed.
+  hundreds of turns and shifts are looked at, the best of them optimized.
 
 Candidates are compared by mutual information with the moving volume continued by its background, so
 that sliding out of the field of view cannot win.
@@ -36,19 +36,19 @@ import numpy as np
 import SimpleITK as sitk
 
 from monai_ddfm.data.transform_files import transform_matrix
-from monai_ddfm.transforms.registration_climb import (
+from monai_ddfm.transforms.registration_evidence import Size, wanted_size
+from monai_ddfm.transforms.registration_optimizer import (
     COARSE,
     FINE,
     NEAR,
     QUICK,
-    Climb,
-    climb,
-    climb_affine,
-    climb_deformable,
+    Optimizer,
     distance,
+    optimize,
+    optimize_affine,
+    optimize_deformable,
     turn_between,
 )
-from monai_ddfm.transforms.registration_evidence import Size, wanted_size
 from monai_ddfm.transforms.registration_starts import (
     NEAR_TURN,
     StartFrom,
@@ -58,26 +58,27 @@ from monai_ddfm.transforms.registration_starts import (
     starts_about,
     wide_starts,
 )
-from monai_ddfm.transforms.similarity import JointHistogram, Sighting
+from monai_ddfm.transforms.similarity import JointHistogram, WorkingImage
 
-__all__ = ["Alignment", "Model", "Rival", "StartFrom", "align", "distance", "settle"]
+__all__ = ["Alignment", "Model", "Rival", "StartFrom", "align", "distance", "refine"]
 
 Model = Literal["rigid", "affine", "deformable"]
 
 # Blur and first step in voxels: a head has shells, and stretching one onto the next is a trap.
 _AFFINE_STAGES = tuple(
-    Climb(coarse=False, share=0.3, blur=blur, step=step) for blur, step in ((3.0, 1.0), (1.0, 0.25))
+    Optimizer(coarse=False, share=0.3, blur=blur, step=step)
+    for blur, step in ((3.0, 1.0), (1.0, 0.25))
 )
 _NEAR = 2.0  # working voxels within which two results count as the same
-_QUICK_NEAR = 6.0  # the same of quick climbs
+_QUICK_NEAR = 6.0  # the same of quick searches
 _FINE_BONUS = 0.02  # nats: the fine grid sees more than the coarse one that scores
 _POOR_AGREEMENT = 0.3
 _POOR_DEPENDENCE = 0.05
 _ELSEWHERE = 30.0  # degrees between results that are truly different orientations
-_PROMISING = 0.7  # of the score found: below that a turned start is not climbed to its top
+_PROMISING = 0.7  # of the score found: below that a turned start is not optimized to its end
 _CLEARLY = 1.1  # by what factor a rival must be better to take the place
 _CLOSE = 0.95  # of the score found, from which a rival is a reason to search wider
-_WIDE_LOOKS = 60  # starts of the wide search that are climbed
+_WIDE_LOOKS = 60  # starts of the wide search that are optimized
 _WIDE_TOPS = 6  # of them to the top
 
 
@@ -133,8 +134,8 @@ class _Candidate:
 
 
 def align(
-    fixed: Sighting,
-    moving: Sighting,
+    fixed: WorkingImage,
+    moving: WorkingImage,
     *,
     model: Model = "rigid",
     start: StartFrom = "auto",
@@ -159,14 +160,14 @@ def align(
     score = JointHistogram(fixed, moving)
     names = first_places(start, same_frame=same_frame)
     starts = [(name, place) for name in names for place in near_starts(fixed, moving, name)]
-    found = [_climbed(fixed, moving, place, name, score, NEAR) for name, place in starts]
+    found = [_optimized(fixed, moving, place, name, score, NEAR) for name, place in starts]
     best = _topped(fixed, moving, max(found, key=lambda c: c.score), score)
     turned = _turned(fixed, moving, best, score)
     others = list(turned)
     if turned and turned[0].score > _CLEARLY * best.score:
         others, best = [best, *turned[1:]], _topped(fixed, moving, turned[0], score)
         about = starts_about(fixed, best.transform)
-        found = [_climbed(fixed, moving, place, "turned", score, NEAR) for place in about]
+        found = [_optimized(fixed, moving, place, "turned", score, NEAR) for place in about]
     doubtful = (
         _agreement(fixed, best, found) < _POOR_AGREEMENT
         or score.dependence(best.transform) < _POOR_DEPENDENCE
@@ -188,14 +189,14 @@ def align(
     size = None
     if model == "rigid":
         size = wanted_size(fixed, moving, score, rigid)
-        if size.is_suspect:  # a rigid climb puts one rim right and the other wrong
+        if size.is_suspect:  # a rigid search puts one rim right and the other wrong
             transform = rigid = size.nearest
     else:
         for how in _AFFINE_STAGES:
-            stretched = climb_affine(fixed, moving, transform, how)
+            stretched = optimize_affine(fixed, moving, transform, how)
             transform = _kept(score, transform, stretched)
     if model == "deformable":
-        bent = climb_deformable(fixed, moving, transform, control_spacing)
+        bent = optimize_deformable(fixed, moving, transform, control_spacing)
         transform = _kept(score, transform, bent)
     return Alignment(
         transform=transform,
@@ -209,8 +210,8 @@ def align(
     )
 
 
-def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, float]:
-    """Climb from a given transform to the nearest maximum, rigidly if it is rigid.
+def refine(fixed: WorkingImage, moving: WorkingImage, transform: Any) -> tuple[Any, float]:
+    """Optimize from a given transform to the nearest maximum, rigidly if it is rigid.
 
     Args:
         fixed: the prepared fixed volume.
@@ -222,72 +223,77 @@ def settle(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[Any, floa
     """
     matrix = transform_matrix(transform)[:3, :3]
     rigid = np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-6) and np.linalg.det(matrix) > 0
-    settled = (climb if rigid else climb_affine)(fixed, moving, transform, COARSE)
-    return settled, distance(fixed, transform, settled)
+    refined = (optimize if rigid else optimize_affine)(fixed, moving, transform, COARSE)
+    return refined, distance(fixed, transform, refined)
 
 
-def _climbed(
-    fixed: Sighting, moving: Sighting, place: Any, name: str, score: JointHistogram, how: Climb
+def _optimized(
+    fixed: WorkingImage,
+    moving: WorkingImage,
+    place: Any,
+    name: str,
+    score: JointHistogram,
+    how: Optimizer,
 ) -> _Candidate:
-    top = climb(fixed, moving, place, how)
+    top = optimize(fixed, moving, place, how)
     return _Candidate(top, name, score(top), quick=how is QUICK)
 
 
 def _turned(
-    fixed: Sighting, moving: Sighting, best: _Candidate, score: JointHistogram
+    fixed: WorkingImage, moving: WorkingImage, best: _Candidate, score: JointHistogram
 ) -> list[_Candidate]:
-    """Climb from the other orientations of a cube; return what is truly elsewhere, best first."""
+    """Optimize from the other turns of a cube; return what is truly elsewhere, best first."""
     found = []
     for places in cube_starts(fixed, moving, best.transform):
         place = max(places, key=score)
-        found.append(_climbed(fixed, moving, place, "turned", score, QUICK))
+        found.append(_optimized(fixed, moving, place, "turned", score, QUICK))
     elsewhere = [c for c in found if turn_between(c.transform, best.transform) > _ELSEWHERE]
     elsewhere = sorted(elsewhere, key=lambda c: -c.score)[:2]
-    climbed = [
-        _climbed(fixed, moving, c.transform, "turned", score, COARSE)
+    found = [
+        _optimized(fixed, moving, c.transform, "turned", score, COARSE)
         if c.score > _PROMISING * best.score
         else c
         for c in elsewhere
     ]
-    return sorted(climbed, key=lambda c: -c.score)
+    return sorted(found, key=lambda c: -c.score)
 
 
 def _wide(
-    fixed: Sighting, moving: Sighting, bases: Sequence[_Candidate], score: JointHistogram
+    fixed: WorkingImage, moving: WorkingImage, bases: Sequence[_Candidate], score: JointHistogram
 ) -> list[_Candidate]:
-    """Look at many turns and shifts about known places, and climb the best of them."""
+    """Look at many turns and shifts about known places, and optimize the best of them."""
     places = wide_starts(fixed, moving, [c.transform for c in bases])
     looks = sorted(((score(place), place) for place in places), key=lambda look: -look[0])
-    climbed = [
-        _climbed(fixed, moving, start, "wide", score, QUICK) for _, start in looks[:_WIDE_LOOKS]
+    found = [
+        _optimized(fixed, moving, start, "wide", score, QUICK) for _, start in looks[:_WIDE_LOOKS]
     ]
-    climbed.sort(key=lambda c: -c.score)
+    found.sort(key=lambda c: -c.score)
     tops: list[_Candidate] = []
-    for one in climbed:
+    for one in found:
         if len(tops) < _WIDE_TOPS and all(
             distance(fixed, one.transform, top.transform) > _QUICK_NEAR * fixed.spacing
             for top in tops
         ):
-            tops.append(_climbed(fixed, moving, one.transform, "wide", score, COARSE))
-    return climbed + tops
+            tops.append(_optimized(fixed, moving, one.transform, "wide", score, COARSE))
+    return found + tops
 
 
 def _topped(
-    fixed: Sighting, moving: Sighting, one: _Candidate, score: JointHistogram
+    fixed: WorkingImage, moving: WorkingImage, one: _Candidate, score: JointHistogram
 ) -> _Candidate:
-    """Climb once more: a far start may need more steps."""
-    top = _climbed(fixed, moving, one.transform, one.start, score, COARSE)
+    """Optimize once more: a far start may need more steps."""
+    top = _optimized(fixed, moving, one.transform, one.start, score, COARSE)
     return max(one, top, key=lambda c: c.score)
 
 
 def _refined(
-    fixed: Sighting, moving: Sighting, best: _Candidate, score: JointHistogram
+    fixed: WorkingImage, moving: WorkingImage, best: _Candidate, score: JointHistogram
 ) -> tuple[_Candidate, _Candidate]:
     """Refine on the fine grid; return the result and its place on the coarse one.
 
     The headers' place is kept if that is better.
     """
-    fine = _climbed(fixed, moving, best.transform, best.start, score, FINE)
+    fine = _optimized(fixed, moving, best.transform, best.start, score, FINE)
     untouched = sitk.AffineTransform(3)
     there = _Candidate(untouched, "headers", score(untouched))
     choices = [(fine.score + _FINE_BONUS, fine, best), (best.score, best, best)]
@@ -296,7 +302,7 @@ def _refined(
     return chosen, place
 
 
-def _agreement(fixed: Sighting, best: _Candidate, voters: Iterable[_Candidate]) -> float:
+def _agreement(fixed: WorkingImage, best: _Candidate, voters: Iterable[_Candidate]) -> float:
     near = {quick: fixed.spacing * (_QUICK_NEAR if quick else _NEAR) for quick in (False, True)}
     return float(
         np.mean([distance(fixed, best.transform, c.transform) < near[c.quick] for c in voters])
@@ -310,5 +316,5 @@ def _rival(rival: _Candidate, chosen: _Candidate, score: JointHistogram) -> Riva
 
 
 def _kept(score: JointHistogram, old: Any, new: Any) -> Any:
-    """Return `new` unless it is worse, as when it has climbed by leaving the field of view."""
+    """Return `new` unless it is worse, as when it has risen by leaving the field of view."""
     return new if score(new) + _FINE_BONUS >= score(old) else old

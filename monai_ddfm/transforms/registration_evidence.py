@@ -6,7 +6,7 @@ r"""What a result says about itself, beyond how well the volumes predict each ot
   distances :math:`d` from the surface of the fixed one, negative inside. The median is large where
   one volume shows only the brain. The spread, half of what lies between the 10th and the 90th
   percentile, stays small as long as pose and size are right.
-* Wanted stretch: the singular values of :math:`A R^{-1}`, where :math:`A` is a coarse affine climb
+* Wanted stretch: the singular values of :math:`A R^{-1}`, where :math:`A` is a coarse affine search
   from the rigid result :math:`R`. Two scans of one head differ by a few percent at most.
 """
 
@@ -22,8 +22,8 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from monai_ddfm.data.transform_files import transform_matrix
-from monai_ddfm.transforms.registration_climb import Climb, climb_affine, linear
-from monai_ddfm.transforms.similarity import JointHistogram, Sighting
+from monai_ddfm.transforms.registration_optimizer import Optimizer, linear, optimize_affine
+from monai_ddfm.transforms.similarity import JointHistogram, WorkingImage
 
 __all__ = [
     "Outlines",
@@ -38,8 +38,8 @@ __all__ = [
 Matrix = NDArray[np.float64]
 
 # Gradients of a smoothed gradient image bias the size by some percent; differences do not.
-_AFFINE = Climb(coarse=True, share=0.5, step=0.3, blur=0.5, gradient=False)
-_AFFINE_OF_FEW = Climb(coarse=False, share=0.3, step=0.3, blur=0.5, gradient=False)
+_AFFINE = Optimizer(coarse=True, share=0.5, step=0.3, blur=0.5, gradient=False)
+_AFFINE_OF_FEW = Optimizer(coarse=False, share=0.3, step=0.3, blur=0.5, gradient=False)
 _FEW = 9.0  # coarse voxels in the radius of a head: with fewer its shells are not told apart
 _STRETCH = 0.04
 _GAIN = 0.05
@@ -87,7 +87,7 @@ def suspect_stretch(stretch: tuple[float, float], gain: float) -> bool:
     return gain > _GAIN and max(abs(s - 1) for s in stretch) > _STRETCH
 
 
-def sharpness(fixed: Sighting, score: JointHistogram, transform: Any) -> float:
+def sharpness(fixed: WorkingImage, score: JointHistogram, transform: Any) -> float:
     """Return the mean share of mutual information that is lost a little aside.
 
     Args:
@@ -113,7 +113,9 @@ def sharpness(fixed: Sighting, score: JointHistogram, transform: Any) -> float:
     return float(np.mean(lost))
 
 
-def wanted_size(fixed: Sighting, moving: Sighting, score: JointHistogram, rigid: Any) -> Size:
+def wanted_size(
+    fixed: WorkingImage, moving: WorkingImage, score: JointHistogram, rigid: Any
+) -> Size:
     """Look what a coarse affine fit would stretch.
 
     Args:
@@ -123,7 +125,7 @@ def wanted_size(fixed: Sighting, moving: Sighting, score: JointHistogram, rigid:
         rigid: the rigid result, fixed to moving.
     """
     few = fixed.radius < _FEW * 2 * fixed.spacing
-    affine = climb_affine(fixed, moving, rigid, _AFFINE_OF_FEW if few else _AFFINE)
+    affine = optimize_affine(fixed, moving, rigid, _AFFINE_OF_FEW if few else _AFFINE)
     before, after = score(rigid), score(affine)
     turn = transform_matrix(rigid)[:3, :3]
     stretches = np.linalg.svd(transform_matrix(affine)[:3, :3] @ turn.T, compute_uv=False)
@@ -152,7 +154,7 @@ def nearest_rigid(points: Matrix, places: Matrix) -> Matrix:
     return motion
 
 
-def outlines(fixed: Sighting, moving: Sighting, transform: Any) -> Outlines | None:
+def outlines(fixed: WorkingImage, moving: WorkingImage, transform: Any) -> Outlines | None:
     """Compare the surfaces of the two heads.
 
     Args:

@@ -20,16 +20,16 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from monai_ddfm.data.transform_files import transform_matrix
-from monai_ddfm.transforms.registration_engine import Alignment, settle
+from monai_ddfm.transforms.registration_engine import Alignment, refine
 from monai_ddfm.transforms.registration_evidence import outlines, sharpness
 from monai_ddfm.transforms.registration_risk import failure_probability
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN, judge
-from monai_ddfm.transforms.similarity import JointHistogram, Sighting
+from monai_ddfm.transforms.similarity import JointHistogram, WorkingImage
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
 
 __all__ = ["RegistrationQuality", "assess"]
 
-_NOT_SETTLED = 3.0  # working voxels
+_NOT_REFINED = 3.0  # working voxels
 _MISTAKEN_DIRECTION = 0.05  # nats that the inverse of a given transform is better
 
 
@@ -113,8 +113,8 @@ class RegistrationQuality:
 
 
 def assess(
-    fixed: Sighting,
-    moving: Sighting,
+    fixed: WorkingImage,
+    moving: WorkingImage,
     transform: Any,
     *,
     alignment: Alignment | None = None,
@@ -185,8 +185,8 @@ def _notes(positions: tuple[str, str], rotation: float | None) -> tuple[str, ...
 
 
 def _evidence(
-    fixed: Sighting,
-    moving: Sighting,
+    fixed: WorkingImage,
+    moving: WorkingImage,
     transform: Any,
     information: JointHistogram,
     alignment: Alignment | None,
@@ -219,7 +219,7 @@ def _evidence(
 
 
 def _doubts_about_given(
-    fixed: Sighting, moving: Sighting, transform: Any, information: JointHistogram
+    fixed: WorkingImage, moving: WorkingImage, transform: Any, information: JointHistogram
 ) -> list[str]:
     """Look whether a given alignment is the wrong way round, or could easily be bettered."""
     doubts = []
@@ -228,8 +228,8 @@ def _doubts_about_given(
         inverse = transform.GetInverse()
         if information(inverse) > here + _MISTAKEN_DIRECTION:
             doubts.append("its inverse fits better (the file may map moving to fixed)")
-        settled, moved_by = settle(fixed, moving, transform)
-        if moved_by > _NOT_SETTLED * fixed.spacing and information(settled) > here:
+        refined, moved_by = refine(fixed, moving, transform)
+        if moved_by > _NOT_REFINED * fixed.spacing and information(refined) > here:
             doubts.append(f"a registration would still move the head by {moved_by:.0f} mm")
     return doubts
 
@@ -242,7 +242,7 @@ def _turn_and_stretch(transform: Any) -> tuple[float, tuple[float, float]]:
     return angle, (float(stretch[0]), float(stretch[-1]))
 
 
-def _head_overlap(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[float, float]:
+def _head_overlap(fixed: WorkingImage, moving: WorkingImage, transform: Any) -> tuple[float, float]:
     """Return the share of the fixed head in the moving field of view, and the heads' Dice."""
     nearest = sitk.sitkNearestNeighbor
     labels = sitk.Resample(moving.head + 1, fixed.fine, transform, nearest, 0)
@@ -254,7 +254,7 @@ def _head_overlap(fixed: Sighting, moving: Sighting, transform: Any) -> tuple[fl
     return covered, 2 * both / total if total else 0.0
 
 
-def _volume_change(fixed: Sighting, transform: Any) -> tuple[float, float]:
+def _volume_change(fixed: WorkingImage, transform: Any) -> tuple[float, float]:
     """Return the extremes of the Jacobian determinant in the head, on the coarse grid."""
     grid = fixed.coarse
     field = sitk.TransformToDisplacementField(

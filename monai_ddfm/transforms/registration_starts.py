@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from monai_ddfm.data.transform_files import transform_matrix
-from monai_ddfm.transforms.registration_climb import linear
-from monai_ddfm.transforms.similarity import Sighting
+from monai_ddfm.transforms.registration_optimizer import linear
+from monai_ddfm.transforms.similarity import WorkingImage
 
 __all__ = [
     "NEAR_TURN",
@@ -43,19 +43,19 @@ def first_places(start: StartFrom, *, same_frame: bool) -> tuple[str, ...]:
     return ("headers",) if same_frame else ("headers", "centers")
 
 
-def near_starts(fixed: Sighting, moving: Sighting, name: str) -> list[Any]:
+def near_starts(fixed: WorkingImage, moving: WorkingImage, name: str) -> list[Any]:
     """Return the place by the headers, or the match of centers, and turns either way."""
     shift = np.zeros(3) if name == "headers" else moving.center - fixed.center
     return starts_about(fixed, _turned(fixed, np.eye(3), shift))
 
 
-def starts_about(fixed: Sighting, place: Any) -> list[Any]:
+def starts_about(fixed: WorkingImage, place: Any) -> list[Any]:
     """Return a place and turns by `NEAR_TURN` either way about each axis."""
     turns = Rotation.from_euler("xyz", _EITHER_WAY * math.radians(NEAR_TURN)).as_matrix()
     return [_before(place, _turned(fixed, turn, np.zeros(3))) for turn in turns]
 
 
-def cube_starts(fixed: Sighting, moving: Sighting, place: Any) -> Iterator[tuple[Any, Any]]:
+def cube_starts(fixed: WorkingImage, moving: WorkingImage, place: Any) -> Iterator[tuple[Any, Any]]:
     """Yield the 23 other orientations of a cube, each about `place` and by the heads' centers."""
     for turn in Rotation.create_group("O").as_matrix():
         if not np.allclose(turn, np.eye(3), atol=1e-6):
@@ -65,7 +65,7 @@ def cube_starts(fixed: Sighting, moving: Sighting, place: Any) -> Iterator[tuple
             )
 
 
-def wide_starts(fixed: Sighting, moving: Sighting, known: Sequence[Any]) -> Iterator[Any]:
+def wide_starts(fixed: WorkingImage, moving: WorkingImage, known: Sequence[Any]) -> Iterator[Any]:
     """Yield turns up to 50 degrees with shifts along each axis, about all places known."""
     turns = [np.eye(3)] + [
         Rotation.from_rotvec(math.radians(degrees) * axis).as_matrix()
@@ -81,7 +81,7 @@ def wide_starts(fixed: Sighting, moving: Sighting, known: Sequence[Any]) -> Iter
                 yield _before(place, _turned(fixed, turn, shift))
 
 
-def _turned(fixed: Sighting, turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Any:
+def _turned(fixed: WorkingImage, turn: NDArray[np.float64], shift: NDArray[np.float64]) -> Any:
     """Return a turn about the center of the fixed head, and then a shift in mm."""
     matrix = np.eye(4)
     matrix[:3, :3] = turn

@@ -26,14 +26,14 @@ from scipy import ndimage
 
 from monai_ddfm.transforms.histogram import head_mask
 
-__all__ = ["JointHistogram", "Sighting", "sight", "working_spacing"]
+__all__ = ["JointHistogram", "WorkingImage", "working_image", "working_spacing"]
 
 _VOXELS_ACROSS = 96
 _MARGIN = 5  # working voxels of surroundings that belong to the region around the head
 
 
 @dataclass(frozen=True)
-class Sighting:
+class WorkingImage:
     """A volume as the registration sees it.
 
     Attributes:
@@ -71,7 +71,7 @@ def working_spacing(image: Any) -> float:
     return float(max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2))
 
 
-def sight(image: Any, *, spacing: float) -> Sighting:
+def working_image(image: Any, *, spacing: float) -> WorkingImage:
     """Prepare a volume for registration.
 
     Args:
@@ -94,7 +94,7 @@ def sight(image: Any, *, spacing: float) -> Sighting:
     box = [index.min(axis=0) - 0.5, index.max(axis=0) + 0.5]
     corners = [[box[end][axis] for axis, end in enumerate(ends)] for ends in np.ndindex(2, 2, 2)]
     place = fine.TransformContinuousIndexToPhysicalPoint
-    return Sighting(
+    return WorkingImage(
         fine=fine,
         coarse=coarse,
         head=_mask_image(head, fine),
@@ -117,7 +117,7 @@ class JointHistogram:
         bins: gray levels per volume, equally spaced.
     """
 
-    def __init__(self, fixed: Sighting, moving: Sighting, *, bins: int = 32) -> None:
+    def __init__(self, fixed: WorkingImage, moving: WorkingImage, *, bins: int = 32) -> None:
         self.bins = bins
         self.moving = moving
         self.grid = fixed.coarse

@@ -36,6 +36,7 @@ __all__ = [
     "only_one",
     "prepare_output_dir",
     "sync",
+    "write_text",
 ]
 
 NOTICE = "research use only - not for diagnosis"
@@ -121,6 +122,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all.
+
+    Args:
+        path: the file.
+        text: what is not UTF-8 in it, such as a name of an old file, becomes an escape.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:

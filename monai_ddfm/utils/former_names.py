@@ -1,32 +1,34 @@
-"""Modules under the names that they had before, for one release.
+"""Modules, and names in them, under the names that they had before, for one release.
 
 What is found under a former name is the module of today itself, with a `DeprecationWarning` that
 names it. The finder is asked first: after a package has been found under its former name, Python
-would load what is in it once more. To end the forwarding, remove this file and the call of
-`forward`.
+would load what is in it once more. To end the forwarding, remove this file and the calls of
+`forward` and `renamed`.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from importlib.abc import Loader
 else:  # it would cost more than the rest of this module
     Loader = object
 
-__all__ = ["FORMER_NAMES", "forward"]
+__all__ = ["FORMER_NAMES", "forward", "renamed"]
 
 _PACKAGE: Final = "monai_ddfm"
 FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "apart": "utils.apart",
+        "apps.label.guard": "apps.label.identifiers",
+        "apps.label.wishes": "apps.label.request",
         "balance": "likelihoods.balance",
         "baselines": "likelihoods.baselines",
         "benchmarks": "apps.benchmark",
@@ -38,8 +40,9 @@ FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "color_styles": "visualize.color_styles",
         "demo": "apps.demo",
         "em": "likelihoods.em",
-        "kept_prior": "workflow.kept_prior",
+        "kept_prior": "workflow.cached_prior",
         "label": "apps.label",
+        "likelihoods.rectifiers.salience": "likelihoods.rectifiers.saliency",
         "memory": "utils.memory",
         "modality": "modalities",
         "noise_level": "likelihoods.noise_level",
@@ -59,10 +62,14 @@ FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "schedulers": "networks.schedulers",
         "slabs": "utils.slabs",
         "speed": "apps.speed",
+        "transforms.items": "transforms.utility",
+        "transforms.registration_climb": "transforms.registration_optimizer",
+        "transforms.spread": "transforms.ensemble",
         "transforms.transform_child": "data.transform_child",
         "transforms.transform_claims": "data.transform_claims",
         "transforms.transform_files": "data.transform_files",
         "warnings_log": "utils.warnings_log",
+        "workflow.kept_prior": "workflow.cached_prior",
         "writers": "data.writers",
         "writers.files": "utils.files",
         "writers.hashes": "utils.hashes",
@@ -82,6 +89,31 @@ def forward() -> None:
     """Let Python find modules under their former names; a second call changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a module (PEP 562) some of whose names have changed.
+
+    Args:
+        module: its name.
+        names: former name: name of today.
+    """
+
+    def offered(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        _warn(f"{module}.{name}", names[name])
+        return getattr(sys.modules[module], names[name])
+
+    return offered
+
+
+def _warn(former: str, today: str) -> None:
+    warnings.warn(
+        f"{former} is {today} now; the former name goes with the next release",
+        DeprecationWarning,
+        stacklevel=3,
+    )
 
 
 def _name_of_today(name: str) -> str | None:
@@ -118,11 +150,7 @@ class _Loader(Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Return the module of today."""
-        warnings.warn(
-            f"{spec.name} is {self._today} now; the former name goes with the next release",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _warn(spec.name, self._today)
         module = import_module(self._today)
         self._spec = module.__spec__
         return module

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_ddfm.utils.files import atomic_path
+from monai_ddfm.utils.files import write_text
 
 __all__ = ["inside_script", "jsonable", "write_json"]
 
@@ -56,6 +56,4 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
         InputError: the file cannot be written.
     """
     text = json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_path(path) as temporary:
-        # A file name that is not UTF-8 becomes a JSON escape.
-        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    write_text(path, text + "\n")

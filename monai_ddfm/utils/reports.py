@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monai_ddfm.utils.json_files import jsonable
 
-__all__ = ["add_report", "collect_reports", "copy_report", "reports_of"]
+__all__ = ["add_report", "by_role", "collect_reports", "copy_report", "reports_of"]
 
 _PREFIX = "ddfm_report_"
 
@@ -77,3 +77,22 @@ def collect_reports(data: Mapping[Hashable, Any]) -> dict[str, dict[str, Any]]:
             if report not in by_key.values():
                 by_key[str(key)] = jsonable(report)
     return found
+
+
+def by_role(
+    reports: Mapping[str, Mapping[str, Any]], modality: str
+) -> dict[str, Mapping[str, Any]]:
+    """Return the reports of fixed and moving among those of a name in `collect_reports`.
+
+    Args:
+        reports: of both volumes, fixed first, with their ``modality``; of one if they are equal.
+        modality: of moving; that of fixed is MR.
+    """
+    roles: dict[str, Mapping[str, Any]] = {}
+    for report in reports.values():
+        kind = str(report.get("modality", "")).upper()
+        if kind == "MR":
+            roles.setdefault("fixed", report)
+        if kind == modality:
+            roles["moving"] = report
+    return roles

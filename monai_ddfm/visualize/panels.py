@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.arrays import as_array
-from monai_ddfm.utils.reports import collect_reports
+from monai_ddfm.utils.reports import by_role, collect_reports
 from monai_ddfm.visualize.legend import Legend, legend_of
 from monai_ddfm.visualize.views import robust_window
 
@@ -34,6 +34,7 @@ class Panel:
         levels: strictly increasing from 0 to 1; by default evenly spaced.
         colors: name of a table in `monai_ddfm.utils.color.COLOR_TABLES`.
         scale: caption of the color bar; None draws no bar.
+        units: of the values, if they are a quantity that was measured.
         legend: for colors that stand for two values; None draws none.
     """
 
@@ -43,6 +44,7 @@ class Panel:
     levels: tuple[float, ...] | None = None
     colors: str = "gray"
     scale: str | None = None
+    units: str = ""
     legend: Legend | None = None
 
     def knots(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -91,14 +93,15 @@ def panels_of(
         weight: [1, H, W, D], share of `moving` in [0, 1].
     """
     reports = collect_reports(case)
-    maps = _maps(reports.get("intensity", {}))
+    maps = _maps(by_role(reports.get("intensity", {}), modality))
     units = str(moving.meta.get("units") or "original units")
     fixed, moving = as_array(fixed), as_array(moving)
     in_color = len(moving) == 3
-    window, levels = maps.get(str(modality), (None, None))
+    window, levels = maps.get("moving", (None, None))
+    own, own_levels = maps.get("fixed", (None, None))
     half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
     panels = [
-        Panel("MRI (fixed)", fixed, *maps.get("MR", (None, None))),
+        Panel("MRI (fixed)", fixed, own, own_levels, units="a.u."),
         Panel(
             f"{modality} (registered)",
             moving / 255 if in_color else moving,
@@ -106,6 +109,7 @@ def panels_of(
             levels,
             colors=_color_table(reports),
             scale=None if in_color else f"{units}{half}",
+            units=units,
         ),
         Panel("Fused", fused, (0.0, 1.0), legend=_legend(reports, units, window, levels)),
     ]
@@ -119,16 +123,15 @@ def panels_of(
 def _maps(
     reports: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Return, by modality, the values and the levels of the map by which a volume was fused."""
+    """Return, by role, the values and the levels of the map by which a volume was fused."""
     found = {}
-    for report in reports.values():
+    for role, report in reports.items():
         knots, values = report.get("knots"), report.get("values")
         if not knots or not values:
             knots, values = [report.get("lower"), report.get("upper")], [-1.0, 1.0]
         if None not in knots and (np.diff(knots) > 0).all():
             levels = tuple((float(value) + 1) / 2 for value in values)
-            name = str(report.get("modality", "")).upper()
-            found[name] = (tuple(float(knot) for knot in knots), levels)
+            found[role] = (tuple(float(knot) for knot in knots), levels)
     return found
 
 

@@ -1,7 +1,7 @@
 """The bundle's own configuration, run from Python; no fusion logic lives here.
 
 `glance` sees what can be seen before anything heavy is loaded, `dry` what a run would do, `fusion`
-runs it on volumes, `pictures` on pictures, `kept_prior` loads the prior once for many fusions,
+runs it on volumes, `pictures` on pictures, `cached_prior` loads the prior once for many fusions,
 `bundle_files` finds the bundle.
 """
 

@@ -72,7 +72,7 @@ def glance(
         InputError: if something given cannot be used.
     """
     check_values({**options, "modality": modality})
-    kind = Modality.parse_moving(modality)
+    kind = Modality.parse(modality)
     places = check_paths(fixed, moving, output_dir)
     for name, option in all_options().items():
         path = options.get(name) if option.is_path and not option.required else None

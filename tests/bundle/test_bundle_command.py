@@ -12,19 +12,12 @@ from typing import Any
 
 import pytest
 from bundle_parts import BUNDLE, INFERENCE
-from run_cases import NOTICE, demo_subject
+from run_cases import NOTICE
 
 from monai_ddfm.apps.demo import DemoSubject
-from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES, SPREAD_NAMES
+from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 from monai_ddfm.errors import InputError
 from monai_ddfm.workflow import check_command_line
-
-
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    pytest.importorskip("nilearn")
-    return demo_subject(tmp_path_factory.getbasetemp())
-
 
 TRAP = '$__import__("os").system("touch trap")'
 REFUSED = {
@@ -36,11 +29,11 @@ REFUSED = {
 QUICK = ("code", "missing file")
 
 
-def start(folder: Path, subject: DemoSubject, *arguments: str) -> subprocess.Popen[str]:
+def start(folder: Path, pet: DemoSubject, *arguments: str) -> subprocess.Popen[str]:
     """Call MONAI's command in a new folder, with paths relative to that."""
     folder.mkdir()
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(INFERENCE)]
-    command += ["--bundle_root", str(BUNDLE), "--moving", os.path.relpath(subject.moving, folder)]
+    command += ["--bundle_root", str(BUNDLE), "--moving", os.path.relpath(pet.moving, folder)]
     command += ["--modality", "PET", "--output_dir", "out", "--registration", "none"]
     return subprocess.Popen(
         [*command, "--steps", "2", "--device", "cpu", *arguments],
@@ -53,13 +46,13 @@ def start(folder: Path, subject: DemoSubject, *arguments: str) -> subprocess.Pop
 
 
 @pytest.fixture(scope="module")
-def runs(subject: DemoSubject, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+def runs(pet: DemoSubject, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     """MONAI's command as it should be called and with two mistakes, side by side."""
     base = tmp_path_factory.mktemp("runs")
     told = {name: REFUSED[name][0] for name in QUICK}
-    fixed = os.path.relpath(subject.fixed, base / "right")
+    fixed = os.path.relpath(pet.fixed, base / "right")
     told["right"] = ["--fixed", fixed, "--preset", "reference", "--amp", "true"]
-    started = {name: start(base / name, subject, *arguments) for name, arguments in told.items()}
+    started = {name: start(base / name, pet, *arguments) for name, arguments in told.items()}
     return {
         name: (base / name, *process.communicate(timeout=300), process.returncode)
         for name, process in started.items()
@@ -71,7 +64,7 @@ def test_the_command_of_monai_fuses_from_another_folder(runs: Mapping[str, Any])
     assert status == 0, stderr
     assert [path.name for path in folder.iterdir()] == ["out"]
     assert {path.name for path in (folder / "out").iterdir()} == {*OUTPUT_NAMES, MARKER} - {
-        *SPREAD_NAMES
+        *ON_REQUEST_NAMES
     }
     record = json.loads((folder / "out" / MARKER).read_text())
     assert record["notice"] == NOTICE
@@ -100,9 +93,9 @@ def test_the_command_of_monai_refuses_in_one_sentence(name: str, runs: Mapping[s
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in REFUSED if name not in QUICK])
 def test_the_command_of_monai_refuses_further_mistakes(
-    name: str, subject: DemoSubject, tmp_path: Path
+    name: str, pet: DemoSubject, tmp_path: Path
 ) -> None:
-    process = start(tmp_path / "run", subject, *REFUSED[name][0])
+    process = start(tmp_path / "run", pet, *REFUSED[name][0])
     stdout, stderr = process.communicate(timeout=300)
     check_refusal(name, tmp_path / "run", stdout, stderr, process.returncode)
 

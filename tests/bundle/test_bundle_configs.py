@@ -15,7 +15,6 @@ from bundle_parts import BUNDLE, CONFIGS, INFERENCE, WHOLE, read
 from monai.bundle import ConfigComponent, ConfigParser, ConfigWorkflow
 from monai.bundle.properties import InferProperties, TrainProperties
 from PIL import Image
-from run_cases import demo_subject
 
 from monai_ddfm.apps.demo import DemoSubject
 
@@ -33,20 +32,14 @@ def parts_of(value: Any) -> Iterator[Any]:
             yield from parts_of(part)
 
 
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    pytest.importorskip("nilearn")
-    return demo_subject(tmp_path_factory.getbasetemp())
-
-
-def test_inference_has_the_properties_of_a_bundle(subject: DemoSubject, tmp_path: Path) -> None:
+def test_inference_has_the_properties_of_a_bundle(pet: DemoSubject, tmp_path: Path) -> None:
     workflow = ConfigWorkflow(
         config_file=str(INFERENCE),
         workflow_type="infer",
         logging_file=False,
         bundle_root=str(BUNDLE),
-        fixed=str(subject.fixed),
-        moving=str(subject.moving),
+        fixed=str(pet.fixed),
+        moving=str(pet.moving),
         output_dir=str(tmp_path / "out"),
         device="cpu",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +13,18 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_fusions import demo
 from pydicom.dataset import Dataset
-from run_cases import command, one_sentence
+from run_cases import command
 from volume_checks import noise
 
 from monai_ddfm.apps.demo import DemoSubject
 
 
-@pytest.fixture(scope="module")
-def pet() -> DemoSubject:
-    return demo("PET")
-
-
 @pytest.fixture
-def refuse(
-    pet: DemoSubject, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Run a fusion that must be refused; nothing may be written, neither here nor to BIDS."""
-
-    def run(**options: object) -> str:
-        out = tmp_path / "results"
-        settings: dict[str, object] = {
-            "fixed": pet.fixed,
-            "moving": pet.moving,
-            "modality": "PET",
-            "output-dir": out / "a" / "b",
-            "steps": 1,
-            "registration": "none",
-            "device": "cpu",
-            "format": "both",
-            "bids-root": out / "bids",
-            "bids-subject": "01",
-        }
-        settings |= {name.replace("_", "-"): value for name, value in options.items()}
-        flags = [f"--{n}={v}" if v is not True else f"--{n}" for n, v in settings.items()]
-        status, said, err = command(capfd, "fuse", *flags)
-        assert status == 2
-        assert said == ""
-        assert not out.exists()
-        return one_sentence(err)
-
-    return run
+def refuse(refuse: Callable[..., str], tmp_path: Path) -> Callable[..., str]:
+    """With DICOM and BIDS too: nothing may be written, neither here nor there."""
+    bids = {"bids_root": tmp_path / "results" / "bids", "bids_subject": "01"}
+    return partial(refuse, format="both", **bids)
 
 
 # --- DICOM
@@ -107,7 +78,7 @@ def several_series(folder: Path) -> Path:
 
 MRI: dict[Callable[[Path], Path], str] = {
     two_patients: "2 patients",
-    missing_slices: "missing",
+    missing_slices: "lacks about 2 slice",
     duplicate_positions: "2 different slices at the position",
     truncated: ".dcm",
     no_pixels: "no pixel data",
@@ -118,7 +89,7 @@ MRI: dict[Callable[[Path], Path], str] = {
 
 
 @pytest.mark.parametrize("make_folder", MRI, ids=lambda f: f.__name__)
-def test_dicom_folders(
+def test_a_folder_that_is_no_sound_series_is_refused(
     make_folder: Callable[[Path], Path], tmp_path: Path, refuse: Callable[..., str]
 ) -> None:
     folder = make_folder(tmp_path / "Köpfe von früher")
@@ -208,7 +179,7 @@ def test_headers_that_do_not_meet_name_the_option_that_helps(
     ],
     ids=str,
 )
-def test_options(
+def test_an_option_that_cannot_be_is_refused_with_dicom_and_bids(
     options: dict[str, Any], words: str, pet: DemoSubject, refuse: Callable[..., str]
 ) -> None:
     if options.get("fixed") == "dicom":

@@ -7,37 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from refused_runs import everything_in, refusing
-from run_cases import SMALL, command, demo_subject, one_sentence, randomize
+from refused_runs import everything_in
+from run_cases import SMALL, command, one_sentence, randomize, saved_prior
 
-from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import save_prior
 
 
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-@pytest.fixture
-def refuse(
-    pet: DemoSubject,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)  # what goes astray shall land there
-    return refusing(pet, tmp_path, capfd)
-
-
 @pytest.fixture
 def prior(tmp_path: Path) -> Path:
-    save_prior(randomize(ADMUNet(**SMALL)), tmp_path / "prior.pt")
-    return tmp_path / "prior.pt"
+    return saved_prior(tmp_path)
 
 
-def test_priors(prior: Path, tmp_path: Path, refuse: Callable[..., str]) -> None:
+def test_a_file_that_is_no_prior_is_refused(
+    prior: Path, tmp_path: Path, refuse: Callable[..., str]
+) -> None:
     assert "gone.pt" in refuse(prior=tmp_path / "gone.pt")
     assert str(tmp_path) in refuse(prior=tmp_path)
     content = prior.read_bytes()
@@ -66,7 +50,9 @@ def test_weights_that_are_not_those_of_the_sidecar(prior: Path, refuse: Callable
     assert "describes other weights" in refuse(prior=prior)
 
 
-def test_prior_commands(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_prior_command_without_a_prior_writes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     text = tmp_path / "notes.pt"
     text.write_text("no weights")
     for arguments in (

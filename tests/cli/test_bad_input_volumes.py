@@ -12,28 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from refused_runs import head, nifti, refusing, with_nan
-from run_cases import demo_subject
+from refused_runs import head, nifti, with_nan
 
 from monai_ddfm.apps.demo import DemoSubject
 
 Make = Callable[[Path], Path]
-
-
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
-
-@pytest.fixture
-def refuse(
-    pet: DemoSubject,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Callable[..., str]:
-    monkeypatch.chdir(tmp_path)  # what goes astray shall land there
-    return refusing(pet, tmp_path, capfd)
 
 
 def missing(folder: Path) -> Path:
@@ -155,7 +138,9 @@ VOLUMES: dict[Make, str] = {
     list(zip(VOLUMES, itertools.cycle(["fixed", "moving"]), strict=False)),
     ids=lambda part: part if isinstance(part, str) else part.__name__,
 )
-def test_volumes(make: Make, role: str, tmp_path: Path, refuse: Callable[..., str]) -> None:
+def test_a_volume_that_cannot_be_fused_is_refused(
+    make: Make, role: str, tmp_path: Path, refuse: Callable[..., str]
+) -> None:
     path = make(tmp_path)
     said = refuse(**{role: path})
     assert str(path) in said
@@ -167,7 +152,7 @@ def test_a_fourth_axis_of_the_mri(tmp_path: Path, refuse: Callable[..., str]) ->
     assert str(path) in refuse(fixed=path)
 
 
-def test_five_axes(tmp_path: Path, refuse: Callable[..., str]) -> None:
+def test_a_volume_of_five_axes_is_refused(tmp_path: Path, refuse: Callable[..., str]) -> None:
     data = np.random.default_rng(0).random((6, 6, 6, 2, 2), np.float32)
     path = nifti(tmp_path / "more.nii.gz", data)
     assert str(path) in refuse(moving=path)

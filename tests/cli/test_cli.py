@@ -19,16 +19,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 import typer
-from run_cases import (
-    NOTICE,
-    SMALL,
-    command,
-    demo_subject,
-    heeding_ctrl_c,
-    one_sentence,
-    randomize,
-    untold,
-)
+from run_cases import NOTICE, SMALL, command, heeding_ctrl_c, one_sentence, randomize, untold
 from typer.testing import CliRunner
 
 from monai_ddfm import workflow
@@ -39,11 +30,6 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import network_from_file, save_prior
 from monai_ddfm.workflow import fuse
-
-
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
 
 
 def program(*arguments: object, folder: Path) -> subprocess.Popen[str]:
@@ -84,7 +70,7 @@ def test_a_run_as_a_user_starts_it(pet: DemoSubject, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
-def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Path) -> None:
+def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
     moving = nib.load(pet.moving)
     region = (np.indices(moving.shape)[0] > 4).astype(np.uint8)
@@ -119,7 +105,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
     }
     elsewhere = {
         "device": "cpu",
-        "prior": small_prior,
+        "prior": prior,
         "format": "both",
         "fixed_frames": "0",
         "bids_root": tmp_path / "bids",
@@ -186,7 +172,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, small_prior: Pat
     colored = provenance["reports"]["color"]["fused_rgb"]
     assert colored["color_table"] == "hot_iron"
     assert (colored["style"], colored["luminance"]) == ("overlay", "the fixed volume")
-    assert provenance["prior"]["sha256"] == hashlib.sha256(small_prior.read_bytes()).hexdigest()
+    assert provenance["prior"]["sha256"] == hashlib.sha256(prior.read_bytes()).hexdigest()
     name = "sub-01/ses-02/pet/sub-01_ses-02_trc-FDG_space-orig_desc-fused_pet.nii.gz"
     assert (tmp_path / "bids" / name).read_bytes() == result.files["fused.nii.gz"].read_bytes()
     first = next((result.output_dir / "dicom" / "fused").iterdir())
@@ -204,14 +190,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-@pytest.fixture
-def small_prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("prior") / "prior.pt"
-    save_prior(randomize(ADMUNet(**SMALL)), file)
-    return file
-
-
-def test_demo(
+def test_the_demo_leaves_its_subject_and_its_fusion(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The real subject, only coarser: at full size it takes minutes.

@@ -86,7 +86,9 @@ def test_colors_are_compared_with_the_colored_source(tmp_path: Path) -> None:
     assert "hue" not in gray
 
 
-def test_stretching(triple: dict[str, Path], tmp_path: Path) -> None:
+def test_stretching_scales_the_contrast_of_a_weak_picture(
+    triple: dict[str, Path], tmp_path: Path
+) -> None:
     weak = (np.asarray(Image.open(triple["fused"])) // 4 + 60).astype(np.uint8)
     Image.fromarray(weak).save(tmp_path / "weak.png")
     options: dict[str, Any] = {"fixed": triple["fixed"], "moving": triple["moving"]}

@@ -14,7 +14,7 @@ import typer
 from doc_pages import DOCS, ROOT, command_at, page_text
 from monai.data import MetaTensor
 
-from monai_ddfm.apps.label.wishes import CHOICES, offered_options
+from monai_ddfm.apps.label.request import CHOICES, offered_options
 from monai_ddfm.cli import app
 from monai_ddfm.data.writers.bound import excess_over_sources
 from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from run_cases import SMALL, command, demo_subject, one_sentence, randomize
+from run_cases import SMALL, command, one_sentence, randomize
 
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.transforms.spread import SplitSpreadd
+from monai_ddfm.transforms.ensemble import SplitEnsembled
 from monai_ddfm.workflow import fuse
 
 
@@ -98,18 +99,13 @@ def test_unusable_options_are_refused(options: dict[str, Any]) -> None:
 
 def test_splitting_the_result() -> None:
     four = torch.arange(4.0).reshape(4, 1, 1)
-    case = SplitSpreadd()({"pred": four, "other": 1})
+    case = SplitEnsembled()({"pred": four, "other": 1})
     assert case["pred"].flatten().tolist() == [0, 1]
     assert float(case["fused_std"]) == 1.0
     assert float(case["weight_stability"]) == 3.0
-    assert SplitSpreadd()({"pred": four[:2]}).keys() == {"pred"}
+    assert SplitEnsembled()({"pred": four[:2]}).keys() == {"pred"}
     with pytest.raises(ValueError, match="2 or 4 channels"):
-        SplitSpreadd()({"pred": four[:3]})
-
-
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
+        SplitEnsembled()({"pred": four[:3]})
 
 
 def read(folder: Path, name: str) -> Any:
@@ -117,10 +113,12 @@ def read(folder: Path, name: str) -> Any:
     return np.asarray(image.dataobj), image.affine
 
 
-def test_a_run_writes_the_spread_on_the_grid_of_the_mri(subject: Any, tmp_path: Path) -> None:
+def test_a_run_writes_the_spread_on_the_grid_of_the_mri(
+    pet: DemoSubject, prior: Path, tmp_path: Path
+) -> None:
     options: dict[str, Any] = {"modality": "PET", "steps": 2, "registration": "none"}
     options["noise_margin"] = 0
-    several = fuse(subject.fixed, subject.moving, output_dir=tmp_path / "a", samples=2, **options)
+    several = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", samples=2, **options)
     assert several.provenance["options"]["samples"] == 2
     assert several.provenance["bound"]["largest"] <= 1e-6
     fused, affine = read(tmp_path / "a", "fused.nii.gz")
@@ -132,15 +130,16 @@ def test_a_run_writes_the_spread_on_the_grid_of_the_mri(subject: Any, tmp_path: 
     assert 1e-4 < deviation.max() < 0.5
     assert stability.min() >= 0
     assert stability.max() <= 1
-    one = fuse(subject.fixed, subject.moving, output_dir=tmp_path / "a", **options)
+    options |= {"steps": 1, "prior": prior}
+    one = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", **options)
     assert "fused_std.nii.gz" not in one.files
     assert not (tmp_path / "a" / "weight_stability.nii.gz").exists()
 
 
 def test_the_command_refuses_no_samples(
-    subject: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pet: DemoSubject, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--fixed", subject.fixed, "--moving", subject.moving, "--modality", "PET"]
+    given = ["--fixed", pet.fixed, "--moving", pet.moving, "--modality", "PET"]
     status, _, err = command(capfd, "fuse", *given, "-o", tmp_path / "out", "--samples", 0)
     assert status == 2
     assert "samples 0 is unusable" in one_sentence(err)

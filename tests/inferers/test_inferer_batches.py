@@ -15,12 +15,6 @@ from torch import Tensor
 from monai_ddfm.inferers import PRESETS, DDFMInferer, SamplingProgress
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, Rectified
 
-
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 # --- batch sizes
 
 

@@ -11,13 +11,8 @@ import torch
 from inferer_makers import FROM_NOISE, head, uniform
 from run_cases import RecordingNet
 
-from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer, Preset, tailored
+from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer, Preset, configure
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier
-
-
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
 
 
 @pytest.mark.parametrize(
@@ -71,6 +66,6 @@ def test_repr_tells_what_the_preset_does_not_say() -> None:
     assert "rectifier=EMRectifier(variant='paper'" in repr(
         DDFMInferer(preset="reference", rectifier=EMRectifier(variant="paper"))
     )
-    assert "fidelity=0.9" in repr(DDFMInferer(preset=tailored("default", fidelity=0.9)))
+    assert "fidelity=0.9" in repr(DDFMInferer(preset=configure("default", fidelity=0.9)))
     own = Preset(steps=3, solver="ddim", rectifier=IdentityRectifier())
     assert repr(DDFMInferer(preset=own)).startswith("DDFMInferer(preset='own', steps=3, ")

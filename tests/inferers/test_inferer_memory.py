@@ -16,11 +16,6 @@ from monai_ddfm.inferers import SamplingProgress
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, Rectified
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @dataclasses.dataclass(frozen=True)
 class Cramped:
     """A rectifier that needs more memory than there is for more than a few images."""

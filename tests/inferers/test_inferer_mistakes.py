@@ -13,11 +13,6 @@ from run_cases import RecordingNet
 from monai_ddfm.errors import InputError
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -29,8 +24,8 @@ def small() -> RecordingNet:
         ({"steps": "abc"}, "'abc'"),
         ({"steps": 2.5}, "2.5"),
         ({"steps": True}, "True"),
-        ({"spacing": ""}, "steps"),
-        ({"spacing": []}, "steps"),
+        ({"timesteps": ""}, "steps"),
+        ({"timesteps": []}, "steps"),
         ({"axis": 3}, "axis 3"),
         ({"axis": -1}, "axis -1"),
         ({"axis": "2"}, "axis '2'"),
@@ -52,7 +47,7 @@ def small() -> RecordingNet:
         ({"speed": "slow"}, "'slow'.*balanced"),
         ({"speed": "fast", "preset": "reference"}, "'fast'.*steps"),
         ({"compile": "quick"}, "'quick'.*graphs"),
-        ({"spacing": "0,1"}, "'0,1'"),
+        ({"timesteps": "0,1"}, "'0,1'"),
         ({"prediction_type": "score"}, "'score'"),
         ({"betas": "square"}, "'square'"),
         ({"num_timesteps": 0}, "0"),

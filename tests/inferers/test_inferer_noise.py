@@ -12,11 +12,6 @@ from run_cases import RecordingNet
 from monai_ddfm.inferers.noise import NoiseSource
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 def test_the_seed_decides(small: RecordingNet) -> None:
     pair = uniform(6, 1, 2, 16, 16)
     one, same, other = (from_noise(steps=3, seed=seed)(pair, small) for seed in (1, 1, 2))

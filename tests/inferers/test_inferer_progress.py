@@ -13,11 +13,6 @@ from run_cases import RecordingNet
 from monai_ddfm.inferers import LogProgress, SamplingProgress, TqdmProgress
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @pytest.mark.parametrize(("batch_size", "batches"), [(2, [2, 2, 1]), (5, [5]), (9, [5])])
 def test_progress_figures(batch_size: int, batches: list[int], small: RecordingNet) -> None:
     seen: list[SamplingProgress] = []

@@ -16,12 +16,6 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier
 
-
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 SOLVERS = ("ddim", "ddpm", "dpm++")
 
 

@@ -42,12 +42,16 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
 def test_an_early_stop_ends_on_the_first_small_change() -> None:
     pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
     inferer = from_noise(steps=30, early_stop=0.07, crop_foreground=False)
-    sampler = dataclasses.replace(inferer._sampler(network, None), tolerance=None)
+    fusion = inferer._sampler(network, None)
+    assert fusion.samplers[0] is not None
+    patient = dataclasses.replace(fusion.samplers[0], tolerance=None)
+    sampler = dataclasses.replace(fusion, samplers=(patient,))
     for number, one in enumerate(pair):
         trail: list[Tensor] = []
         sampler(
             one[None],
             network,
+            noise=inferer.noise,
             slices=[number],
             on_step=lambda step, trail=trail: trail.append(step.rectified.luminance),  # type: ignore[misc]
         )
@@ -62,14 +66,20 @@ def test_an_early_stop_ends_on_the_first_small_change() -> None:
 # --- steps and where they begin
 
 
+def test_spacing_is_the_former_name_of_timesteps() -> None:
+    with pytest.warns(DeprecationWarning, match="timesteps"):
+        former = DDFMInferer(spacing="ddim4")
+    assert repr(former) == repr(DDFMInferer(timesteps="ddim4"))
+
+
 @pytest.mark.parametrize(
     ("options", "visited"),
     [
         ({"steps": 4}, [999, 666, 333, 0]),
-        ({"spacing": "ddim4"}, [750, 500, 250, 0]),
-        ({"spacing": "1,2"}, [999, 500, 0]),
-        ({"spacing": [1, 2]}, [999, 500, 0]),
-        ({"spacing": (1, 2), "steps": 7}, [999, 500, 0]),
+        ({"timesteps": "ddim4"}, [750, 500, 250, 0]),
+        ({"timesteps": "1,2"}, [999, 500, 0]),
+        ({"timesteps": [1, 2]}, [999, 500, 0]),
+        ({"timesteps": (1, 2), "steps": 7}, [999, 500, 0]),
         ({"steps": 3, "num_timesteps": 50, "betas": "cosine"}, [49, 24, 0]),
         ({"steps": 4, "start_timestep": 666}, [666, 333, 0]),
         ({"steps": 4, "start_timestep": 665}, [333, 0]),

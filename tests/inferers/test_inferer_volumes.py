@@ -11,11 +11,6 @@ from run_cases import RecordingNet
 from monai_ddfm.inferers import PRESETS, DDFMInferer
 
 
-@pytest.fixture(scope="module")
-def small() -> RecordingNet:
-    return RecordingNet()
-
-
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_axis_says_how_slices_follow_each_other(axis: int, small: RecordingNet) -> None:
     volume = head(9, 14, 18, 10)

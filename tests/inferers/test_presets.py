@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import CHOICES, PRESETS, Preset, preset_named, tailored
+from monai_ddfm.inferers import PRESETS, Preset, configure, preset_named
 from monai_ddfm.inferers.presets import SolverName, build_solver
 from monai_ddfm.likelihoods.balance import Balance
 from monai_ddfm.likelihoods.noise_model import NoiseModel
@@ -19,6 +19,7 @@ from monai_ddfm.likelihoods.rectifiers import (
     IdentityRectifier,
     SaliencyRectifier,
 )
+from monai_ddfm.likelihoods.saliency import SaliencyParameters
 from monai_ddfm.networks.schedulers import DDIMSolver, DDPMSolver, Solver
 
 
@@ -126,17 +127,19 @@ def test_presets_cannot_be_changed() -> None:
         PRESETS["default"].steps = 3  # type: ignore[misc]
 
 
-def test_presets_are_tailored() -> None:
-    ct = tailored("contrast", modality="ct", fidelity=0.5, noise_margin=2.0, favor_moving=2.0)
+def test_presets_are_configured() -> None:
+    of_ct = SaliencyParameters.of_modality("ct")
+    assert of_ct is not None
+    ct = configure("contrast", modality="ct", fidelity=0.5, noise_margin=2.0, favor_moving=2.0)
     assert ct.rectifier == SaliencyRectifier(
-        choice=dataclasses.replace(CHOICES["CT"], favor_moving=2.0), fidelity=0.5, noise_margin=2.0
+        parameters=dataclasses.replace(of_ct, favor_moving=2.0), fidelity=0.5, noise_margin=2.0
     )
-    assert tailored("contrast", modality="IR").rectifier == SaliencyRectifier()
-    assert tailored("reference", modality="PET") is PRESETS["reference"]
+    assert configure("contrast", modality="IR").rectifier == SaliencyRectifier()
+    assert configure("reference", modality="PET") is PRESETS["reference"]
     with pytest.raises(InputError, match="fidelity belongs to the presets default and contrast"):
-        tailored("paper", fidelity=0.5)
+        configure("paper", fidelity=0.5)
     with pytest.raises(InputError, match="noise margin belongs to the presets default and contr"):
-        tailored("reference", noise_margin=2.0)
+        configure("reference", noise_margin=2.0)
 
 
 def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
@@ -149,17 +152,17 @@ def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
         None: 1.0,
     }.items():
         rectifier = BalanceRectifier(balance=Balance(resolution=resolution))
-        assert tailored("default", modality=modality).rectifier == rectifier
-    mine = tailored("default", fidelity=0.5, noise_margin=1.0, favor_moving=2.0, prior_share=0.3)
+        assert configure("default", modality=modality).rectifier == rectifier
+    mine = configure("default", fidelity=0.5, noise_margin=1.0, favor_moving=2.0, prior_share=0.3)
     assert mine.rectifier == BalanceRectifier(
         balance=Balance(favor_moving=2.0), fidelity=0.5, noise_margin=1.0, prior_share=0.3
     )
-    bone = tailored("default", modality="CT", finding=0.55).rectifier
+    bone = configure("default", modality="CT", finding=0.55).rectifier
     assert isinstance(bone, BalanceRectifier)
     assert bone.balance.finding == 0.55
     assert bone.balance.finding_width < Balance().finding_width
     assert bone.balance.finding_share > Balance().finding_share
-    assert tailored("contrast", finding=0.55) == tailored("contrast")
+    assert configure("contrast", finding=0.55) == configure("contrast")
 
 
 @pytest.mark.parametrize("name", ["prior_share", "fidelity", "noise_margin", "favor_moving"])
@@ -168,4 +171,4 @@ def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
 def test_a_wish_that_is_no_number_is_refused(name: str, value: object, preset: str) -> None:
     text = name.replace("_", " ")
     with pytest.raises(InputError, match=f"{text} .* is not a number; give one"):
-        tailored(preset, **{name: value})  # type: ignore[arg-type]
+        configure(preset, **{name: value})  # type: ignore[arg-type]

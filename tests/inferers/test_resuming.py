@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_cases import RecordingNet, demo_subject, heeding_ctrl_c, one_sentence
+from run_cases import RecordingNet, heeding_ctrl_c, one_sentence
 from torch import Tensor
 
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.data.writers import ClearWorkd, WorkFolder
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
@@ -174,11 +175,11 @@ def test_start_afresh(tmp_path: Path) -> None:
 # --- the command
 
 
-def call(folder: Path, out: Path, *, steps: int) -> list[str]:
-    subject = demo_subject(folder)
+def call(subject: DemoSubject, out: Path, *, steps: int, prior: Path | None = None) -> list[str]:
     files = ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
     options = ["--registration", "none", "--steps", str(steps), "--batch-size", "1"]
     options += ["--preset", "gain"]  # which takes as many steps as it is told
+    options += ["--prior", str(prior)] if prior else []
     command = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
     return [*command, *options, "-o", str(out)]
 
@@ -199,9 +200,10 @@ def wait_for_slices(process: subprocess.Popen[str], out: Path, count: int) -> No
         time.sleep(0.01)
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(pet: DemoSubject, prior: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = start(call(tmp_path, out, steps=24))
+    command = call(pet, out, steps=48, prior=prior)
+    process = start(command)
     wait_for_slices(process, out, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -211,7 +213,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "the same command goes on" in err
     assert one_sentence(err.splitlines(keepends=True)[-1])
     assert [path.name for path in out.iterdir() if not path.name.startswith(".ddfm-work")] == []
-    process = start(call(tmp_path, out, steps=24))
+    process = start(command)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "going on where an earlier run stopped" in err
@@ -219,12 +221,12 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(tmp_path: Path) -> None:
+def test_ten_kills_at_random_moments(pet: DemoSubject, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert start(call(tmp_path, whole, steps=200)).wait(timeout=600) == 0
+    assert start(call(pet, whole, steps=200)).wait(timeout=600) == 0
     chance, kills = random.Random(5), 0
     for _ in range(40):
-        process = start(call(tmp_path, out, steps=200))
+        process = start(call(pet, out, steps=200))
         already = len(list(out.glob(".ddfm-work-*/*.npz")))
         wait_for_slices(process, out, already + chance.randint(0, 1))
         time.sleep(chance.random())
@@ -234,7 +236,7 @@ def test_ten_kills_at_random_moments(tmp_path: Path) -> None:
         if kills == 10:
             break
     assert kills == 10
-    assert start(call(tmp_path, out, steps=200)).wait(timeout=600) == 0
+    assert start(call(pet, out, steps=200)).wait(timeout=600) == 0
     for name in ("fused.nii.gz", "fused_rgb.nii.gz", "weight.nii.gz", "moving_registered.nii.gz"):
         assert sha256_of(out / name) == sha256_of(whole / name), name
     shutil.rmtree(out)

@@ -8,7 +8,7 @@ import torch
 from run_cases import RecordingNet
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.metrics import flicker
 
@@ -39,7 +39,7 @@ def test_smoothing_equals_an_independent_computation(count: int, sigma: float) -
 
 @pytest.mark.parametrize("name", ["default", "contrast"])
 def test_a_volume_flickers_less_and_stays_between_its_sources(name: str) -> None:
-    preset = tailored(name, noise_margin=0.0)
+    preset = configure(name, noise_margin=0.0)
     generator = torch.Generator().manual_seed(2)
     base = torch.rand(1, 2, 32, 32, 1, generator=generator)
     volume = (base + 0.05 * torch.randn(1, 2, 32, 32, 12, generator=generator)) * 1.4 - 0.7

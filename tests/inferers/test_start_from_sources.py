@@ -16,7 +16,7 @@ from torch import Tensor
 
 from monai_ddfm.data.writers import excess_over_sources
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer, sampling, tailored
+from monai_ddfm.inferers import PRESETS, DDFMInferer, configure, sampling
 from monai_ddfm.inferers.presets import preset_named
 from monai_ddfm.inferers.sampling import with_noise_of
 from monai_ddfm.likelihoods.noise_model import noise_model
@@ -123,7 +123,7 @@ def test_counts_are_removed_better_where_the_empty_background_gets_noise(
 ) -> None:
     pair, clean = counts_and_truth()
     prior = network_from_file(BUNDLE / "models" / "model.pt")
-    preset = tailored("default", modality="CT", fidelity=0.0)
+    preset = configure("default", modality="CT", fidelity=0.0)
 
     def error() -> float:
         fused = (DDFMInferer(preset=preset)(pair, prior)[:, :1] + 1) / 2
@@ -139,7 +139,7 @@ def test_a_margin_for_noise_lets_the_prior_remove_it() -> None:
     prior = network_from_file(BUNDLE / "models" / "model.pt")
     errors, excesses = [], []
     for margin in (0.0, 2.0):
-        preset = tailored("default", modality="CT", noise_margin=margin)
+        preset = configure("default", modality="CT", noise_margin=margin)
         fused = DDFMInferer(preset=preset)(pair, prior)[:, :1]
         errors.append(float(((fused + 1) / 2 - clean)[clean > 0].std()))
         excesses.append(excess_over_sources(fused[0], pair[0])["largest"])

@@ -14,7 +14,7 @@ from run_cases import RecordingNet
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, configure
 from monai_ddfm.likelihoods.balance import balanced_mode
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
@@ -62,7 +62,7 @@ def share_by_formula(level: float) -> float:
 
 def test_the_prior_is_not_run_on_clean_sources_and_the_record_says_so() -> None:
     network, sources = RecordingNet(), heads(slices=2)
-    wide = tailored("default", noise_margin=2.0)
+    wide = configure("default", noise_margin=2.0)
     result = DDFMInferer(preset=wide)(MetaTensor(sources), network)
     assert network.seen == []
     noise = noted(result)
@@ -111,20 +111,22 @@ def test_the_share_is_that_of_the_noise(level: float) -> None:
 
 def test_a_share_that_is_given_forces_the_prior_and_none_forbids_it() -> None:
     network, clean = RecordingNet(), MetaTensor(heads(slices=1))
-    forced = DDFMInferer(preset=tailored("default", prior_share=0.4))(clean, network)
+    forced = DDFMInferer(preset=configure("default", prior_share=0.4))(clean, network)
     assert len(network.seen) == 2
     noise = noted(forced)
     assert [noise[role]["prior_share"] for role in ("fixed", "moving")] == [0.4, 0.4]
     assert noise["prior"] == "run"
     network.seen.clear()
     for options in ({}, {"start_timestep": 300}, {"steps": 3}):
-        inferer = DDFMInferer(preset=tailored("default", prior_share=0.0), **options)
+        inferer = DDFMInferer(preset=configure("default", prior_share=0.0), **options)
         forbidden = inferer(MetaTensor(heads(0.15, 0.15, slices=1)), network)
         assert noted(forbidden)["prior"] == "not run"
     assert network.seen == []
 
 
-@pytest.mark.parametrize("options", [{"spacing": [1, 1, 1]}, {"start_timestep": 300, "steps": 10}])
+@pytest.mark.parametrize(
+    "options", [{"timesteps": [1, 1, 1]}, {"start_timestep": 300, "steps": 10}]
+)
 def test_timesteps_that_are_asked_for_leave_the_share_to_the_noise(options: dict[str, Any]) -> None:
     network = RecordingNet()
     noise = noted(DDFMInferer(**options)(MetaTensor(heads(0.15, slices=1)), network))
@@ -173,7 +175,7 @@ def test_a_margin_widens_the_box_beside_measured_noise_and_not_where_both_are_bl
 def test_no_margin_keeps_every_value_between_sources_however_noisy() -> None:
     sources = heads(0.2, 0.3)
     strict, wide = (
-        DDFMInferer(preset=tailored("default", noise_margin=margin))(sources, RecordingNet())
+        DDFMInferer(preset=configure("default", noise_margin=margin))(sources, RecordingNet())
         for margin in (0.0, 2.0)
     )
     assert float(beyond(strict[:, :1], sources).abs().max()) == 0
@@ -196,7 +198,7 @@ def test_fidelity_mixes_with_what_the_estimates_alone_give(fidelity: float) -> N
 def test_smoothing_across_slices_keeps_what_is_beyond_the_sources() -> None:
     sources, network = heads(0.2, 0.2, side=48, slices=4), RecordingNet()
     for wishes in ({"noise_margin": 2.0}, {"fidelity": 0.0, "noise_margin": 0.0}):
-        preset = tailored("default", **wishes)
+        preset = configure("default", **wishes)
         plain, smooth = (
             DDFMInferer(preset=preset, smooth_across=width)(sources, network)
             for width in (0.0, 1.5)
@@ -256,7 +258,7 @@ def test_the_pixel_size_of_a_volume_reaches_the_fusion(
 
 @pytest.mark.parametrize("margin", [0.0, 2.0])
 def test_noise_is_removed_better_than_by_averaging(margin: float) -> None:
-    preset = tailored("default", noise_margin=margin)
+    preset = configure("default", noise_margin=margin)
     level = 2 * 15 / 255
     clean, noisy = heads(), heads(level, level)
     prior = network_from_file(BUNDLE / "models" / "model.pt")
@@ -280,7 +282,7 @@ OPTIONS: dict[str, list[Any]] = {
         {},
         {"steps": 3},
         {"speed": "best"},
-        {"spacing": [1, 1]},
+        {"timesteps": [1, 1]},
         {"steps": 10, "start_timestep": 300},
         {"steps": 4, "early_stop": 0.5},
     ],
@@ -312,7 +314,7 @@ def covering() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("options", covering(), ids=str)
 def test_every_pair_of_options_goes_together(options: dict[str, Any]) -> None:
     names = ("prior_share", "fidelity", "noise_margin", "favor_moving")
-    preset = tailored("default", **{name: options[name] for name in names})
+    preset = configure("default", **{name: options[name] for name in names})
     inferer = DDFMInferer(
         preset=preset, smooth_across=options["smooth_across"], **options["visits"]
     )

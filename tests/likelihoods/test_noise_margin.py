@@ -14,7 +14,7 @@ from run_cases import RecordingNet
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, configure
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import SaliencyRectifier
 from monai_ddfm.utils.reports import reports_of
@@ -65,9 +65,9 @@ def test_without_noise_a_margin_changes_nothing(level: float) -> None:
         assert torch.equal(rectified(some_sources(), x0, wide), expected)
 
 
-@pytest.mark.parametrize("options", [{"start_timestep": 300}, {"spacing": [900, 500, 100]}])
+@pytest.mark.parametrize("options", [{"start_timestep": 300}, {"timesteps": [900, 500, 100]}])
 def test_a_margin_for_noise_that_nobody_measures_is_refused(options: dict[str, Any]) -> None:
-    preset = tailored("contrast", noise_margin=2.0)
+    preset = configure("contrast", noise_margin=2.0)
     with pytest.raises(InputError, match=r"noise margin 2 .* leave it out, or the timesteps"):
         DDFMInferer(preset=preset, **options)
 

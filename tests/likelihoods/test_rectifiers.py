@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from golden_runs import golden_sources
 from skimage.color import rgb2ycbcr, ycbcr2rgb
 from torch import Tensor
 
@@ -18,7 +16,6 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.em import EMState, em_step
 from monai_ddfm.likelihoods.rectifiers import EMRectifier, IdentityRectifier, Rectified, Rectifier
 from monai_ddfm.networks import ADMUNet
-from monai_ddfm.networks.priors import convert_guided_diffusion_state_dict
 from monai_ddfm.networks.schedulers import DDIMSolver, NoiseSchedule
 from monai_ddfm.utils import color
 
@@ -142,30 +139,6 @@ def test_rectifiers_are_immutable() -> None:
 # --- the published trajectory
 
 
-@pytest.fixture(scope="module")
-def prior(shared: Path) -> ADMUNet:
-    folder = shared / "golden"
-    stored = torch.load(folder / "adm_tiny.pt", weights_only=True)
-    heads = json.loads((folder / "adm_tiny.json").read_text())["num_head_channels"]
-    state, architecture = convert_guided_diffusion_state_dict(
-        {key: value.float() for key, value in stored.items()}, num_head_channels=heads
-    )
-    network = ADMUNet(**dataclasses.asdict(architecture))
-    network.load_state_dict(state)
-    return network.eval()
-
-
-@pytest.fixture
-def golden(shared: Path) -> dict[str, Any]:
-    with np.load(shared / "golden" / "ddim_em_0.npz") as stored:
-        return dict(stored)
-
-
-def sources_of(golden: dict[str, Any]) -> Tensor:
-    """Fixed (the source V) and moving (the source I) of the recorded run, [1, 2, H, W]."""
-    return torch.stack([torch.from_numpy(golden[key]) for key in "ba"])[None] / 127.5 - 1
-
-
 def fuse(
     network: ADMUNet, sources: Tensor, x_t: Tensor, rectifier: EMRectifier
 ) -> Iterator[tuple[Tensor, Tensor, Rectified[EMState]]]:
@@ -181,14 +154,16 @@ def fuse(
         yield x0, x_t, result
 
 
-def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> None:
+def test_the_published_trajectory(golden_prior: ADMUNet, golden: dict[str, Any]) -> None:
     def off(ours: Tensor, name: str) -> Tensor:
         return (ours - torch.from_numpy(golden[name])).abs()
 
     assert NoiseSchedule.spaced(STEPS).timesteps[::-1] == tuple(golden["timestep_map"].tolist())
     parameters = {key: float(golden[key]) for key in ("lamb", "rho")}
     rectifier = EMRectifier(luminance="limited", **parameters)
-    run = list(fuse(prior, sources_of(golden), torch.from_numpy(golden["x_T"]), rectifier))
+    run = list(
+        fuse(golden_prior, golden_sources(golden), torch.from_numpy(golden["x_T"]), rectifier)
+    )
 
     predicted, first, rectified = run[0]
     assert off(first, "sample_first").max() < 1e-4
@@ -207,16 +182,18 @@ def test_the_published_trajectory(prior: ADMUNet, golden: dict[str, Any]) -> Non
     assert torch.equal(run[-1][1], run[-1][2].x0)
 
 
-def test_three_pairs_at_once_equal_one_at_a_time(prior: ADMUNet, golden: dict[str, Any]) -> None:
-    first = sources_of(golden)
+def test_three_pairs_at_once_equal_one_at_a_time(
+    golden_prior: ADMUNet, golden: dict[str, Any]
+) -> None:
+    first = golden_sources(golden)
     sources = torch.cat((first, first.flip(1, 2) * 0.8, uniform(4, 1, 2, 64, 64) * 0.3))
     x_T = torch.from_numpy(golden["x_T"])
     start = torch.cat((x_T, x_T.flip(-1), -x_T))
     rectifier = EMRectifier(luminance="limited")
-    together = list(fuse(prior, sources, start, rectifier))
+    together = list(fuse(golden_prior, sources, start, rectifier))
     for member in range(3):
         only = slice(member, member + 1)
-        alone = list(fuse(prior, sources[only], start[only], rectifier))
+        alone = list(fuse(golden_prior, sources[only], start[only], rectifier))
         for (_, batched, _), (_, single, _) in zip(together, alone, strict=True):
             torch.testing.assert_close(batched[only], single, rtol=0, atol=1e-4)
         torch.testing.assert_close(

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import CHOICES as CHOICE
 from monai_ddfm.likelihoods.noise_level import smooth_windows
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import SaliencyRectifier
 from monai_ddfm.likelihoods.saliency import (
-    Choice,
+    SaliencyParameters,
     a_trous_pyramid,
     box_blur,
     likelihood_mode,
@@ -67,7 +66,7 @@ def test_the_blur_equals_an_independent_filter() -> None:
 
 
 CHOICES = st.builds(
-    Choice,
+    SaliencyParameters,
     scale_share=st.sampled_from([0.0, 0.3, 1.0]),
     brightness_blur=st.sampled_from([0.0, 0.7, 2.5]),
     structure=st.sampled_from([0.0, 1.0]),
@@ -79,18 +78,20 @@ CHOICES = st.builds(
 @settings(max_examples=40)
 @given(SIZES, CHOICES, st.integers(0, 2**16))
 def test_the_mode_lies_between_the_sources(
-    size: tuple[int, int], choice: Choice, seed: int
+    size: tuple[int, int], parameters: SaliencyParameters, seed: int
 ) -> None:
     moving, fixed = pair(*size, seed=seed)
-    mode = likelihood_mode(moving, fixed, choice)
+    mode = likelihood_mode(moving, fixed, parameters)
     assert (mode <= torch.maximum(moving, fixed)).all()
     assert (mode >= torch.minimum(moving, fixed)).all()
-    assert torch.equal(likelihood_mode(moving, moving, choice), moving)
+    assert torch.equal(likelihood_mode(moving, moving, parameters), moving)
 
 
 def test_the_voxel_choice_equals_an_independent_computation() -> None:
     moving, fixed = pair(30, 37)
-    choice = Choice(brightness=7.0, brightness_blur=1.3, structure=0.8, structure_blur=0.9)
+    parameters = SaliencyParameters(
+        brightness=7.0, brightness_blur=1.3, structure=0.8, structure_blur=0.9
+    )
     bright, energy = [], []
     for source in (moving, fixed):
         unit = (source[0, 0].numpy() + 1) / 2
@@ -105,16 +106,16 @@ def test_the_voxel_choice_equals_an_independent_computation() -> None:
     odds = 7 * (bright[0] - bright[1]) / (bright[0] + bright[1] + 0.03)
     odds += 0.8 * np.log(energy[0] / energy[1])
     expected = 1 / (1 + np.exp(-odds))
-    np.testing.assert_allclose(voxel_choice(moving, fixed, choice)[0, 0], expected, atol=1e-10)
+    np.testing.assert_allclose(voxel_choice(moving, fixed, parameters)[0, 0], expected, atol=1e-10)
 
 
 def test_structure_is_taken_from_the_source_that_has_it() -> None:
     flat = torch.full((1, 1, 64, 64), -0.2, dtype=torch.float64)
     texture, _ = pair(64, 64)
     textured = flat + 0.1 * texture
-    choice = Choice(levels=3, sharpness=8.0)
+    parameters = SaliencyParameters(levels=3, sharpness=8.0)
     for moving, fixed in ((textured, flat), (flat, textured)):
-        details, _ = a_trous_pyramid(scale_choice(moving, fixed, choice), levels=1)
+        details, _ = a_trous_pyramid(scale_choice(moving, fixed, parameters), levels=1)
         wanted, _ = a_trous_pyramid(textured, levels=1)
         share = float((details[0] * wanted[0]).sum() / wanted[0].square().sum())
         # The box between the sources cuts some of it: the average has 0.5.
@@ -124,11 +125,15 @@ def test_structure_is_taken_from_the_source_that_has_it() -> None:
 def test_the_brighter_source_wins_and_dark_ones_are_compared_relatively() -> None:
     dark, bright = (torch.full((1, 1, 16, 16), value) for value in (-0.8, 0.6))
     for moving, fixed in ((bright, dark), (dark, bright)):
-        mode = likelihood_mode(moving, fixed, Choice())
+        mode = likelihood_mode(moving, fixed, SaliencyParameters())
         torch.testing.assert_close(mode, bright, atol=1e-3, rtol=0)
     step = 0.04
-    low = voxel_choice(torch.full_like(dark, -0.9 + step), torch.full_like(dark, -0.9), Choice())
-    high = voxel_choice(torch.full_like(dark, 0.9), torch.full_like(dark, 0.9 - step), Choice())
+    low = voxel_choice(
+        torch.full_like(dark, -0.9 + step), torch.full_like(dark, -0.9), SaliencyParameters()
+    )
+    high = voxel_choice(
+        torch.full_like(dark, 0.9), torch.full_like(dark, 0.9 - step), SaliencyParameters()
+    )
     assert low.mean() > high.mean() > 0.5
 
 
@@ -138,12 +143,14 @@ def test_a_bright_lesion_and_bone_keep_their_contrast() -> None:
     moving = (-0.6 + 1.4 * spot)[None, None].double()
     texture, _ = pair(64, 64)
     fixed = -0.3 + 0.1 * texture
-    for modality, choice in {"PET": CHOICE["PET"], "SPECT": CHOICE["SPECT"]}.items():
-        mode = likelihood_mode(moving, fixed, choice)
+    for modality in ("PET", "SPECT"):
+        parameters = SaliencyParameters.of_modality(modality)
+        assert parameters is not None
+        mode = likelihood_mode(moving, fixed, parameters)
         assert float(mode[..., 30, 40]) > 0.95 * float(moving.max()), modality
-    favored = likelihood_mode(moving, fixed, Choice(favor_moving=30.0))
+    favored = likelihood_mode(moving, fixed, SaliencyParameters(favor_moving=30.0))
     assert float((favored - moving).abs().mean()) < float(
-        (likelihood_mode(moving, fixed, Choice()) - moving).abs().mean()
+        (likelihood_mode(moving, fixed, SaliencyParameters()) - moving).abs().mean()
     )
 
 
@@ -155,7 +162,7 @@ def test_the_rectifier_mixes_within_the_box_and_tells_the_share() -> None:
     state = rectifier.initial_state(sources)
     result = rectifier.step(x0, sources, state)
     lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
-    mode = likelihood_mode(moving, fixed, Choice())
+    mode = likelihood_mode(moving, fixed, SaliencyParameters())
     mixed = 0.6 * mode + 0.4 * x0
     torch.testing.assert_close(result.luminance, mixed.clamp(lower, upper))
     torch.testing.assert_close(result.x0, mixed)
@@ -252,7 +259,7 @@ def test_parameters_of_the_rectifier_out_of_range_are_refused(options: dict[str,
 )
 def test_parameters_of_the_choice_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(InputError):
-        Choice(**options)
+        SaliencyParameters(**options)
 
 
 @settings(max_examples=25)

@@ -17,6 +17,13 @@ def random(channels: int, seed: int = 0) -> MetaTensor:
     return MetaTensor(values, affine=affine, meta={"filename_or_obj": "scan.nii.gz"})
 
 
+def random_rgb(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Colors of which many lie on the faces and corners of the cube."""
+    generator = torch.Generator().manual_seed(seed)
+    rgb = torch.rand(shape, generator=generator, dtype=torch.float64)
+    return (1.6 * rgb - 0.3).clamp(0, 1).to(dtype)
+
+
 def luminance_error(rgb: torch.Tensor, luma: torch.Tensor) -> float:
     """Largest difference, in double precision and by scikit-image's luminance."""
     grey = rgb2ycbcr(rgb.double().numpy(), channel_axis=0)[0]

@@ -27,6 +27,6 @@ FROM_NOISE = Preset(
 )
 
 
-def from_noise(spacing: Any = None, **options: Any) -> DDFMInferer:
+def from_noise(timesteps: Any = None, **options: Any) -> DDFMInferer:
     """An inferer that samples from pure noise, as the default preset does not."""
-    return DDFMInferer(spacing, **{"preset": FROM_NOISE, **options})
+    return DDFMInferer(timesteps, **{"preset": FROM_NOISE, **options})

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,25 +18,17 @@ import matplotlib as mpl
 import nibabel as nib
 import numpy as np
 import psutil
-import pytest
 import requests
 import torch
 from head_phantom import head, radius
+from local_servers import free_port
 
 from monai_ddfm.workflow import FusionResult
 from monai_ddfm.workflow import fuse as fuse_here
 
-ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 FAST = {"steps": 2, "registration": "none"}
 SLOW = {"steps": 500, "registration": "none"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def mri(seed: int = 0) -> np.ndarray:
@@ -161,42 +151,6 @@ def _until_open(url: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise AssertionError("the server does not answer")
-
-
-@contextmanager
-def orthanc(folder: Path) -> Iterator[str]:
-    """Run an empty archive; gives the address of its DICOMweb service."""
-    if ORTHANC is None or not PLUGIN.exists():
-        pytest.skip("Orthanc with DICOMweb is not installed (Debian: orthanc, orthanc-dicomweb)")
-    web = free_port()
-    settings = {
-        "StorageDirectory": str(folder / "storage"),
-        "IndexDirectory": str(folder / "storage"),
-        "HttpPort": web,
-        "DicomServerEnabled": False,
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": True,
-        "RegisteredUsers": {"reader": "secret"},
-        "Plugins": [str(PLUGIN)],
-        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{web}"
-    try:
-        for _ in range(240):
-            try:
-                requests.get(f"{address}/system", auth=("reader", "secret"), timeout=10)
-                break
-            except requests.ConnectionError:
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.25)
-        yield f"{address}/dicom-web"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def fuse_alone(fixed: Path, moving: Path, output_dir: Path, **options: Any) -> FusionResult:

@@ -44,12 +44,6 @@ def values() -> np.ndarray:
     return RNG.normal(100, 20, SHAPE).astype(np.float32)
 
 
-def corners(affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    index = np.array([[*c, 1.0] for c in np.ndindex(2, 2, 2)])
-    index[:, :3] *= np.array(shape[-3:]) - 1
-    return (index @ np.asarray(affine).T)[:, :3]
-
-
 def itk_corners(path: Path) -> np.ndarray:
     image = sitk.ReadImage(str(path))
     size = np.array(image.GetSize()[:3]) - 1

@@ -1,17 +1,18 @@
-"""Volumes for a report, what it is to show of them, and the page in a browser."""
+"""Volumes for a report, what it is to show of them, and its viewer in a browser."""
 
 from __future__ import annotations
 
-import base64
 import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from browsers import Page
 from PIL import Image
 from run_cases import NOTICE
 
 from monai_ddfm.utils.color import color_table
+from monai_ddfm.visualize.legend import Legend
 from monai_ddfm.visualize.panels import Panel
 
 SHAPE = (20, 26, 12)  # along R, A, S
@@ -35,9 +36,12 @@ def volumes() -> dict[str, np.ndarray]:
 
 def panels(data: dict[str, np.ndarray]) -> list[Panel]:
     return [
-        Panel("MRI (fixed)", data["fixed"], (200.0, 800.0)),
-        Panel("CT", data["moving"], (0.0, 2.0, 8.0), (0.0, 0.5, 1.0), colors="hot_iron", scale="x"),
-        Panel("Fused", data["fused"], (0.0, 1.0)),
+        Panel("MRI (fixed)", data["fixed"], (200.0, 800.0), units="a.u."),
+        Panel(
+            *("CT (registered)", data["moving"], (0.0, 2.0, 8.0), (0.0, 0.5, 1.0)),
+            **{"colors": "hot_iron", "scale": "x", "units": "HU"},
+        ),
+        Panel("Fused", data["fused"], (0.0, 1.0), legend=Legend(np.eye(4)[..., :3], "gray")),
         Panel("Weight", data["weight"], (0.0, 1.0), colors="viridis", scale="share"),
     ]
 
@@ -81,8 +85,8 @@ def expected(panel: Panel, volume: np.ndarray) -> np.ndarray:
         return np.moveaxis(volume, 0, -1) * 255
     values, levels = np.array(panel.window), np.array(panel.levels or (0.0, 1.0))
     table = np.rint(255 * color_table(panel.colors).numpy())
-    level = np.rint(1 + 254 * np.interp(np.nan_to_num(volume), values, levels)).astype(int)
-    return np.where(np.isnan(volume)[..., None], 0, table[level])
+    level = 255 * np.interp(np.nan_to_num(volume), values, levels)
+    return np.where(np.isnan(volume)[..., None], 0, table[np.rint(level).astype(int)])
 
 
 def cut(volume: np.ndarray, plane: str, place: list[int]) -> np.ndarray:
@@ -92,30 +96,56 @@ def cut(volume: np.ndarray, plane: str, place: list[int]) -> np.ndarray:
     return np.swapaxes(volume[tuple(index)], 0, 1)[::-1, ::-1]
 
 
-class Page:
-    """A page in the browser, which notes what it complains about and what it asks for."""
+class Report(Page):
+    """A report whose viewer is ready, drawn without smoothing, cross and letters."""
 
-    def __init__(self, browser: Any, path: Path) -> None:
-        self.page = browser.new_page(viewport={"width": 1280, "height": 900})
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("body[data-ready]", timeout=30_000)
+    def __init__(self, browser: Any, path: Path, **about: Any) -> None:
+        super().__init__(browser, path, "body[data-ready]", **about)
+        self.page.evaluate(
+            "nv => { nv.opts.isNearestInterpolation = true; nv.opts.crosshairWidth = 0;"
+            " nv.opts.isOrientationTextVisible = false; nv.setInterpolation(true); }",
+            self.page.evaluate_handle("report.nv"),
+        )
+
+    def show(self, layer: str) -> None:
+        self.page.locator("#layers").get_by_role("button", name=layer, exact=True).click()
 
     def slide(self, selector: str, value: float) -> None:
         self.page.locator(selector).fill(str(value))
+        self.drawn()
 
-    def picture(self, holder: str, number: int) -> np.ndarray:
-        """The pixels of a canvas, [rows, columns, 3]."""
-        url = self.page.evaluate(
-            "([holder, n]) => document.querySelectorAll(`#${holder} canvas`)[n].toDataURL()",
-            [holder, number],
+    def drawn(self) -> None:
+        """Wait for the next picture."""
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+
+    def tile(self, plane: str) -> list[float]:
+        """Left, top, width and height of a plane on the canvas."""
+        found = self.page.evaluate(
+            "n => report.nv.screenSlices.find((s) => s.axCorSag === n).leftTopWidthHeight",
+            list(PLANES).index(plane),
         )
-        with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
-            return np.asarray(image.convert("RGB")).astype(float)
+        return [float(number) for number in found]
 
-    def text(self, selector: str) -> str:
-        return str(self.page.locator(selector).text_content())
+    def picture(self, plane: str, size: tuple[int, int]) -> np.ndarray:
+        """The colors at the voxels' centers of a plane, [rows, columns, 3]."""
+        with Image.open(io.BytesIO(self.page.locator("#canvas").screenshot())) as image:
+            pixels = np.asarray(image.convert("RGB")).astype(float)
+        left, top, width, height = self.tile(plane)
+        columns = (left + (np.arange(size[0]) + 0.5) / size[0] * width).astype(int)
+        rows = (top + (np.arange(size[1]) + 0.5) / size[1] * height).astype(int)
+        return np.asarray(pixels[np.ix_(rows, columns)])
+
+    def place(self) -> list[int]:
+        """The voxel under the cross."""
+        found = self.page.evaluate("Array.from(report.nv.frac2vox(report.nv.scene.crosshairPos))")
+        return [round(number) for number in found]
+
+    def values(self) -> dict[str, str]:
+        """What is said of the voxel under the cross."""
+        rows = self.page.locator("#values tr").all_inner_texts()
+        return dict(row.split("\t") for row in rows)
+
+    def window(self, name: str) -> list[float]:
+        """The ends of a window as its fields say them."""
+        fields = self.page.locator(f'input[aria-label^="{name}:"]').all()
+        return [float(field.input_value()) for field in fields]

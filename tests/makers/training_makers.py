@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,12 @@ class Oracle(nn.Module):
 def images(count: int = 4, size: int = 32) -> Tensor:
     stack = np.stack([head(size, seed=n) for n in range(count)])
     return torch.from_numpy(stack)[:, None] * 2 - 1
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def state_of(output: Path) -> dict[str, Any]:
+    return torch.load(output / "last.pt", weights_only=True)

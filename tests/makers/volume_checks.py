@@ -33,10 +33,10 @@ def notes(volume: MetaTensor) -> str:
     return " ".join(reports_of(volume)["reading"]["notes"])
 
 
-def corners(affine: torch.Tensor, shape: torch.Size) -> np.ndarray:
+def corners(affine: torch.Tensor | np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     index = np.array([[*c, 1.0] for c in np.ndindex(2, 2, 2)])
     index[:, :3] *= np.array(shape[-3:]) - 1
-    return (index @ affine.numpy().T)[:, :3]
+    return (index @ np.asarray(affine).T)[:, :3]
 
 
 def itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +59,17 @@ def agrees_with_itk(volume: MetaTensor, path: Path) -> None:
     voxels, points = itk(path)
     np.testing.assert_allclose(volume[0].numpy(), voxels, rtol=1e-6)
     np.testing.assert_allclose(corners(volume.affine, volume.shape), points, atol=0.01)
+
+
+def load_or_refuse(path: Path, *, named: str, modality: str | None = None) -> None:
+    """Damage ends in a sound volume or in one clear sentence; anything else fails the test."""
+    try:
+        volume = LoadVolume(**{"modality": modality} if modality else {})(path)
+    except InputError as error:
+        volume, message = None, str(error)
+    if volume is None:
+        assert named in message
+        assert "\n" not in message
+    else:
+        assert torch.isfinite(volume).all()
+        assert torch.isfinite(volume.affine).all()

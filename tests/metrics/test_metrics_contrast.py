@@ -30,7 +30,7 @@ def noise(seed: int, *shape: int) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 255
 
 
-def test_stripes() -> None:
+def test_stripes_have_the_contrast_that_theory_says() -> None:
     stripes = (torch.arange(10) % 2 * 255.0).double().expand(1, 6, 10)
     assert standard_deviation(stripes).item() == pytest.approx(127.5)
     assert spatial_frequency(stripes).item() == pytest.approx(255)
@@ -38,7 +38,7 @@ def test_stripes() -> None:
     assert average_gradient(stripes).item() == pytest.approx(2 / 10 * 255 / math.sqrt(2))
 
 
-def test_ramp() -> None:
+def test_a_ramp_has_the_same_gradient_either_way() -> None:
     ramp = (3.0 * torch.arange(20)).double().expand(1, 8, 20)
     assert spatial_frequency(ramp).item() == pytest.approx(3)
     assert average_gradient(ramp).item() == pytest.approx(3 / math.sqrt(2))

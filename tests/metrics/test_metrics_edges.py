@@ -8,20 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from picture_makers import levels
 from scipy.fft import dctn
 from scipy.signal import convolve2d
-from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.metrics import edge_preservation, feature_mutual_information
 from monai_ddfm.metrics.feature_information import _feature_image
 
 Array = npt.NDArray[np.float64]
-
-
-def levels(seed: int, *shape: int, top: int = 255) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, top + 1, shape, generator=generator).double()
 
 
 def qabf_by_loops(f: Array, sources: tuple[Array, Array], *, equal: str) -> float:

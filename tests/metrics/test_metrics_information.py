@@ -9,17 +9,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from picture_makers import levels
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.metrics import entropy, mutual_information, normalized_mutual_information
 
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-def levels(seed: int, *shape: int, top: int = 255) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, top + 1, shape, generator=generator).double()
 
 
 def test_all_256_levels_equally_often_have_eight_bits() -> None:

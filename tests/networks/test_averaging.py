@@ -67,7 +67,9 @@ def test_what_has_no_average(priors: list[Path], tmp_path: Path) -> None:
             averaged_prior(pair)
 
 
-def test_the_command(priors: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_averages_files_and_refuses_in_one_sentence(
+    priors: list[Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "average.pt"
     status, said, err = command(capfd, "prior", "average", *priors, "--output", out)
     assert (status, err) == (0, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoint_makers import IMAGENET, guided_shapes, random_state, small_state
+from checkpoint_makers import IMAGENET, guided_shapes, random_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -21,11 +21,6 @@ from monai_ddfm.networks.priors import (
     network_from_file,
     prior_info,
 )
-
-
-@pytest.fixture(scope="module")
-def small() -> dict[str, Tensor]:
-    return small_state()
 
 
 def test_published_forward_is_reproduced(shared: Path, tmp_path: Path) -> None:

@@ -10,13 +10,9 @@ import pytest
 import torch
 from checkpoint_makers import (
     IMAGENET,
-    copy_of_checkpoint,
-    copy_of_prior,
     guided_shapes,
     random_state,
     small_network,
-    small_state,
-    write_originals,
 )
 from ignite.engine import Engine
 from monai.handlers import CheckpointLoader
@@ -32,26 +28,6 @@ from monai_ddfm.networks.priors import (
     prior_info,
     save_prior,
 )
-
-
-@pytest.fixture(scope="module")
-def small() -> dict[str, Tensor]:
-    return small_state()
-
-
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_originals(tmp_path_factory.mktemp("originals"))
-
-
-@pytest.fixture
-def checkpoint(originals: Path, tmp_path: Path) -> Path:
-    return copy_of_checkpoint(originals, tmp_path)
-
-
-@pytest.fixture
-def prior(originals: Path, tmp_path: Path) -> Path:
-    return copy_of_prior(originals, tmp_path)
 
 
 def test_conversion_round_trip(checkpoint: Path, small: dict[str, Tensor], tmp_path: Path) -> None:
@@ -130,7 +106,9 @@ def test_a_small_prior_does_not_depend_on_its_file_any_more(prior: Path) -> None
     assert all(torch.equal(network.state_dict()[key], value) for key, value in before.items())
 
 
-def test_requested_types(prior: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_prior_is_loaded_and_written_in_the_type_asked_for(
+    prior: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     network = network_from_file(prior, dtype=torch.float64)
     assert {value.dtype for value in network.state_dict().values()} == {torch.float64}
     half = convert_checkpoint(

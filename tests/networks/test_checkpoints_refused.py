@@ -11,13 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_makers import (
-    copy_of_checkpoint,
-    copy_of_prior,
     small_network,
-    small_state,
-    write_originals,
 )
-from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks import ADMUNet
@@ -29,26 +24,6 @@ from monai_ddfm.networks.priors import (
     prior_info,
     sidecar_path,
 )
-
-
-@pytest.fixture(scope="module")
-def small() -> dict[str, Tensor]:
-    return small_state()
-
-
-@pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_originals(tmp_path_factory.mktemp("originals"))
-
-
-@pytest.fixture
-def checkpoint(originals: Path, tmp_path: Path) -> Path:
-    return copy_of_checkpoint(originals, tmp_path)
-
-
-@pytest.fixture
-def prior(originals: Path, tmp_path: Path) -> Path:
-    return copy_of_prior(originals, tmp_path)
 
 
 class _Harmful:

@@ -47,7 +47,9 @@ def test_ten_steps_are_the_recorded_ones(shared: Path) -> None:
         (20, np.int64(2), (0, 19)),
     ],
 )
-def test_known_selections(length: int, counts: Any, expected: tuple[int, ...]) -> None:
+def test_spaced_timesteps_are_those_of_known_selections(
+    length: int, counts: Any, expected: tuple[int, ...]
+) -> None:
     assert space_timesteps(length, counts) == expected
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import monai_ddfm
 from monai_ddfm import workflow
-from monai_ddfm.apps.label.wishes import read_wishes
+from monai_ddfm.apps.label.request import read_request
 from monai_ddfm.cli import app
 from monai_ddfm.data.writers.formats import FORMATS
 from monai_ddfm.errors import InputError
@@ -79,7 +79,7 @@ def test_words_are_those_that_are_known() -> None:
     assert words["color_table"] == set(COLOR_TABLES)
     assert words["color_style"] == set(COLOR_STYLES)
     assert words["format"] == set(FORMATS)
-    assert words["modality"] == {m.value for m in Modality} - {"MR"}
+    assert words["modality"] == {m.value for m in Modality}
     assert words["window"] == {*CT_WINDOWS, "fusion", "maximum", "cerebellum"}
     for word in words["window"]:
         parse_window(word, Modality.PET if word in ("maximum", "cerebellum") else Modality.CT)
@@ -167,11 +167,14 @@ def test_any_two_values_are_accepted_or_refused_in_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("modality", "tinted"), [("PET", [False]), ("CT", [False, True])])
+@pytest.mark.parametrize(
+    ("modality", "own"),
+    [("PET", {"bone_tint": [False]}), ("CT", {"recover_moving": ["off"]})],
+)
 def test_any_two_values_that_fit_are_accepted(
-    modality: str, tinted: list[bool], tmp_path: Path
+    modality: str, own: dict[str, list[Any]], tmp_path: Path
 ) -> None:
-    for row in pairwise_rows(ACCEPTED | {"bone_tint": tinted}):
+    for row in pairwise_rows(ACCEPTED | own):
         assert refusal(row | {"modality": modality}, tmp_path) == "", row
 
 
@@ -204,7 +207,7 @@ def test_combinations_reach_the_server(tmp_path: Path) -> None:
         n: [v for v in values if v is not None] for n, values in ACCEPTED.items() if n in served
     }
     for row in pairwise_rows(names):
-        options = read_wishes(json.loads(json.dumps(row))).options
+        options = read_request(json.loads(json.dumps(row))).options
         assert {name: options[name] for name in row} == row
         assert options.keys() == served.keys()
 

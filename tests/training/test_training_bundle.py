@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -23,8 +22,10 @@ from training_makers import (
     NETWORK,
     TRAIN,
     head,
+    rows_of,
     save_heads,
     save_picture,
+    state_of,
     tiny_network,
     tiny_options,
     training,
@@ -50,16 +51,6 @@ weights = workflow.trainer.network.module.state_dict()
 torch.save(weights, f"{options['output_dir']}/rank{dist.get_rank()}.pt")
 workflow.finalize()
 """
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_heads(tmp_path_factory.mktemp("heads"))
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_training_lowers_the_loss_and_its_prior_fuses(data: Path, tmp_path: Path) -> None:
@@ -170,10 +161,6 @@ def write_options(data: Path, output: Path, **more: Any) -> Path:
     path = output.parent / f"{output.name}.json"
     path.write_text(json.dumps(options))
     return path
-
-
-def state_of(output: Path) -> dict[str, Any]:
-    return torch.load(output / "last.pt", weights_only=True)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import resource
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from training_makers import dummy_engine
+from training_makers import dummy_engine, rows_of
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.training.files import replace_file, save_atomically
@@ -76,11 +75,6 @@ def start_log(log: TrainingLog, iteration: int) -> None:
     engine.run([0], max_epochs=10**6)
 
 
-def table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_resumed_log_forgets_what_is_done_again(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     first = TrainingLog(path)
@@ -89,7 +83,7 @@ def test_a_resumed_log_forgets_what_is_done_again(tmp_path: Path) -> None:
     second = TrainingLog(path)
     start_log(second, 20)
     second.write(30, {"loss": 0.5, "minutes": 2.0})
-    rows = table(path)
+    rows = rows_of(path)
     assert [row["iteration"] for row in rows] == ["10", "20", "30"]
     assert [row["loss"] for row in rows] == ["0.1", "0.05", "0.5"]
     assert [row["minutes"] for row in rows] == ["", "", "2.0"]

@@ -8,19 +8,10 @@ import pytest
 import torch
 from ignite.engine import Events
 from monai.bundle import ConfigWorkflow
-from training_makers import NETWORK, save_heads, training
+from training_makers import NETWORK, state_of, training
 
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.networks.priors import network_from_file
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_heads(tmp_path_factory.mktemp("heads"))
-
-
-def state_of(output: Path) -> dict[str, Any]:
-    return torch.load(output / "last.pt", weights_only=True)
 
 
 def assert_same(first: Any, second: Any) -> None:

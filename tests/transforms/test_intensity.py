@@ -99,7 +99,7 @@ def test_named_windows_are_center_and_width():
         torch.testing.assert_close(named.as_tensor(), expected, atol=1e-5, rtol=0)
 
 
-def test_suv_range():
+def test_a_window_in_suv_ends_at_its_bounds_and_tells_negative_uptake():
     uptake = volume(torch.tensor([0.0, 2.5, 5, 10, 12, -1]).reshape(6, 1, 1))
     result = NormalizeByModality("PET", window="0..10")(uptake)
     assert result.flatten().tolist() == pytest.approx([-1, -0.5, 0, 1, 1, -1])
@@ -226,7 +226,7 @@ def test_plain_arrays_and_two_dimensions_are_taken():
     assert NormalizeByModality("MR", bias_correction=True)(plane).isfinite().all()
 
 
-def test_real_subject(shared):
+def test_a_real_subject_loses_its_air_and_clips_next_to_nothing(shared):
     folder = shared / "data" / "mr_pet_subject"
     case = LoadImaged(("fixed", "moving"), ensure_channel_first=True, image_only=True)(
         {"fixed": folder / "t1.nii.gz", "moving": folder / "pet_moved.nii.gz"}

@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor, decollate_batch, list_data_collate
-from nifti_makers import RNG, SHAPE, corners, itk_corners, oblique, save, save_placed, values
-from volume_checks import refusal
+from nifti_makers import RNG, SHAPE, itk_corners, oblique, save, save_placed, values
+from volume_checks import corners, refusal
 
 from monai_ddfm.transforms.loading import LoadVolume, LoadVolumed
 from monai_ddfm.utils.reports import reports_of
@@ -93,7 +93,7 @@ def test_metadata_and_reports_survive_collation(tmp_path: Path) -> None:
     torch.testing.assert_close(back.affine, case["moving"].affine)
 
 
-def test_freesurfer_file(tmp_path: Path) -> None:
+def test_a_freesurfer_volume_keeps_values_and_place(tmp_path: Path) -> None:
     expected = values()
     nib.save(nib.MGHImage(expected, oblique().astype(np.float32)), tmp_path / "brain.mgz")
     case = {"fixed": tmp_path / "brain.mgz"}
@@ -107,7 +107,7 @@ def rgb_bytes() -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["rgb24", "rgba32", "vector", "bytes", "mha", "unit floats"])
-def test_rgb(tmp_path: Path, kind: str) -> None:
+def test_colors_are_the_same_however_a_file_stores_them(tmp_path: Path, kind: str) -> None:
     rgb = rgb_bytes()
     path = tmp_path / ("rgb.mha" if kind == "mha" else "rgb.nii.gz")
     if kind.startswith("rgb"):

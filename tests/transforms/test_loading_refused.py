@@ -36,7 +36,7 @@ def test_missing_empty_and_foreign_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [10, 200, 500, -40])
-def test_truncated_files(tmp_path: Path, keep: int) -> None:
+def test_a_file_that_ends_too_early_is_named(tmp_path: Path, keep: int) -> None:
     whole = save(tmp_path / "a.nii.gz", values()).read_bytes()
     (tmp_path / "cut.nii.gz").write_bytes(whole[:keep])
     assert "cut.nii.gz" in refusal(tmp_path / "cut.nii.gz")
@@ -59,7 +59,9 @@ def test_truncated_files(tmp_path: Path, keep: int) -> None:
         ((6, 7, 5, 1, 4, 2), "axes"),
     ],
 )
-def test_wrong_shapes(tmp_path: Path, shape: tuple[int, ...], word: str) -> None:
+def test_a_picture_or_too_many_axes_is_no_volume(
+    tmp_path: Path, shape: tuple[int, ...], word: str
+) -> None:
     path = save(tmp_path / "a.nii", RNG.normal(size=shape).astype(np.float32))
     assert word in refusal(path, modality="PET")
 
@@ -88,7 +90,7 @@ def test_constant_and_zero_images(tmp_path: Path) -> None:
     assert "is 4.5" in refusal(save(tmp_path / "a.nii", np.full(SHAPE, 4.5)))
 
 
-def test_complex_image(tmp_path: Path) -> None:
+def test_complex_values_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", (values() + 1j * values()).astype(np.complex64))
     assert "complex" in refusal(path)
 
@@ -153,7 +155,7 @@ def test_unknown_modality_and_options() -> None:
         LoadVolumed(keys=("fixed", "moving"), modality=["PET"])
 
 
-def test_unreadable_file(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_opened_is_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.nii", values())
     path.chmod(0)
     try:

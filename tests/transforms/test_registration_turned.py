@@ -14,10 +14,16 @@ from scipy import ndimage
 
 from monai_ddfm.data.transform_files import transform_matrix, transform_of
 from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
-from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
 from monai_ddfm.transforms.registration_evidence import outlines
+from monai_ddfm.transforms.registration_optimizer import (
+    COARSE,
+    distance,
+    linear,
+    optimize,
+    turn_between,
+)
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
-from monai_ddfm.transforms.similarity import sight
+from monai_ddfm.transforms.similarity import working_image
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
@@ -100,15 +106,15 @@ def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not():
     assert any("larger in one direction" in reason for reason in told["reasons"])
 
 
-def test_a_climb_moves_at_a_half_turn_too():
+def test_a_search_moves_at_a_half_turn_too():
     """The derivatives of a versor have a pole there."""
-    one = sight(scalar_image(head("MR", spacing=8.0, shape=(40, 40, 32))), spacing=4.0)
+    one = working_image(scalar_image(head("MR", spacing=8.0, shape=(40, 40, 32))), spacing=4.0)
     place = transform_matrix(turn((0.0, 0.0, 1.0), 180.0, one.center))
     turned = turned_by(head("MR", spacing=8.0, shape=(40, 40, 32)), linear(place))
-    other = sight(scalar_image(turned), spacing=4.0)
+    other = working_image(scalar_image(turned), spacing=4.0)
     aside = np.eye(4)
     aside[:3, 3] = (12.0, -9.0, 10.0)
-    found = climb(one, other, linear(aside @ place), COARSE)
+    found = optimize(one, other, linear(aside @ place), COARSE)
     assert distance(one, linear(aside @ place), linear(place)) > 15
     assert distance(one, found, linear(place)) < 4
 
@@ -118,11 +124,13 @@ def test_a_climb_moves_at_a_half_turn_too():
 )
 def test_outlines_lie_on_each_other_outside_or_inside(factor, least, most):
     """Heads of the same pose; the moving one larger by a factor."""
-    fixed = sight(scalar_image(head("CT", spacing=8.0, shape=(40, 40, 32))), spacing=4.0)
+    fixed = working_image(scalar_image(head("CT", spacing=8.0, shape=(40, 40, 32))), spacing=4.0)
     larger = sitk.ScaleTransform(3, [1 / factor] * 3)
     moving = head("CT", spacing=8.0, shape=(40, 40, 32), to_head=larger)
     lie = outlines(
-        fixed, sight(scalar_image(moving), spacing=4.0), sitk.Transform(3, sitk.sitkIdentity)
+        fixed,
+        working_image(scalar_image(moving), spacing=4.0),
+        sitk.Transform(3, sitk.sitkIdentity),
     )
     assert lie is not None
     assert least < lie.offset < most
@@ -131,7 +139,7 @@ def test_outlines_lie_on_each_other_outside_or_inside(factor, least, most):
 
 def test_a_volume_without_air_has_no_outline():
     everywhere = MetaTensor(torch.rand(1, 20, 20, 20), affine=torch.eye(4))
-    seen = sight(scalar_image(everywhere), spacing=1.0)
+    seen = working_image(scalar_image(everywhere), spacing=1.0)
     assert outlines(seen, seen, sitk.Transform(3, sitk.sitkIdentity)) is None
 
 

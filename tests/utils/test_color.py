@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from color_checks import random_rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr, ycbcr2rgb
@@ -28,13 +29,6 @@ CORNERS = torch.tensor(
 )
 FORMS = [(rgb_to_ycbcr, ycbcr_to_rgb), (rgb_to_ycbcr_limited, ycbcr_limited_to_rgb)]
 seeds = st.integers(0, 2**31 - 1)
-
-
-def random_rgb(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    rgb = torch.rand(shape, generator=generator, dtype=torch.float64)
-    # Push many values onto the faces and corners of the cube.
-    return (1.6 * rgb - 0.3).clamp(0, 1).to(dtype)
 
 
 @pytest.mark.parametrize(("forward", "backward"), FORMS)

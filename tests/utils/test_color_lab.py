@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from color_checks import random_rgb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import lab2rgb, rgb2lab
@@ -17,13 +18,6 @@ CORNERS = torch.tensor(
 # scikit-image rounds the white to five digits; here it is the sum of the primaries.
 ROUNDED_WHITE = 0.02
 seeds = st.integers(0, 2**31 - 1)
-
-
-def random_rgb(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    rgb = torch.rand(shape, generator=generator, dtype=torch.float64)
-    # Push many values onto the faces and corners of the cube.
-    return (1.6 * rgb - 0.3).clamp(0, 1).to(dtype)
 
 
 @settings(deadline=None, max_examples=20)

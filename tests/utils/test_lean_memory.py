@@ -16,8 +16,8 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Compose
 
 from monai_ddfm.inferers import FusionEvaluator, collate_cases
-from monai_ddfm.transforms.items import ReleaseVoxelsd, ShareItemsd
 from monai_ddfm.transforms.sources import ReleaseSourcesd
+from monai_ddfm.transforms.utility import ReleaseVoxelsd, ShareItemsd
 from monai_ddfm.utils.reports import add_report, reports_of
 from monai_ddfm.utils.slabs import slabs
 

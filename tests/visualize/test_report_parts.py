@@ -8,8 +8,8 @@ import numpy as np
 
 from monai_ddfm.visualize.panels import Panel
 from monai_ddfm.visualize.report.histograms import histogram_svg
-from monai_ddfm.visualize.report.pictures import picture_data
 from monai_ddfm.visualize.report.summary import figures, warnings
+from monai_ddfm.visualize.report.volumes import viewer_volumes
 
 
 class Bars(HTMLParser):
@@ -45,7 +45,7 @@ def test_a_histogram_counts_every_voxel() -> None:
 def test_large_volumes_are_averaged_to_a_bearable_size() -> None:
     fixed = np.ones((60, 50, 40), np.float32) * np.linspace(100, 900, 60)[:, None, None]
     panel = Panel("MRI", fixed, (0.0, 1000.0))
-    shown = picture_data([panel], np.diag([1.0, 1.0, 2.0, 1.0]), most_voxels=20_000)
+    shown = viewer_volumes([panel], np.diag([1.0, 1.0, 2.0, 1.0]), most_voxels=20_000)
     assert np.prod(shown["size"]) <= 20_000
     extent = np.array(shown["size"]) * shown["spacing"]
     assert 50 <= extent[0] <= 60  # the darkest tenth is no head

@@ -10,50 +10,49 @@ import pydicom
 import pytest
 
 from monai_ddfm import fuse
-from monai_ddfm.apps.demo import DemoSubject, make_demo
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.cli import main
 from monai_ddfm.errors import InputError
 
 pytest.importorskip("highdicom")
 
 
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return make_demo(tmp_path_factory.mktemp("subject"), modality="PET", scale=3, dicom=True)
-
-
-def test_both_formats_from_dicom(subject: DemoSubject, tmp_path: Path) -> None:
-    assert subject.fixed_dicom is not None
-    assert subject.moving_dicom is not None
+def test_both_formats_from_dicom(pet: DemoSubject, prior: Path, tmp_path: Path) -> None:
+    assert pet.fixed_dicom is not None
+    assert pet.moving_dicom is not None
     result = fuse(
-        subject.fixed_dicom,
-        subject.moving_dicom,
+        pet.fixed_dicom,
+        pet.moving_dicom,
         modality="PET",
         output_dir=tmp_path / "out",
         steps=1,
         format="both",
+        registration="none",
+        prior=prior,
     )
     folder = result.output_dir / "dicom"
     assert (result.output_dir / "fused.nii.gz").is_file()
     index = json.loads((folder / "index.json").read_text())
     assert index
-    source = pydicom.dcmread(next(subject.fixed_dicom.glob("*.dcm")))
+    source = pydicom.dcmread(next(pet.fixed_dicom.glob("*.dcm")))
     fused = [pydicom.dcmread(path) for path in (folder / "fused").glob("*.dcm")]
-    assert len(fused) == len(list(subject.fixed_dicom.glob("*.dcm")))
+    assert len(fused) == len(list(pet.fixed_dicom.glob("*.dcm")))
     assert {one.PatientID for one in fused} == {source.PatientID}
     assert {one.StudyInstanceUID for one in fused} == {source.StudyInstanceUID}
     assert {one.FrameOfReferenceUID for one in fused} == {source.FrameOfReferenceUID}
     assert all("research use only" in one.SeriesDescription.lower() for one in fused)
 
 
-def test_dicom_alone_from_nifti(subject: DemoSubject, tmp_path: Path) -> None:
+def test_dicom_alone_from_nifti(pet: DemoSubject, prior: Path, tmp_path: Path) -> None:
     result = fuse(
-        subject.fixed,
-        subject.moving,
+        pet.fixed,
+        pet.moving,
         modality="PET",
         output_dir=tmp_path / "out",
         steps=1,
         format="dicom",
+        registration="none",
+        prior=prior,
         deidentify=True,
     )
     names = {path.name for path in result.output_dir.iterdir()}
@@ -61,11 +60,11 @@ def test_dicom_alone_from_nifti(subject: DemoSubject, tmp_path: Path) -> None:
     assert result.provenance["options"]["format"] == "dicom"
 
 
-def test_an_unknown_format_is_refused(subject: DemoSubject, tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused(pet: DemoSubject, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'analyze' is unknown"):
         fuse(
-            subject.fixed,
-            subject.moving,
+            pet.fixed,
+            pet.moving,
             modality="PET",
             output_dir=tmp_path / "out",
             format="analyze",
@@ -74,12 +73,12 @@ def test_an_unknown_format_is_refused(subject: DemoSubject, tmp_path: Path) -> N
 
 
 def test_push_needs_dicom(
-    subject: DemoSubject,
+    pet: DemoSubject,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    paths = ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
+    paths = ["--fixed", str(pet.fixed), "--moving", str(pet.moving)]
     more = ["--modality", "PET", "--output-dir", str(tmp_path / "out"), "--push", "A@localhost:1"]
     monkeypatch.setattr(sys, "argv", ["monai-ddfm", "fuse", *paths, *more])
     with pytest.raises(SystemExit) as stopped:

@@ -82,11 +82,11 @@ def test_the_likelihood_of_pictures_can_be_chosen_and_their_noise_is_in_the_reco
         picture = levels[0] if len(levels) == 1 else np.moveaxis(levels, 0, -1)
         Image.fromarray(picture).save(noisy[-1])
     asked = {"prior_share": 0.2, "fidelity": 0.7, "noise_margin": 1.5, "favor_moving": 9.0}
-    plain, tailored = tmp_path / "plain.png", tmp_path / "tailored.png"
+    plain, own = tmp_path / "plain.png", tmp_path / "own.png"
     fuse_pictures(*noisy, modality="IR", output=plain, steps=2)
-    fuse_pictures(*noisy, modality="IR", output=tailored, steps=2, **asked)
-    records = [json.loads(p.with_suffix(".json").read_text("utf-8")) for p in (plain, tailored)]
-    assert not np.array_equal(read_picture(plain).levels, read_picture(tailored).levels)
+    fuse_pictures(*noisy, modality="IR", output=own, steps=2, **asked)
+    records = [json.loads(p.with_suffix(".json").read_text("utf-8")) for p in (plain, own)]
+    assert not np.array_equal(read_picture(plain).levels, read_picture(own).levels)
     assert {name: records[1]["options"][name] for name in asked} == asked
     assert all(records[0]["options"][name] is None for name in asked)
     for record in records:

@@ -81,7 +81,7 @@ def test_one_line_names_both_sources(pet: DemoSubject, look: Glancing) -> None:
         ({"preset": "fast"}, "preset 'fast' is unknown; use default, reference"),
         ({"preset": "$1"}, "MONAI would evaluate"),
         ({"fixed_series": "nothing"}, ""),
-        ({"modality": "MR"}, "'MR' is that of the fixed volume"),
+        ({"modality": "XRAY"}, "'XRAY' is unknown"),
         ({"moving_frames": "two"}, "count them from 0"),
         ({"prior": Path("gone.pt")}, "gone.pt is not a file; check --prior"),
         ({"fixed": Path("gone.nii.gz")}, "gone.nii.gz does not exist"),

@@ -18,7 +18,7 @@ import torch
 from cohort_makers import bids_path, bids_root, save, volumes
 from monai.data import MetaTensor
 from picture_makers import COLORS, GRADIENT, saved
-from run_cases import command, one_sentence, saved_prior
+from run_cases import command, one_sentence
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -37,11 +37,6 @@ from monai_ddfm.workflow import fuse
 
 NOWHERE = "the header does not place the volume in space"
 FAST = ("--steps", "1", "--registration", "none", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_prior(tmp_path_factory.mktemp("prior"))
 
 
 @pytest.fixture(scope="module")

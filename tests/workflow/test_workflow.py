@@ -32,11 +32,6 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubj
     return lambda *args, **options: demo_subject(base, *args, **options)
 
 
-@pytest.fixture(scope="module")
-def pet(subjects: Callable[..., DemoSubject]) -> DemoSubject:
-    return subjects("PET", dicom=True)
-
-
 def voxels(result: FusionResult, name: str) -> bytes:
     return np.asarray(nib.load(result.files[name]).dataobj).tobytes()
 
@@ -161,7 +156,9 @@ def test_provenance_says_how_it_came_to_be(plain: FusionResult, pet: DemoSubject
     assert {"reading", "registration", "intensity"} <= provenance["reports"].keys()
 
 
-def test_dicom_folders(pet: DemoSubject, plain: FusionResult, tmp_path: Path) -> None:
+def test_dicom_folders_give_the_same_head_as_nifti(
+    pet: DemoSubject, plain: FusionResult, tmp_path: Path
+) -> None:
     assert pet.fixed_dicom is not None
     assert pet.moving_dicom is not None
     result = fuse(
@@ -212,6 +209,7 @@ def test_another_seed_other_bytes_and_old_results_replaced(
 def test_ct_from_relative_paths_leaves_the_process_as_it_was(
     subjects: Callable[..., DemoSubject],
     tmp_path: Path,
+    prior: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -224,6 +222,7 @@ def test_ct_from_relative_paths_leaves_the_process_as_it_was(
         os.path.relpath(ct.moving),
         modality="ct",
         output_dir="out",
+        prior=prior,
         steps=1,
         registration="none",
         seed=None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_cases import SMALL, demo_subject, randomize
+from run_cases import SMALL, randomize
 from workflow_runs import run
 
 from monai_ddfm.apps.demo import DemoSubject
@@ -17,12 +17,6 @@ from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import convert_checkpoint, save_prior
 from monai_ddfm.workflow import check_device
 from monai_ddfm.workflow.bundle_files import prior_overrides
-
-
-@pytest.fixture(scope="module")
-def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
-    return demo_subject(tmp_path_factory.getbasetemp(), "PET", dicom=True)
-
 
 # --- other priors
 
@@ -37,7 +31,7 @@ def test_a_prior_of_three_channels(shared: Path, pet: DemoSubject, tmp_path: Pat
     assert not (tmp_path / "out" / "prior.pt").exists()
 
 
-def test_prior_overrides(tmp_path: Path) -> None:
+def test_a_prior_brings_its_network_and_hash_and_needs_its_sidecar(tmp_path: Path) -> None:
     file = tmp_path / "prior.pt"
     save_prior(randomize(ADMUNet(**SMALL)), file)
     overrides = prior_overrides(file)

@@ -79,7 +79,7 @@ def evaluate(
     else:
         if modality is None:
             raise InputError(f"{moving} may be anything; give --modality CT, PET or SPECT.")
-        case, result = _volumes(paths, modality=Modality.parse_moving(modality), window=window)
+        case, result = _volumes(paths, modality=Modality.parse(modality), window=window)
     gray = luminance(result[None]) if len(result) == 3 else result[None]
     figures = measure_case(case, gray, metrics=metrics, convention=convention, stretch=stretch)
     figures.pop("hue", None)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -28,10 +28,10 @@ from torch import Tensor, nn
 
 from monai_ddfm.apps.benchmark.bundle import Prior
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, preset_named, tailored
+from monai_ddfm.inferers import PRESETS, DDFMInferer, Preset, configure, preset_named
 from monai_ddfm.likelihoods import rectifiers
 from monai_ddfm.likelihoods.baselines import BASELINES, fuse_baseline
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, SaliencyRectifier, SourceRectifier
+from monai_ddfm.likelihoods.rectifiers import likelihood_of
 from monai_ddfm.modalities import PictureModality
 
 __all__ = [
@@ -55,11 +55,6 @@ _INFERER_OPTIONS: Final = (
     "autocast_dtype",
 )
 _TEXTS: Final = ("as", "prior")
-_LIKELIHOODS: Final[Mapping[type, str]] = {
-    BalanceRectifier: "balance",
-    SaliencyRectifier: "choice",
-}
-"""Rectifiers whose likelihood has parameters of its own, and the field that holds them."""
 _PROTOCOLS: Final = ("Rectifier", "SourceRectifier")
 _WORDS: Final[Mapping[str, Any]] = {"true": True, "false": False, "none": None}
 
@@ -134,15 +129,13 @@ class Method:
         options = self.options_for(setting.modality)
         if self.is_baseline:
             return _prepare_baseline(self.name, options)
-        preset = tailored(
+        preset = configure(
             self.preset or preset_named(self.name),
             modality=setting.modality,
             finding=setting.finding,
         )
-        if isinstance(preset.rectifier, BalanceRectifier):
-            height, width = setting.spacing[:2]
-            preset = replace(preset, rectifier=preset.rectifier.on_grid((height, width)))
-        return _prepare_preset(preset, options, self.label, prior)
+        height, width = setting.spacing[:2]
+        return _prepare_preset(preset.on_grid((height, width)), options, self.label, prior)
 
 
 @dataclass(frozen=True)
@@ -290,12 +283,14 @@ def _prepare_preset(
     inferer_options = {name: options.pop(name) for name in _INFERER_OPTIONS if name in options}
     if "rectifier" in options:
         preset = replace(preset, rectifier=_rectifier_named(options.pop("rectifier")))
-        if "steps" in options and not isinstance(preset.rectifier, SourceRectifier):
+        if "steps" in options and not likelihood_of(preset.rectifier).starts_from_sources:
             preset = replace(preset, start="noise")
     own = {f.name for f in fields(preset)} & options.keys()
     preset = replace(preset, **{name: options.pop(name) for name in own})
     rectifier: Any = preset.rectifier
-    weights = _LIKELIHOODS.get(type(rectifier))
+    # A rectifier may have a field that holds the parameters of its likelihood.
+    holders = (f.name for f in fields(rectifier) if is_dataclass(getattr(rectifier, f.name)))
+    weights = next(holders, None)
     of_likelihood: dict[str, Any] = {}
     if weights is not None:
         wanted = {f.name for f in fields(getattr(rectifier, weights))} & options.keys()

@@ -85,7 +85,7 @@ def pair(
                 subject=subject,
                 session=session,
                 tracer=moving.tracer,
-                modality=Modality.parse_moving(kind),
+                modality=Modality.parse(kind),
                 fixed=mri.files,
                 moving=moving.files,
                 space=mri.kind,

@@ -14,6 +14,8 @@ from PIL import Image
 
 from monai_ddfm.apps.cohort.cases import Case
 from monai_ddfm.data.writers.bids import bids_name, dataset_description, write_bids
+from monai_ddfm.data.writers.formats import VOLUME_NAMES
+from monai_ddfm.data.writers.nifti_maps import NIFTI_NAMES
 from monai_ddfm.utils.files import StagedFolder, atomic_path
 from monai_ddfm.utils.json_files import write_json
 from monai_ddfm.visualize.preview import FIRST_ROW
@@ -26,7 +28,11 @@ _EXTRAS = {
     "report.html": ("report", ".html"),
     "preview.png": ("preview", ".png"),
     "provenance.json": ("provenance", ".json"),
-    "fusion.nrrd": ("fusion", ".nrrd"),
+    **{
+        name: (Path(name).stem, Path(name).suffix)
+        for name in VOLUME_NAMES
+        if name not in NIFTI_NAMES
+    },
 }
 _IGNORED = (
     "**/ct/",

@@ -16,7 +16,7 @@ from monai_ddfm.apps.cohort.fingerprints import Settings, stamps_of
 from monai_ddfm.apps.cohort.records import Record, case_state, read_records
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.likelihoods.rectifiers import likelihood_of
 from monai_ddfm.utils.words import duration_words
 
 __all__ = ["Plan", "Planned", "lines_of", "make_plan"]
@@ -112,8 +112,8 @@ def _estimate(
         return None, "no case has been fused on this device yet"
     preset = PRESETS.get(str(settings.options.get("preset") or "default"))
     steps = settings.options.get("steps") or (preset.steps if preset else 16)
-    # Of the default preset the prior sees both sources, if they are noisy.
-    images = 2 if preset and isinstance(preset.rectifier, BalanceRectifier) else 1
+    # Where the noise of each source counts, the prior sees both.
+    images = 2 if preset and likelihood_of(preset.rectifier).measures_noise else 1
     per_voxel = _SECONDS_PER_VOXEL_AND_STEP * images * float(steps)
     return (
         scale * sum(_SECONDS_BESIDE + per_voxel * voxels for voxels in known),

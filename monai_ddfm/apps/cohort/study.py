@@ -29,7 +29,7 @@ from monai_ddfm.utils.files import prepare_output_dir
 from monai_ddfm.utils.warnings_log import log_warnings
 from monai_ddfm.workflow import bundle_root, check_inference
 
-__all__ = ["Outcome", "Prepared", "Wishes", "fuse_participants", "gather_group", "prepare"]
+__all__ = ["CohortRequest", "Outcome", "Prepared", "fuse_participants", "gather_group", "prepare"]
 
 TIME_LIMIT_S = 6 * 3600.0
 """Seconds that a case may take, if nothing else is said."""
@@ -37,7 +37,7 @@ _PATIENCE_S = 600.0
 
 
 @dataclass(frozen=True)
-class Wishes:
+class CohortRequest:
     """What the user wants of a run.
 
     Attributes:
@@ -112,57 +112,57 @@ class Prepared:
         return make_plan(self.finding, self.settings, self.out)
 
 
-def prepare(wishes: Wishes) -> Prepared:
+def prepare(request: CohortRequest) -> Prepared:
     """Look at everything and compute nothing.
 
     Raises:
         InputError: nothing can be fused, or a wish cannot be met.
     """
     root = bundle_root()
-    check_places(wishes.source, wishes.out, wishes.work_folder)
-    options = {name: value for name, value in wishes.options.items() if value is not None}
-    prior = wishes.prior and wishes.prior.expanduser().absolute()
+    check_places(request.source, request.out, request.work_folder)
+    options = {name: value for name, value in request.options.items() if value is not None}
+    prior = request.prior and request.prior.expanduser().absolute()
     digest = options_digest(
         options,
         prior=prior or root / "models" / "model.pt",
         config=root / "configs" / "inference.json",
-        device=wishes.device,
+        device=request.device,
     )
     finding = find_cases(
-        wishes.source,
-        wishes.selection,
-        labels=kept_labels(wishes.work_folder),
-        outside=(wishes.out, wishes.work_folder),
+        request.source,
+        request.selection,
+        labels=kept_labels(request.work_folder),
+        outside=(request.out, request.work_folder),
     )
-    out = wishes.out.expanduser().absolute()
+    out = request.out.expanduser().absolute()
     named = {"the prior": prior, **{k: v for k, v in options.items() if isinstance(v, Path)}}
-    check_inputs(finding.cases, named, out, wishes.work_folder)
+    check_inputs(finding.cases, named, out, request.work_folder)
     for modality in sorted({str(case.modality) for case in finding.cases}):
         check_inference({**options, "modality": modality, "output_dir": out})
     site = choose_site(
-        workers=wishes.workers,
-        profile=wishes.profile,
-        address=wishes.address,
-        device=wishes.device,
+        workers=request.workers,
+        profile=request.profile,
+        address=request.address,
+        device=request.device,
         voxels=max((case.voxels for case in finding.cases), default=0),
     )
-    settings = Settings(options, prior, wishes.device, digest)
+    settings = Settings(options, prior, request.device, digest)
     return Prepared(finding, settings, site, out)
 
 
-def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
+def fuse_participants(request: CohortRequest, display: Display) -> Outcome:
     """Fuse what is not done yet, and put the group together.
 
     Args:
-        wishes: of the user.
+        request: of the user.
         display: shows the run.
 
     Raises:
         InputError: nothing can be fused, a wish cannot be met, or another run is at work.
         EngineLostError: the scheduler was lost; what is finished stays.
     """
-    prepared = prepare(wishes)
-    out, work = prepare_output_dir(wishes.out), prepare_output_dir(wishes.work_folder)
+    prepared = prepare(request)
+    out, work = prepare_output_dir(request.out), prepare_output_dir(request.work_folder)
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     with only_run(out), only_run(work):
@@ -184,13 +184,13 @@ def fuse_participants(wishes: Wishes, display: Display) -> Outcome:
                 root,
                 entry.known,
                 prepared.site.threads,
-                wishes.time_limit,
+                request.time_limit,
             )
             for entry in plan.todo
         ]
-        write_problems(out, plan.problems, only=wishes.selection.participants)
+        write_problems(out, plan.problems, only=request.selection.participants)
         try:
-            records = _run(jobs, prepared, work, display, wishes.retries) if jobs else []
+            records = _run(jobs, prepared, work, display, request.retries) if jobs else []
         finally:
             write_group(out)
         cleared_cases(work)  # of what workers have left that were ended or lost

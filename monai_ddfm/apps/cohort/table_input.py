@@ -128,7 +128,7 @@ def _case(row: Mapping[str, str], folder: Path) -> Case:
         subject=subject,
         session=session,
         tracer=tracer,
-        modality=Modality.parse_moving(row["modality"]),
+        modality=Modality.parse(row["modality"]),
         fixed=(str(fixed),),
         moving=(str(moving),),
         space=ending if ending in MRI_SUFFIXES else "MRI",

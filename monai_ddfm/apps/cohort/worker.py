@@ -18,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from monai_ddfm.options.names import in_words_of
 from monai_ddfm.utils.warnings_log import WARNINGS_LOG
 from monai_ddfm.visualize.report.summary import warnings
 from monai_ddfm.workflow import FusionResult, run_inference
-from monai_ddfm.workflow.kept_prior import kept_prior
+from monai_ddfm.workflow.cached_prior import cached_prior
 
 __all__ = ["Job", "fuse_case"]
 
@@ -118,7 +118,7 @@ def _fuse_or_keep(job: Job, folder: Path) -> Record:
         and known.content == content
         and is_complete(job.out, known)
     ):
-        kept = Record(**{**_fields(known), "stamps": stamps})
+        kept = replace(known, stamps=stamps)
         write_record(job.out, kept)
         return kept
     log = folder / "log.txt"
@@ -164,7 +164,7 @@ def _fuse(job: Job, folder: Path) -> FusionResult:
 
 @lru_cache(maxsize=1)
 def _prior(prior: Path | None, device: str | None) -> dict[str, Any]:
-    return kept_prior(prior, device)
+    return cached_prior(prior, device)
 
 
 def _tidy() -> None:
@@ -227,7 +227,3 @@ def _keep_trace(job: Job, told: str) -> None:
     with suppress(OSError):
         logs.mkdir(exist_ok=True)
         (logs / f"{job.case.key}.log").write_text(told, encoding="utf-8")
-
-
-def _fields(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}

@@ -34,13 +34,12 @@ from monai_ddfm.apps.demo.dicom_tags import (
 from monai_ddfm.apps.demo.files import whole_folder
 from monai_ddfm.apps.demo.modalities import Volume
 from monai_ddfm.modalities import ROWS
+from monai_ddfm.utils.files import NOTICE
 from monai_ddfm.version import __version__
 
 __all__ = ["DICOM_FOLDERS", "write_series"]
 
 DICOM_FOLDERS = {"MR": "dicom_mr", "PET": "dicom_pet", "CT": "dicom_ct", "SPECT": "dicom_nm"}
-
-_NOTE = "research use only - not for diagnosis"
 
 
 def write_series(volume: Volume, folder: Path, *, modality: str, seed: int, scale: float) -> Path:
@@ -102,12 +101,12 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "PatientSex": "O",
         "PatientWeight": 70.0,
         "PatientSize": 1.75,
-        "PatientComments": f"Simulated from the ICBM 152 template; {_NOTE}",
+        "PatientComments": f"Simulated from the ICBM 152 template; {NOTICE}",
         "StudyInstanceUID": _uid(name, "study"),
         "StudyDate": DATE,
         "StudyTime": INJECTED,
         "StudyID": "DEMO",
-        "StudyDescription": f"Demo head, {_NOTE}",
+        "StudyDescription": f"Demo head, {NOTICE}",
         "AccessionNumber": "",
         "ReferringPhysicianName": "",
         "Modality": ROWS[modality].codes[0],
@@ -115,7 +114,7 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "SeriesNumber": 1 + list(ROWS).index(modality),
         "SeriesDate": DATE,
         "SeriesTime": SCANNED,
-        "SeriesDescription": f"Demo {ROWS[modality].demo}, {_NOTE}",
+        "SeriesDescription": f"Demo {ROWS[modality].demo}, {NOTICE}",
         "BodyPartExamined": "HEAD",
         "FrameOfReferenceUID": _uid(name, modality, "frame of reference"),
         "PositionReferenceIndicator": "",
@@ -128,7 +127,7 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "ContentTime": WRITTEN,
         "AcquisitionNumber": 1,
         "InstanceNumber": number,
-        "ImageComments": _NOTE,
+        "ImageComments": NOTICE,
         "BurnedInAnnotation": "NO",
     }
     update(dataset, tags)

@@ -31,7 +31,16 @@ from scipy import ndimage
 from monai_ddfm.apps.demo.anatomy import Anatomy
 from monai_ddfm.apps.demo.fields import Array, Matrix, smooth_field
 
-__all__ = ["MOVING", "Grid", "Volume", "make_moving", "make_mri", "rigid_truth"]
+__all__ = [
+    "MOVING",
+    "TRACERS",
+    "Grid",
+    "Volume",
+    "make_moving",
+    "make_mri",
+    "rigid_truth",
+    "true_uptake",
+]
 
 MOVING = ("PET", "CT", "SPECT")
 
@@ -40,6 +49,7 @@ _FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 
 _T1 = {"gray": 545.0, "white": 1000.0, "csf": 230.0, "compact": 50.0, "diploe": 420.0}
 _T1 |= {"fat": 1150.0, "soft": 470.0, "hot": 700.0}
+_T1 |= {"seen": 700.0, "marked": 230.0}  # spheres, see `monai_ddfm.apps.demo.spheres`
 _T1_TEMPLATE, _T1_DETAIL, _T1_SIGMA, _T1_BIAS = 1000.0, 0.4, 22.0, 0.07
 
 _HU = {"air": -1000.0, "gray": 38.0, "white": 28.0, "csf": 7.0, "compact": 1450.0, "diploe": 600.0}
@@ -99,6 +109,7 @@ FDG = Tracer(
     {
         **{"gray": 16000.0, "white": 4000.0, "csf": 800.0, "compact": 600.0, "diploe": 1800.0},
         **{"fat": 700.0, "soft": 2200.0, "hot": 27000.0, "cold": 3000.0},
+        **{"seen": 16000.0, "hidden": 16000.0},
     },
     fwhm=6.0,
     filter_fwhm=4.0,
@@ -108,11 +119,13 @@ HMPAO = Tracer(
     {
         **{"gray": 1000.0, "white": 330.0, "csf": 40.0, "compact": 40.0, "diploe": 120.0},
         **{"fat": 80.0, "soft": 170.0, "hot": 1500.0, "cold": 200.0},
+        **{"seen": 1000.0, "hidden": 1000.0},
     },
     fwhm=10.0,
     filter_fwhm=6.0,
     counts_per_ml=400.0 / 1000.0,
 )
+TRACERS = {"PET": FDG, "SPECT": HMPAO}
 
 
 def rigid_truth(seed: int, modality: str) -> sitk.Euler3DTransform:
@@ -178,9 +191,22 @@ def make_moving(
     if modality == "CT":
         data: NDArray[np.generic] = _ct(anatomy, grid, to_anatomy, rng)
     else:
-        tracer = FDG if modality == "PET" else HMPAO
-        data = _emission(anatomy, grid, to_anatomy, rng, tracer)
+        data = _emission(anatomy, grid, to_anatomy, rng, TRACERS[modality])
     return Volume(data, grid.affine)
+
+
+def true_uptake(anatomy: Anatomy, values: Mapping[str, float], scale: float) -> Volume:
+    """Return what a scanner would show without blur and noise, on the grid of the T1.
+
+    Args:
+        anatomy: the head.
+        values: of the tissues, such as the uptake of a tracer.
+        scale: factor on the edges of the voxels.
+    """
+    grid = MRI_GRID.scaled(scale)
+    uptake = anatomy.mix(values)
+    uptake = ndimage.gaussian_filter(uptake, _partial_volume(grid, anatomy))
+    return Volume(_sample(uptake, anatomy, grid, np.eye(4)), grid.affine)
 
 
 def _ct(

@@ -216,7 +216,7 @@ def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
         if not isinstance(partner, str) or not partner:
             raise InputError(f"{path} gives no name for the second volume of {image!r}; write one.")
         kind = entry.get("modality") if isinstance(entry, dict) else None
-        pairs[image] = (partner, None if kind is None else Modality.parse_moving(str(kind)))
+        pairs[image] = (partner, None if kind is None else Modality.parse(str(kind)))
     return pairs
 
 

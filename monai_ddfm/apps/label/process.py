@@ -28,7 +28,7 @@ import torch
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import LogProgress
 from monai_ddfm.workflow import FusionResult, run_inference
-from monai_ddfm.workflow.kept_prior import kept_prior
+from monai_ddfm.workflow.cached_prior import cached_prior
 
 __all__ = ["LOG_FORMAT", "Cancelled", "FusionProcess", "Limits"]
 
@@ -218,7 +218,7 @@ def _work(connection: Connection, prior: Path | None, device: str | None, level:
             return
         answer: Any
         try:
-            kept = kept or kept_prior(prior, device)
+            kept = kept or cached_prior(prior, device)
             name = Path(options["output_dir"]).parent.name
             answer = run_inference(
                 {**options, **kept, "inferer#progress": LogProgress(f"fusion {name}", logger)}

@@ -19,7 +19,7 @@ from typing import Any
 
 from monai_ddfm.apps.label.barrier import Barrier
 from monai_ddfm.apps.label.compatibility import mend_packages, mend_tokens
-from monai_ddfm.apps.label.guard import IdentifierGuard
+from monai_ddfm.apps.label.identifiers import IdentifierMiddleware
 from monai_ddfm.apps.label.page import api_page
 from monai_ddfm.apps.label.privacy import FolderHider
 from monai_ddfm.apps.label.scratch import Scratch, sweep
@@ -206,7 +206,7 @@ def _build(studies: str, chosen: ServerSettings, host: str, port: int, place: Pa
         docs_url=None,  # these pages load scripts from elsewhere; there is one of our own
         redoc_url=None,
     )
-    app.add_middleware(IdentifierGuard)
+    app.add_middleware(IdentifierMiddleware)
     sessions = settings.MONAI_LABEL_SESSION_PATH or str(Path.home() / ".cache" / "monailabel")
     folders = [*([] if "://" in studies else [studies]), sessions, tempfile.gettempdir()]
     app.add_middleware(FolderHider, folders=[*folders, settings.MONAI_LABEL_APP_DIR])

@@ -18,9 +18,9 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from monai_ddfm.apps.label.process import Cancelled, FusionProcess
 from monai_ddfm.apps.label.queue import FusionQueue, Turn
+from monai_ddfm.apps.label.request import FusionRequest, offered_options, read_request
 from monai_ddfm.apps.label.scratch import Scratch
 from monai_ddfm.apps.label.studies import Studies, Volume
-from monai_ddfm.apps.label.wishes import Wishes, offered_options, read_wishes
 from monai_ddfm.data.readers.uploads import check_alone
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
@@ -46,14 +46,14 @@ class Job:
         fixed: the MRI.
         moving: the second volume.
         modality: of `moving`.
-        wishes: of the client.
+        asked: of the client.
     """
 
     number: int
     fixed: Volume
     moving: Volume
     modality: Modality
-    wishes: Wishes
+    asked: FusionRequest
 
 
 @dataclass(frozen=True)
@@ -119,24 +119,24 @@ class FusionTask(InferTask):  # type: ignore[misc]
 
         Args:
             request: ``image``, the identifier of the MRI, or ``session_id``, a session that holds
-                it; and ``params``, see `monai_ddfm.apps.label.wishes`.
+                it; and ``params``, see `monai_ddfm.apps.label.request`.
 
         Raises:
             InputError: it cannot be fulfilled; the message is for the client.
         """
-        wishes = read_wishes(request.get("params") or {})
+        asked = read_request(request.get("params") or {})
         image, session = request.get("image") or "", request.get("session_id") or ""
         fixed = self._session(session) if session else self._find(image)
         if fixed.modality not in (None, Modality.MR):
             raise InputError(f"{fixed.id} is a {fixed.modality}; ask with the MRI it belongs to.")
-        moving = self._moving(fixed, wishes, in_store=not session)
+        moving = self._moving(fixed, asked, in_store=not session)
         if moving.id == fixed.id:
             raise InputError(f"{fixed.id} is given twice; name the CT, PET or SPECT with image2.")
-        modality = _modality(moving, wishes)
-        wishes.check_window(modality)
-        if wishes.result == "color" and not modality.has_color:
+        modality = _modality(moving, asked)
+        asked.check_window(modality)
+        if asked.result == "color" and not modality.has_color:
             raise InputError(f"a fusion with a {modality} has no colors; ask for the luminance.")
-        return Job(next(self._numbers), fixed, moving, modality, wishes)
+        return Job(next(self._numbers), fixed, moving, modality, asked)
 
     def enter(self, job: Job) -> Turn:
         """Put a request in the queue; its turn gives a `Fusion`."""
@@ -165,14 +165,14 @@ class FusionTask(InferTask):  # type: ignore[misc]
             raise InputError(f"there is no session {name!r}; upload the file again.")
         return Volume(f"session {name}", None, lambda _: Path(info.image))
 
-    def _moving(self, fixed: Volume, wishes: Wishes, *, in_store: bool) -> Volume:
-        if wishes.session2:
-            return self._session(wishes.session2)
-        if wishes.image2:
-            return self.studies.find(wishes.image2)
+    def _moving(self, fixed: Volume, asked: FusionRequest, *, in_store: bool) -> Volume:
+        if asked.session2:
+            return self._session(asked.session2)
+        if asked.image2:
+            return self.studies.find(asked.image2)
         if not in_store:
             raise InputError("an uploaded MRI has no partner; name one with image2 or session2.")
-        return self.studies.find_partner(fixed.id, wishes.modality)
+        return self.studies.find_partner(fixed.id, asked.modality)
 
     def _run(self, job: Job, cancelled: threading.Event) -> Fusion:
         scratch = Scratch("ddfm-label-", self.place)
@@ -193,17 +193,17 @@ class FusionTask(InferTask):  # type: ignore[misc]
             (folder / role).mkdir(parents=True)
             sources[role] = volume.fetch(folder / role)
             check_alone(sources[role])
-        keep = self.studies.is_archive and job.wishes.store != "nothing"
+        keep = self.studies.is_archive and job.asked.store != "nothing"
         options = {
-            **job.wishes.options,
+            **job.asked.options,
             **sources,
             "modality": str(job.modality),
             "output_dir": folder / "out",
             "format": "both" if keep else "nifti",
         }
         result = self.process.fuse(options, cancelled)
-        file = _as_wished(result.files[_FILES[job.wishes.result]], job.wishes.extension)
-        stored = self._keep(result, job.wishes.store) if keep else {}
+        file = _as_wished(result.files[_FILES[job.asked.result]], job.asked.extension)
+        stored = self._keep(result, job.asked.store) if keep else {}
         return Fusion(scratch.path, file, _about(job, result, stored), scratch)
 
     def _keep(self, result: FusionResult, what: str) -> dict[str, str]:
@@ -219,13 +219,13 @@ class FusionTask(InferTask):  # type: ignore[misc]
         return {role: series[role]["uid"] for role in roles}
 
 
-def _modality(moving: Volume, wishes: Wishes) -> Modality:
+def _modality(moving: Volume, asked: FusionRequest) -> Modality:
     known = moving.modality
     if known is Modality.MR:
         raise InputError(f"{moving.id} is an MRI; name the CT, PET or SPECT with image2.")
-    if known and wishes.modality and known is not wishes.modality:
-        raise InputError(f"{moving.id} is a {known}, no {wishes.modality}; correct the modality.")
-    if chosen := known or wishes.modality:
+    if known and asked.modality and known is not asked.modality:
+        raise InputError(f"{moving.id} is a {known}, no {asked.modality}; correct the modality.")
+    if chosen := known or asked.modality:
         return chosen
     raise InputError(f"what {moving.id} is cannot be told; give the modality: CT, PET or SPECT.")
 
@@ -249,7 +249,7 @@ def _about(job: Job, result: FusionResult, stored: Mapping[str, str]) -> dict[st
         "fixed": job.fixed.id,
         "moving": job.moving.id,
         "modality": str(job.modality),
-        "options": {k: v for k, v in job.wishes.options.items() if v is not None},
+        "options": {k: v for k, v in job.asked.options.items() if v is not None},
         "registration": result.provenance["reports"].get("registration"),
         "bound": result.provenance["bound"],
         "seconds": result.provenance["seconds"],

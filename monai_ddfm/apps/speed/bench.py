@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from monai_ddfm.apps.speed.costs import NetworkCost, network_cost
 from monai_ddfm.apps.speed.machine import (
     Stopwatch,
-    TimedBalance,
+    TimedLikelihood,
     TimedNetwork,
-    TimedRectifier,
     arithmetic_peak,
     describe_machine,
     has_fast_bfloat16,
@@ -31,7 +30,7 @@ from monai_ddfm.apps.speed.machine import (
 from monai_ddfm.apps.speed.plain import plain_loop
 from monai_ddfm.inferers import PRESETS, SPEEDS, DDFMInferer
 from monai_ddfm.inferers.layout import SliceLayout, pad_to_frame
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.likelihoods.rectifiers import likelihood_of
 from monai_ddfm.networks.schedulers import NoiseSchedule
 from monai_ddfm.version import __version__
 
@@ -167,12 +166,11 @@ def _plain(run: _Bench) -> Tensor:
     return torch.stack(fused, dim=-1)[:height, :width]
 
 
-def _timed_rectifier(rectifier: Any, timed: TimedNetwork) -> Any:
+def _timed(rectifier: Any, timed: TimedNetwork) -> TimedLikelihood:
     """Return the rectifier with its calls timed; of the default one the prior always runs."""
-    if not isinstance(rectifier, BalanceRectifier):
-        return TimedRectifier(rectifier, timed.watch)
-    own = {field.name: getattr(rectifier, field.name) for field in fields(rectifier)}
-    return TimedBalance(**{**own, "prior_share": _SHARE}, timed=timed)
+    if likelihood_of(rectifier).measures_noise:
+        rectifier = replace(rectifier, prior_share=_SHARE)
+    return TimedLikelihood(likelihood_of(rectifier), timed)
 
 
 def _ours(
@@ -194,7 +192,7 @@ def _ours(
         )
     timed = TimedNetwork(network, watch)
     chosen = PRESETS[preset]
-    chosen = replace(chosen, rectifier=_timed_rectifier(chosen.rectifier, timed))
+    chosen = replace(chosen, rectifier=_timed(chosen.rectifier, timed))
     inferer = DDFMInferer(
         preset=chosen,
         speed=speed,
@@ -211,8 +209,6 @@ def _ours(
     warm_up = time.perf_counter() - warm_up
     peak_memory(run.device)
     fresh = timed.watch = Stopwatch(run.device)
-    if isinstance(chosen.rectifier, TimedRectifier):
-        chosen.rectifier.watch = fresh
     timed.images.clear()
     wait(run.device)
     begin = time.perf_counter()

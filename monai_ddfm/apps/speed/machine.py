@@ -7,9 +7,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.likelihoods.noise_model import NoiseModel
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Rectified
+from monai_ddfm.likelihoods.rectifiers import Likelihood, Plan
+from monai_ddfm.likelihoods.scale_space import Spacing
 
 __all__ = [
     "Stopwatch",
-    "TimedBalance",
+    "TimedLikelihood",
     "TimedNetwork",
-    "TimedRectifier",
     "arithmetic_peak",
     "describe_machine",
     "has_fast_bfloat16",
@@ -164,6 +164,15 @@ class TimedNetwork(nn.Module):
         except AttributeError:
             return getattr(super().__getattr__("network"), name)
 
+    def timing(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function whose calls are timed by the stopwatch there then is."""
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            with self.watch.block(name):
+                return work(*args, **kwargs)
+
+        return timed
+
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
         """Call the network."""
         self.images.append((len(x), tuple(x.shape[1:])))
@@ -172,54 +181,42 @@ class TimedNetwork(nn.Module):
         return output
 
 
-class TimedRectifier:
-    """A rectifier of the sampling loop whose calls are timed.
+class TimedLikelihood:
+    """A likelihood whose rectifiers, and whose fusion of estimates, are timed.
 
     Args:
-        rectifier: the rectifier.
-        watch: takes the times.
-    """
-
-    def __init__(self, rectifier: Any, watch: Stopwatch) -> None:
-        self.rectifier = rectifier
-        self.watch = watch
-
-    def initial_state(self, sources: Tensor) -> Any:
-        """Return the state before the first step."""
-        with self.watch.block("rectifier"):
-            return self.rectifier.initial_state(sources)
-
-    def for_noise(self, noise: NoiseModel) -> TimedRectifier:
-        """Return the rectifier for sources of a noise, timed too."""
-        return TimedRectifier(self.rectifier.for_noise(noise), self.watch)
-
-    def mode(self, state: Any) -> Tensor:
-        """Return the likelihood's mode."""
-        mode: Tensor = self.rectifier.mode(state)
-        return mode
-
-    def step(self, x0: Tensor, sources: Tensor, state: Any, **where: int) -> Any:
-        """Rectify."""
-        with self.watch.block("rectifier"):
-            return self.rectifier.step(x0, sources, state, **where)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedBalance(BalanceRectifier):
-    """A `BalanceRectifier` whose M-step is timed.
-
-    Attributes:
+        likelihood: the likelihood.
         timed: its stopwatch takes the times.
     """
 
-    timed: TimedNetwork
+    def __init__(self, likelihood: Likelihood, timed: TimedNetwork) -> None:
+        self.likelihood = likelihood
+        self.timed = timed
+        self.measures_noise = likelihood.measures_noise
+        self.starts_from_sources = likelihood.starts_from_sources
 
-    def fuse(
-        self, sources: Tensor, estimates: Sequence[Tensor], *, noises: Sequence[NoiseModel]
-    ) -> Rectified[None]:
-        """Do the M-step."""
-        with self.timed.watch.block("rectifier"):
-            return super().fuse(sources, estimates, noises=noises)
+    def on_grid(self, spacing: Spacing) -> TimedLikelihood:
+        """Return the likelihood for pixels of a size in mm, timed too."""
+        return TimedLikelihood(self.likelihood.on_grid(spacing), self.timed)
+
+    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+        """Return the likelihood's plan, timed."""
+        plan = self.likelihood.plan(noises, always=always)
+        runs = tuple(
+            replace(run, rectifier=run.rectifier and _TimedRectifier(run.rectifier, self.timed))
+            for run in plan.runs
+        )
+        fuse = plan.fuse
+        return Plan(runs=runs, fuse=None if fuse is None else self.timed.timing("rectifier", fuse))
+
+
+class _TimedRectifier:
+    """A rectifier whose calls are timed."""
+
+    def __init__(self, rectifier: Any, timed: TimedNetwork) -> None:
+        self.for_noise, self.mode = (getattr(rectifier, n, None) for n in ("for_noise", "mode"))
+        self.initial_state = timed.timing("rectifier", rectifier.initial_state)
+        self.step = timed.timing("rectifier", rectifier.step)
 
 
 def wait(device: torch.device) -> None:

@@ -20,7 +20,7 @@ from monai_ddfm.data.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_
 from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
 from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
-from monai_ddfm.data.readers.tags import UnreadableError, text, whole
+from monai_ddfm.data.readers.tags import UnreadableError, number, text, whole
 from monai_ddfm.data.readers.volume import FrameStack, OpenedVolume, Volume, combine_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
@@ -77,6 +77,8 @@ def opened_dicom(
         if kind is Modality.PET or scaling.details:
             details = {**scaling.details, "reason": scaling.explanation}
             report["suv"] = {"factor": scaling.factor, **details}
+        if stated := number(places[0][0].file.header, "SpatialResolution"):
+            report["resolution_mm"] = stated
         meta = _meta(chosen, kind, scaling, [place[used[0]] for place in places])
         return Volume(array, grid.affine, meta, report)
 

@@ -37,6 +37,11 @@ _VOLUMES = {
     "fused_rgb.nii.gz": ("fusedrgb", "DDFM fusion, color", "arbitrary"),
     "weight.nii.gz": ("weight", "share of the moving volume in the fusion", "1"),
     "moving_registered.nii.gz": ("registered", "moving volume on the grid of the MRI", None),
+    "moving_recovered.nii.gz": (
+        "recovered",
+        "estimate of the moving volume without partial volumes",
+        None,
+    ),
     "fused_std.nii.gz": ("fusedstd", "standard deviation of the samples", "arbitrary"),
     "weight_stability.nii.gz": ("stability", "agreement of the samples on the weight", "1"),
 }
@@ -207,7 +212,7 @@ def write_bids(
         InputError: a label or the modality is not allowed, the folder cannot be written to, or a
             result is not what its hash says.
     """
-    kind = Modality.parse_moving(modality)
+    kind = Modality.parse(modality)
     labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
     suffix = str(kind).lower()
     found = {name: entry for name, entry in _VOLUMES.items() if name in results}

@@ -32,7 +32,7 @@ class SaveBidsd(Transform):  # type: ignore[misc]
         options: ``root`` of the data set, and if need be ``subject``, ``session``, ``tracer`` and
             ``space`` (by default T1w), labels without their prefix.
         inputs: paths of the MRI, ``fixed``, and of ``moving``.
-        modality: of `moving`: CT, PET or SPECT.
+        modality: of `moving`, see `monai_ddfm.modalities`.
         output_format: one with NIfTI files; without them there is nothing to copy.
         deidentify: name no sources.
         outputs_key: summary of `SaveFusionOutputsd`.
@@ -63,7 +63,7 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             raise InputError("a BIDS derivative needs a folder; give one with --bids-root.")
         if "fused.nii.gz" not in format_named(output_format).names:
             raise InputError("a BIDS derivative is made of NIfTI; use --format nifti or both.")
-        self.modality = Modality.parse_moving(modality)
+        self.modality = Modality.parse(modality)
         self.labels = _labels(given, inputs)
         suffix = str(self.modality).lower()
         bids_name(

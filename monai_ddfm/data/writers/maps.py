@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from monai_ddfm.modalities import Modality
 
-__all__ = ["SPREAD", "Maps"]
+__all__ = ["RECOVERED", "SPREAD", "Maps"]
 
 SPREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -18,6 +18,9 @@ SPREAD: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """Keys of a case that came from several samples; they name the maps too."""
+
+RECOVERED: Final = "moving_recovered"
+"""Key of an estimate of the moving volume without partial volumes; it names the map too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,7 @@ class Maps:
         weight: [1, H, W, D], share of `moving` in [0, 1].
         rgb: [3, H, W, D], colors in [0, 1].
         spread: [1, H, W, D] each, by a key of `SPREAD`.
+        recovered: [1, H, W, D], an estimate of `moving` without partial volumes, in its units.
     """
 
     fixed: Any
@@ -41,3 +45,4 @@ class Maps:
     weight: Any = None
     rgb: Any = None
     spread: Mapping[str, Any] = field(default_factory=dict)
+    recovered: Any = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from monai_ddfm.data.writers.maps import SPREAD, Maps
+from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps
 from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.visualize.views import robust_window
@@ -22,6 +22,7 @@ NIFTI_NAMES: Final = (
     "fused_std.nii.gz",
     "weight_stability.nii.gz",
     "moving_registered.nii.gz",
+    f"{RECOVERED}.nii.gz",
 )
 
 
@@ -58,3 +59,6 @@ def write_nifti_maps(maps: Maps, place: Callable[[str], Path]) -> None:
     moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
     shown = None if in_color else robust_window(moving)
     write("moving_registered.nii.gz", moving, f"{maps.modality} on the MRI grid", shown)
+    if maps.recovered is not None:
+        about = f"ESTIMATE, {maps.modality} recovered"
+        write(f"{RECOVERED}.nii.gz", maps.recovered, about, shown)

@@ -14,7 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from monai_ddfm.data.writers.maps import Maps
+from monai_ddfm.data.writers.maps import RECOVERED, Maps
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.utils.files import NOTICE, atomic_path
 
@@ -55,7 +55,7 @@ def _components(maps: Maps) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield name and voxels [H, W, D] of every component."""
     named: dict[str, Any] = {"fused": np.clip(as_array(maps.fused), 0, 1), "weight": maps.weight}
     named |= {"fused_rgb": maps.rgb, **maps.spread, "fixed": maps.fixed}
-    named["moving_registered"] = maps.moving
+    named |= {"moving_registered": maps.moving, RECOVERED: maps.recovered}
     for name, data in named.items():
         if data is None:
             continue

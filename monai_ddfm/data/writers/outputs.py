@@ -6,6 +6,7 @@
 - ``fused_std.nii.gz``, ``weight_stability.nii.gz``: of several samples, the standard deviation of
   the luminance and how much they agree on the share, 0 to 1.
 - ``moving_registered.nii.gz``: `moving` in its own units.
+- ``moving_recovered.nii.gz``: if it is asked for, an estimate of `moving` without partial volumes.
 - ``fusion.nrrd``: instead of these volumes all of them in one file, if it is asked for.
 - ``transform.tfm``: from points of the MRI to points of `moving`, for ITK and 3D Slicer; absent if
   the transform is a dense field, which stays in the file it was read from.
@@ -38,7 +39,7 @@ from monai_ddfm.data.writers.dicom_results import (
 )
 from monai_ddfm.data.writers.formats import FORMATS, VOLUME_NAMES, format_named
 from monai_ddfm.data.writers.inputs import inputs_of, sources_of
-from monai_ddfm.data.writers.maps import SPREAD, Maps
+from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps
 from monai_ddfm.data.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.arrays import as_array
@@ -59,8 +60,8 @@ from monai_ddfm.visualize.report import write_report
 
 __all__ = [
     "MARKER",
+    "ON_REQUEST_NAMES",
     "OUTPUT_NAMES",
-    "SPREAD_NAMES",
     "SaveFusionOutputsD",
     "SaveFusionOutputsDict",
     "SaveFusionOutputsd",
@@ -72,7 +73,8 @@ OUTPUT_NAMES = (*FORMATS["nifti"].names, *_BESIDE)
 _ALL_NAMES = (*VOLUME_NAMES, *_BESIDE)
 MARKER = "provenance.json"
 
-SPREAD_NAMES = tuple(f"{key}.nii.gz" for key in SPREAD)
+ON_REQUEST_NAMES = tuple(f"{key}.nii.gz" for key in (*SPREAD, RECOVERED))
+"""Those of `OUTPUT_NAMES` that only some options bring."""
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
 logger = logging.getLogger(__name__)
@@ -87,7 +89,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     Args:
         output_dir: the folder; made if it does not exist.
-        modality: of `moving`: CT, PET or SPECT.
+        modality: of `moving`, see `monai_ddfm.modalities`.
         record: options and times of the run, for the provenance.
         output_format: a name in `monai_ddfm.data.writers.formats.FORMATS`; with "dicom" the volumes
             are left to `monai_ddfm.data.writers.dicom`, and the transform, the pictures and the
@@ -129,7 +131,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self.folder = prepare_output_dir(output_dir, names=(*_ALL_NAMES, MARKER))
         self.record = record or RunRecord()
         self.deidentify = bool(deidentify)
-        self.modality = Modality.parse_moving(modality)
+        self.modality = Modality.parse(modality)
         self.fixed_key = fixed_key
         self.moving_key = moving_key
         self.fused_key = fused_key
@@ -171,11 +173,14 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
                 self._write_transform(staged, case)
                 panels, affine = self._panels(case), case[self.fixed_key].affine
                 title = f"MRI + {self.modality} fusion"
-                write_preview(staged.path("preview.png"), panels, affine, title=title)
+                preview = staged.path("preview.png")
+                write_preview(preview, panels, affine, title=title)
             provenance = self._provenance(staged, case)
             report = staged.path("report.html")
             with self.record.stage("writing"):
-                write_report(report, panels, affine, provenance=provenance, title=title)
+                write_report(
+                    report, panels, affine, provenance=provenance, title=title, preview=preview
+                )
             provenance["outputs"][report.name] = describe_file(report)
             provenance["seconds"] = self.record.seconds()
             write_json(staged.path(MARKER), provenance)
@@ -250,7 +255,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         fixed = data[self.fixed_key]
-        for key in (self.moving_key, self.fused_key, self.weight_key, self.rgb_key):
+        for key in (self.moving_key, self.fused_key, self.weight_key, self.rgb_key, RECOVERED):
             volume = data.get(key)
             if volume is None:
                 continue
@@ -271,6 +276,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             weight=case.get(self.weight_key),
             rgb=case.get(self.rgb_key),
             spread={key: case[key] for key in SPREAD if key in case},
+            recovered=case.get(RECOVERED),
         )
 
     def _details(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:

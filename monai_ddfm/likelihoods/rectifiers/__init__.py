@@ -11,8 +11,9 @@ from monai_ddfm.likelihoods.rectifiers.information_gain import (
     InformationGainState,
 )
 from monai_ddfm.likelihoods.rectifiers.luminance import Luminance
+from monai_ddfm.likelihoods.rectifiers.plan import Likelihood, Plan, Run, likelihood_of
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
-from monai_ddfm.likelihoods.rectifiers.salience import SaliencyRectifier, SaliencyState
+from monai_ddfm.likelihoods.rectifiers.saliency import SaliencyRectifier, SaliencyState
 
 __all__ = [
     "BalanceRectifier",
@@ -21,10 +22,14 @@ __all__ = [
     "IdentityRectifier",
     "InformationGainRectifier",
     "InformationGainState",
+    "Likelihood",
     "Luminance",
+    "Plan",
     "Rectified",
     "Rectifier",
+    "Run",
     "SaliencyRectifier",
     "SaliencyState",
     "SourceRectifier",
+    "likelihood_of",
 ]

@@ -33,8 +33,11 @@ black it is not widened: an empty background stays empty.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -49,11 +52,23 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     check_luminance,
     split_sources,
 )
+from monai_ddfm.likelihoods.rectifiers.plan import Plan, Run
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
+from monai_ddfm.modalities import ROWS
 
 __all__ = ["BalanceRectifier"]
+
+# Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
+_KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "finding_width": 0.05,
+        "finding_share": 0.9,
+        "finding_brightness": 1.0,
+        "finding_structure": 0.1,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +113,38 @@ class BalanceRectifier:
         )
         check_luminance(self.luminance)
 
+    measures_noise: ClassVar[bool] = True
+    starts_from_sources: ClassVar[bool] = True
+
     def on_grid(self, spacing: Spacing) -> BalanceRectifier:
         """Return this rectifier for pixels of another size, in mm."""
         return replace(self, spacing=spacing)
+
+    def configured(
+        self,
+        *,
+        modality: str | None,
+        finding: float | None,
+        favor_moving: float | None = None,
+        **prior_use: Any,
+    ) -> BalanceRectifier:
+        """Return this rectifier with other parameters.
+
+        Args:
+            modality: of `moving`, which has a resolution; others, and None, leave it as it is.
+            finding: see `Balance`; where units tell it apart, it is shown as what it is. None
+                leaves it as it is.
+            favor_moving: see `Balance`; None leaves it as it is.
+            prior_use: fields of this class.
+        """
+        balance = self.balance
+        if favor_moving is not None:
+            balance = replace(balance, favor_moving=favor_moving)
+        if (row := ROWS.get(str(modality).upper())) is not None:
+            balance = replace(balance, resolution=row.resolution)
+        if finding is not None:
+            balance = replace(balance, finding=finding, **_KNOWN_FINDING)
+        return replace(self, balance=balance, **prior_use)
 
     def share_for(self, noise: NoiseModel) -> float:
         """Return k for a source of that noise; 0 where the prior need not run."""
@@ -121,7 +165,22 @@ class BalanceRectifier:
             share = self.least_share
         if share == 0:
             return None
-        return EstimateRectifier(share=share, noise=noise, luminance=self.luminance)
+        return EstimateRectifier(share=share, noise_model=noise, luminance=self.luminance)
+
+    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+        """Plan a run for each source that has noise, see `Likelihood`.
+
+        Raises:
+            ValueError: if the noise is not known.
+        """
+        if noises is None:
+            raise ValueError("this rectifier needs the noise of the sources")
+        runs = []
+        for source, noise in enumerate(noises):
+            estimator = self.estimator(noise, always=always)
+            share = 0.0 if estimator is None else estimator.share
+            runs.append(Run(rectifier=estimator, source=source, noise_model=noise, share=share))
+        return Plan(runs=tuple(runs), fuse=partial(self.fuse, noises=noises))
 
     def fuse(
         self, sources: Tensor, estimates: Sequence[Tensor], *, noises: Sequence[NoiseModel]

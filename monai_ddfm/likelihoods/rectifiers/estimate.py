@@ -40,17 +40,17 @@ class EstimateRectifier:
 
     Attributes:
         share: k, 0 for the source alone, 1 for the prior alone.
-        noise: of the source; x0 is given and returned on its scale.
+        noise_model: of the noise of the source; x0 is given and returned on its scale.
         luminance: how luminance is taken from RGB; no matter for one channel.
     """
 
     share: float
-    noise: NoiseModel
+    noise_model: NoiseModel
     luminance: Luminance = "full"
 
-    def for_noise(self, noise: NoiseModel) -> EstimateRectifier:
+    def for_noise(self, noise_model: NoiseModel) -> EstimateRectifier:
         """Return the rectifier for another noise, with the same share."""
-        return replace(self, noise=noise)
+        return replace(self, noise_model=noise_model)
 
     def initial_state(self, sources: Tensor) -> Tensor:
         """Return the source, [B, 1, H, W]."""
@@ -58,7 +58,7 @@ class EstimateRectifier:
 
     def mode(self, state: Tensor) -> Tensor:
         """Return the source on the noise model's scale, which sampling can start from."""
-        return self.noise.stabilize(state)
+        return self.noise_model.stabilize(state)
 
     def step(  # noqa: D102 - the protocol has it
         self,
@@ -71,7 +71,9 @@ class EstimateRectifier:
     ) -> Rectified[Tensor]:
         with torch.autocast(x0.device.type, enabled=False):
             x0 = at_least_float32(x0)
-            predicted = self.noise.unclip(self.noise.restore(luminance_of(x0, self.luminance)))
+            predicted = self.noise_model.unclip(
+                self.noise_model.restore(luminance_of(x0, self.luminance))
+            )
             mixed = torch.lerp(state, predicted, self.share)
-            rectified = with_luminance(x0, self.noise.stabilize(mixed), self.luminance)
+            rectified = with_luminance(x0, self.noise_model.stabilize(mixed), self.luminance)
         return Rectified(rectified, state, torch.full_like(mixed, 0.5), mixed)

@@ -64,7 +64,7 @@ class Rectifier(Protocol[StateT]):
 class SourceRectifier(Rectifier[StateT], Protocol[StateT]):
     """A rectifier whose likelihood has a mode that sampling can start from."""
 
-    def for_noise(self, noise: NoiseModel) -> Self:
+    def for_noise(self, noise_model: NoiseModel) -> Self:
         """Return the rectifier for the sources' noise; x0 and the mode are then on its scale."""
         ...
 

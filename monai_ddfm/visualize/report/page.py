@@ -1,27 +1,38 @@
-"""The page itself: pictures, histograms, figures and warnings put into one HTML file.
+"""The page itself: viewer, figures, histograms and warnings put into one HTML file.
 
-Nothing is loaded from elsewhere, which a content security policy in the page enforces. All text
-that comes from a file, a header or a user is escaped.
+The viewer is niivue (https://niivue.com), inside the page; `.ci/niivue` brings another version of
+it. A still picture takes its place in print, and where a browser cannot run it.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Any
 
-from monai_ddfm.utils.files import NOTICE, atomic_path
-from monai_ddfm.utils.json_files import inside_script, jsonable
-from monai_ddfm.visualize.panels import Panel
-from monai_ddfm.visualize.report.histograms import histogram_svg
-from monai_ddfm.visualize.report.pictures import colors_png, picture_data
-from monai_ddfm.visualize.report.summary import figures, warnings
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
 
-__all__ = ["write_report"]
+from monai_ddfm.utils.files import write_text
+from monai_ddfm.utils.json_files import jsonable
+from monai_ddfm.visualize.legend import Legend
+from monai_ddfm.visualize.pages import render
+from monai_ddfm.visualize.panels import Panel
+from monai_ddfm.visualize.preview import write_preview
+from monai_ddfm.visualize.report.histograms import histogram_svg
+from monai_ddfm.visualize.report.summary import figures, warnings
+from monai_ddfm.visualize.report.volumes import viewer_volumes
+
+__all__ = ["colors_png", "write_report"]
+
+_STILL_WIDTH = 1400
 
 
 def write_report(
@@ -31,6 +42,7 @@ def write_report(
     *,
     provenance: Mapping[str, Any],
     title: str = "",
+    preview: str | Path | None = None,
 ) -> None:
     """Write the report of a run, whole or not at all.
 
@@ -41,74 +53,61 @@ def write_report(
         affine: [4, 4], voxel indices of that grid to RAS millimeters.
         provenance: the record of the run.
         title: heading of the page.
+        preview: what `write_preview` has drawn of these panels; drawn here if it is not given.
 
     Raises:
         ValueError: a panel is neither scalar nor RGB.
         InputError: the file cannot be written.
     """
     record = jsonable(provenance)
-    page = Template(_part("report.html")).substitute(
-        title=escape(title or "Fusion"),
-        notice=escape(NOTICE),
-        style=_part("report.css"),
-        warnings=_warnings(record),
-        stops="".join(_stop(i, panel, len(panels)) for i, panel in enumerate(panels)),
-        last=len(panels) - 1,
-        legends="".join(_legend(panel) for panel in panels),
-        histograms="".join(_histogram(panel) for panel in panels),
-        figures=_figures(record),
-        record=escape(json.dumps(record, indent=2, ensure_ascii=False)),
-        data=inside_script(picture_data(panels, affine)),
-        script=_part("report.js"),
+    data = viewer_volumes(panels, affine)
+    for about, panel in zip(data["panels"], panels, strict=True):
+        about["legend"] = panel.legend and _legend(panel.legend)
+    niivue = files(__package__) / "niivue"
+    data["library"] = base64.b64encode((niivue / "niivue.umd.js.gz").read_bytes()).decode("ascii")
+    page = render(
+        __package__,
+        "report.html",
+        title=title or "Fusion",
+        style="report.css",
+        script="viewer.js",
+        data=data,
+        warnings=warnings(record),
+        still=_still(preview, panels, affine, title),
+        histograms=[(Markup(histogram_svg(panel)), _caption(panel)) for panel in panels],
+        figures=figures(record),
+        record=json.dumps(record, indent=2, ensure_ascii=False),
+        version=(niivue / "VERSION").read_text(encoding="ascii").split()[0],
     )
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_text(path, page)
 
 
-def _part(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
+def colors_png(colors: NDArray[np.floating[Any]]) -> str:
+    """Encode colors [rows, columns, 3] in [0, 1] as a PNG file in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(255 * np.clip(colors, 0, 1)).astype(np.uint8)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _warnings(record: Mapping[str, Any]) -> str:
-    found = warnings(record)
-    if not found:
-        return '<p class="fine">No warnings.</p>'
-    rows = "".join(f"<li>{escape(text)}</li>" for text in found)
-    return f'<ul class="warnings">{rows}</ul>'
+def _legend(legend: Legend) -> dict[str, str]:
+    low, high = (f"{end:.0f}" if abs(end) >= 1e4 else f"{end:.4g}" for end in legend.ends)
+    about = {"gray": legend.gray, "low": low, "high": high, "units": legend.units}
+    return about | {"png": colors_png(legend.colors)}
 
 
-def _stop(index: int, panel: Panel, count: int) -> str:
-    style = f"--share: {index / max(1, count - 1):.4f}"
-    name = escape(panel.title)
-    return f'<button type="button" data-stop="{index}" style="{style}">{name}</button>'
+def _still(preview: str | Path | None, panels: Sequence[Panel], affine: Any, title: str) -> str:
+    """Return the preview as a smaller WebP picture in base64."""
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = preview or Path(folder) / "preview.png"
+        if preview is None:
+            write_preview(drawn, panels, affine, title=title)
+        with Image.open(drawn) as image:
+            picture = image.convert("RGB")
+    picture.thumbnail((_STILL_WIDTH, 10 * _STILL_WIDTH))
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=80)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _histogram(panel: Panel) -> str:
-    caption = escape(f"{panel.title}{f', {panel.scale}' if panel.scale else ''}")
-    return f"<figure>{histogram_svg(panel)}<figcaption>{caption}</figcaption></figure>"
-
-
-def _legend(panel: Panel) -> str:
-    if panel.legend is None:
-        return ""
-    low, high = panel.legend.ends
-    gray, units = escape(panel.legend.gray), escape(panel.legend.units)
-    about = (
-        f"{escape(panel.title)}: to the right {units} from {low:.4g} to {high:.4g}, upward {gray} "
-        "from 0 to 1"
-    )
-    png = colors_png(panel.legend.colors)
-    return (
-        f'<figure class="legend"><img src="data:image/png;base64,{png}" alt="{about}">'
-        f"<figcaption>{about}</figcaption></figure>"
-    )
-
-
-def _figures(record: Mapping[str, Any]) -> str:
-    parts = []
-    for heading, rows in figures(record).items():
-        cells = "".join(
-            f"<tr><th>{escape(label)}</th><td>{escape(text)}</td></tr>" for label, text in rows
-        )
-        parts.append(f"<section><h3>{escape(heading)}</h3><table>{cells}</table></section>")
-    return "".join(parts)
+def _caption(panel: Panel) -> str:
+    return f"{panel.title}{f', {panel.scale}' if panel.scale else ''}"

@@ -36,6 +36,7 @@ def figures(provenance: Record) -> dict[str, list[tuple[str, str]]]:
         "Sources": [*_sources(provenance)],
         "Registration": [*_registration(provenance)],
         "Fusion": [*_fusion(provenance)],
+        "Recovery": [*_recovery(provenance)],
         "Run": [*_run(provenance)],
     }
     return {heading: rows for heading, rows in sections.items() if rows}
@@ -105,6 +106,14 @@ def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
     prior = provenance.get("prior") or {}
     if prior.get("sha256"):
         yield "prior (SHA-256)", str(prior["sha256"])
+
+
+def _recovery(provenance: Record) -> Iterator[tuple[str, str]]:
+    for report in _reports(provenance, "recovery"):
+        if report.get("estimate"):
+            yield "moving_recovered", "an estimate; the fusion does not use it"
+            width = f"{report['fwhm_mm']:.1f} mm (FWHM), {report['fwhm_source']}"
+            yield "point spread", width
 
 
 def _run(provenance: Record) -> Iterator[tuple[str, str]]:

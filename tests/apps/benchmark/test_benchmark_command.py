@@ -5,22 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmark_makers import make_prior, save_pictures
 from run_cases import command, one_sentence
 
 from monai_ddfm.apps.benchmark import Prior
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import save_prior
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return save_pictures(tmp_path / "pairs")
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def test_the_command(

@@ -5,19 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-from benchmark_makers import heads, make_prior
+from benchmark_makers import heads
 from PIL import Image
 from run_cases import NOTICE
 
 from monai_ddfm.apps.benchmark import Prior, benchmark, parse_methods
 from monai_ddfm.apps.benchmark.curves import ways
 from monai_ddfm.apps.benchmark.plots import families
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def test_presets_that_differ_in_a_number_are_one_curve(tmp_path: Path, small_prior: Prior) -> None:

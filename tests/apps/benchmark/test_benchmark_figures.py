@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmark_makers import heads, make_prior, save_pictures
+from benchmark_makers import heads
 from skimage.metrics import structural_similarity
 
 from monai_ddfm.apps.benchmark import Noise, Prior, benchmark, find_pairs, load_case
@@ -19,16 +19,6 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer
 from monai_ddfm.likelihoods.baselines import fuse_baseline, stretch_contrast
 from monai_ddfm.metrics import PUBLISHED_METRICS, evaluate_fusion
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return save_pictures(tmp_path / "pairs")
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def test_robustness_against_scikit_image() -> None:

@@ -7,18 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmark_makers import heads, make_prior
+from benchmark_makers import heads
 from torch import Tensor
 
 from monai_ddfm.apps.benchmark import Case, Prior, benchmark, identity_prior, parse_methods
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers import DDFMInferer, tailored
+from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.likelihoods.rectifiers import EMRectifier
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def test_options_belong_to_the_method_before_them() -> None:
@@ -89,7 +84,7 @@ def test_a_preset_with_options_is_what_the_inferer_gives(small_prior: Prior) -> 
         small_prior,
     )
     image, network = case.image * 2 - 1, small_prior.network
-    share = tailored("default", modality="CT", prior_share=0.8)
+    share = configure("default", modality="CT", prior_share=0.8)
     wanted = DDFMInferer(preset=share, steps=3, seed=4)(image, network)
     np.testing.assert_allclose(
         found["default:prior_share=0.8,steps=3,seed=4"], (wanted[:, :1] + 1) / 2, atol=1e-6

@@ -6,16 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_makers import save_pictures
 from PIL import Image
 
 from monai_ddfm.apps.benchmark import Pair, find_pairs, load_case
 from monai_ddfm.errors import InputError
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return save_pictures(tmp_path / "pairs")
 
 
 def test_pictures_are_found_by_folder_and_name(pictures: Path) -> None:

@@ -6,21 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_makers import make_prior, save_pictures
 from PIL import Image
 
 from monai_ddfm.apps.benchmark import Prior, benchmark, parse_methods
 from monai_ddfm.apps.benchmark.store import RunStore, code_hash
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return save_pictures(tmp_path / "pairs")
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def kept(folder: Path) -> dict[str, int]:

@@ -9,21 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmark_makers import make_prior, save_pictures
 from PIL import Image
 from run_cases import NOTICE, demo_subject
 
 from monai_ddfm.apps.benchmark import BenchmarkResult, MethodRow, Pair, Prior, benchmark
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    return save_pictures(tmp_path / "pairs")
-
-
-@pytest.fixture(scope="module")
-def small_prior() -> Prior:
-    return make_prior()
 
 
 def handmade() -> BenchmarkResult:

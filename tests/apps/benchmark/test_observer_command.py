@@ -29,7 +29,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pairs(tmp_path_factory.mktemp("pairs"))
 
 
-def test_the_command(pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_what_it_writes_and_repeats_it(
+    pictures: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out_dir = tmp_path / "out"
     arguments = ["benchmark", pictures, "--lesions", "--methods", "average,overlay:alpha=0.5,both"]
     arguments += ["--lesion-count", 25, "--lesion-sizes", "9", "--lesion-contrasts", "0.3"]

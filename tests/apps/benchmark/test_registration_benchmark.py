@@ -29,8 +29,8 @@ from monai_ddfm.apps.benchmark.alignment.tables import verdict_of
 from monai_ddfm.apps.benchmark.alignment.trying import try_one
 from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.errors import InputError
-from monai_ddfm.transforms.registration_climb import linear
 from monai_ddfm.transforms.registration_evidence import nearest_rigid
+from monai_ddfm.transforms.registration_optimizer import linear
 from monai_ddfm.transforms.registration_risk import FEATURES, failure_probability, features
 from monai_ddfm.transforms.registration_verdict import judge
 

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from cohort_makers import OPTIONS, cohort_with_faults, volumes
-from run_cases import saved_prior
+from cohort_makers import OPTIONS, volumes
 
 from monai_ddfm.apps.demo.dicom import write_series
 
@@ -23,16 +22,6 @@ from monai_ddfm.apps.cohort.fingerprints import Settings
 from monai_ddfm.apps.cohort.planning import make_plan
 from monai_ddfm.apps.cohort.records import read_records
 from monai_ddfm.apps.cohort.worker import Job, fuse_case
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_prior(tmp_path_factory.mktemp("prior"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort_with_faults(tmp_path_factory.mktemp("cohort") / "bids")
 
 
 @pytest.mark.parametrize("deidentify", [True, False])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cohort_makers import OPTIONS, bids_path, cohort_with_faults, save, volumes
-from run_cases import command, one_sentence, saved_prior
+from cohort_makers import OPTIONS, bids_path, save, volumes
+from run_cases import command, one_sentence
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -21,18 +21,8 @@ from monai_ddfm.apps.cohort.finding import find_cases
 from monai_ddfm.apps.cohort.fingerprints import Settings
 from monai_ddfm.apps.cohort.locking import only_run
 from monai_ddfm.apps.cohort.records import read_records, record_path
-from monai_ddfm.apps.cohort.study import Wishes, prepare
+from monai_ddfm.apps.cohort.study import CohortRequest, prepare
 from monai_ddfm.apps.cohort.worker import Job, fuse_case
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_prior(tmp_path_factory.mktemp("prior"))
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cohort_with_faults(tmp_path_factory.mktemp("cohort") / "bids")
 
 
 def arguments(source: Path, out: Path, prior: Path, *more: object) -> list[object]:
@@ -44,8 +34,8 @@ def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, st
     options = OPTIONS | {"seed": 0, "batch_size": "auto", "amp": False, "format": "nifti"}
     options |= dict.fromkeys(("bias_correction", "bone_tint", "deidentify"), False)
     options |= {"deterministic_uids": False} | changed
-    wishes = Wishes(source, out, options=options, prior=prior, device="cpu", workers=1)
-    return {entry.case.key: entry.state for entry in prepare(wishes).plan().entries}
+    request = CohortRequest(source, out, options=options, prior=prior, device="cpu", workers=1)
+    return {entry.case.key: entry.state for entry in prepare(request).plan().entries}
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +184,7 @@ def test_group_level_puts_together_what_is_there(
     ("more", "said"),
     [
         (["--participant-label", "77"], "no images of sub-77"),
-        (["--modality", "MR"], "use CT, PET, SPECT or US"),
+        (["--modality", "XR"], "use CT, PET, SPECT, US or MR"),
         (["--mri", "T1"], "--mri T1 is unknown"),
         (["--profile", "a.yaml", "--scheduler", "tcp://a"], "exclude each other"),
         (["--scheduler", "tcp://127.0.0.1:9", "--progress", "loud"], "progress 'loud'"),

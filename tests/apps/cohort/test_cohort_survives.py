@@ -19,18 +19,13 @@ from typing import Any
 import pytest
 from cohort_makers import bids_cohort, bids_path, tiny
 from cohort_processes import COUNT, WAIT_S, Run, contents, deaf, finished, until
-from run_cases import saved_prior
-from slurm_node import free_port, slurm_node
+from local_servers import free_port
+from slurm_node import slurm_node
 
 psutil = pytest.importorskip("psutil", reason="needs the extra cohort")
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved_prior(tmp_path_factory.mktemp("prior"))
 
 
 @pytest.fixture(scope="module")

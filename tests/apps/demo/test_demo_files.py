@@ -29,7 +29,9 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DemoSubject]
     return {m: make_demo(folder, modality=m, seed=3, scale=3.0, dicom=True) for m in MODALITIES}
 
 
-def test_files(subjects: dict[str, DemoSubject]) -> None:
+def test_files_are_named_by_modality_and_placed_twice_alike(
+    subjects: dict[str, DemoSubject],
+) -> None:
     for modality, subject in subjects.items():
         truth = sitk.ReadTransform(str(subject.truth))
         # A text file keeps 17 digits: the same numbers come back.
@@ -96,7 +98,9 @@ def test_dicom_equals_nifti(modality: str, subjects: dict[str, DemoSubject]) -> 
     assert np.all(np.abs(a - b) <= 0.5001 * step)
 
 
-def test_dicom_identities(subjects: dict[str, DemoSubject]) -> None:
+def test_dicom_files_are_one_study_of_one_simulated_patient(
+    subjects: dict[str, DemoSubject],
+) -> None:
     folders = [subjects["PET"].fixed_dicom, *(s.moving_dicom for s in subjects.values())]
     assert [f.name for f in folders] == ["dicom_mr", "dicom_pet", "dicom_ct", "dicom_nm"]
     series = [[pydicom.dcmread(p) for p in sorted(f.iterdir())] for f in folders]

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cohort_makers import anatomy
 
 from monai_ddfm.apps.demo import Anatomy, build_anatomy
 from monai_ddfm.apps.demo.modalities import GRIDS, MRI_GRID, make_moving, make_mri, rigid_truth
 
 pytest.importorskip("nilearn")
-
-
-@pytest.fixture(scope="module")
-def head() -> Anatomy:
-    return anatomy()
 
 
 def test_tissue_fractions_add_up(head: Anatomy) -> None:

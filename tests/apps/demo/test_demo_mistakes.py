@@ -25,7 +25,9 @@ def test_killed_run_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nilearn_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nilearn_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "nilearn", None)
     monkeypatch.setitem(sys.modules, "nilearn.datasets", None)
     with pytest.raises(InputError, match=r'pip install .*\[demo\]"'):
@@ -42,7 +44,9 @@ def test_nilearn_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         ({"scale": float("nan")}, "scale is nan"),
     ],
 )
-def test_bad_options(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_a_demo_that_cannot_be_is_refused(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(InputError, match=message):
         make_demo(tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()

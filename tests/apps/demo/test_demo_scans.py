@@ -5,29 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cohort_makers import anatomy
-from demo_scans import on_scan, scans_of_head, t1_of_head
+from demo_scans import on_scan
 from scipy import ndimage
 
 from monai_ddfm.apps.demo import Anatomy
 from monai_ddfm.apps.demo.modalities import Volume, make_moving, rigid_truth
 
 pytest.importorskip("nilearn")
-
-
-@pytest.fixture(scope="module")
-def head() -> Anatomy:
-    return anatomy()
-
-
-@pytest.fixture(scope="module")
-def t1() -> Volume:
-    return t1_of_head()
-
-
-@pytest.fixture(scope="module")
-def scans() -> dict[str, tuple[Volume, sitk.Euler3DTransform]]:
-    return scans_of_head()
 
 
 @pytest.mark.parametrize("modality", ["PET", "SPECT"])
@@ -118,7 +102,7 @@ def test_skull_is_closed(
     assert checked > 40
 
 
-def test_t1_contrast(head: Anatomy, t1: Volume) -> None:
+def test_a_t1_shows_white_over_gray_matter(head: Anatomy, t1: Volume) -> None:
     def level(name: str) -> float:
         mask = (head.tissues[name] > 0.95).astype(np.float32)
         return float(np.median(t1.data[on_scan(mask, head, t1, sitk.Transform()) > 0.95]))

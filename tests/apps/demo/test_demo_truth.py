@@ -5,29 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from cohort_makers import anatomy
-from demo_scans import LPS, MODALITIES, as_array, as_itk, scans_of_head, t1_of_head
+from demo_scans import LPS, MODALITIES, as_array, as_itk
 from scipy import ndimage
 
 from monai_ddfm.apps.demo import Anatomy
 from monai_ddfm.apps.demo.modalities import Volume, rigid_truth
 
 pytest.importorskip("nilearn")
-
-
-@pytest.fixture(scope="module")
-def head() -> Anatomy:
-    return anatomy()
-
-
-@pytest.fixture(scope="module")
-def t1() -> Volume:
-    return t1_of_head()
-
-
-@pytest.fixture(scope="module")
-def scans() -> dict[str, tuple[Volume, sitk.Euler3DTransform]]:
-    return scans_of_head()
 
 
 def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
@@ -39,7 +23,7 @@ def mutual_information(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
-def test_truth_aligns(
+def test_the_true_transform_aligns_better_than_others(
     modality: str, t1: Volume, scans: dict[str, tuple[Volume, sitk.Euler3DTransform]]
 ) -> None:
     scan, truth = scans[modality]

@@ -23,12 +23,12 @@ from label_servers import (
     Server,
     fuse_alone,
     mri,
-    orthanc,
     pet,
     received,
     server,
     values_of,
 )
+from local_servers import orthanc
 from pydicom.uid import generate_uid
 from requests.auth import HTTPBasicAuth
 
@@ -88,8 +88,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     folder = tmp_path_factory.mktemp("series")
     fixed = write_series(Volume(mri(1), AFFINE), folder / "mr", modality="MR", seed=1, scale=1)
     moving = write_series(Volume(pet(1), AFFINE), folder / "pt", modality="PET", seed=1, scale=1)
-    with orthanc(tmp_path_factory.mktemp("orthanc")) as url:
-        yield Archive(url, fixed, moving)
+    users = {LOGIN.username: LOGIN.password}
+    with orthanc(tmp_path_factory.mktemp("orthanc"), users=users) as address:
+        yield Archive(f"{address}/dicom-web", fixed, moving)
 
 
 @pytest.fixture(scope="module")

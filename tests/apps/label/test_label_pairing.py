@@ -141,7 +141,7 @@ def test_equally_good_series_are_listed() -> None:
     assert choose_series("1", [MRI, BEST, ct], modality=Modality.CT) is ct
 
 
-def test_no_series() -> None:
+def test_a_study_without_the_modality_is_refused() -> None:
     with pytest.raises(InputError, match="has no SPECT; there are 2"):
         choose_series("1", [MRI, BEST], modality=Modality.SPECT)
     with pytest.raises(InputError, match="nothing to choose from"):

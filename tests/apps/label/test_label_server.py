@@ -28,21 +28,15 @@ from label_servers import (
     received,
     server,
     values_of,
-    write_subjects,
 )
 
 from monai_ddfm.apps.label.process import Cancelled, FusionProcess, Limits
-from monai_ddfm.apps.label.wishes import CHOICES
+from monai_ddfm.apps.label.request import CHOICES
 
 pytestmark = pytest.mark.label
 
 NOTICE = "research use only - not for diagnosis"
 QUEUE = 9
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_subjects(tmp_path_factory.mktemp("volumes"))
 
 
 @pytest.fixture(scope="module")

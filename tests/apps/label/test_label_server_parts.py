@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from run_cases import command, one_sentence
 
-from monai_ddfm.apps.label.guard import IdentifierGuard, is_identifier
+from monai_ddfm.apps.label.identifiers import IdentifierMiddleware, is_identifier
 from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.apps.label.queue import FusionQueue, QueueFullError
 from monai_ddfm.apps.label.studies import FolderStudies
@@ -79,7 +79,7 @@ def test_a_full_queue_and_giving_up() -> None:
 @pytest.mark.parametrize(
     "name", ["a_t1", "sub-01_T1w", "1.2.840.113619", "MR head (2)", "Kopf_Süd", "a+b=c", "x~1"]
 )
-def test_identifiers(name: str) -> None:
+def test_names_of_volumes_are_identifiers(name: str) -> None:
     assert is_identifier(name)
 
 
@@ -88,7 +88,7 @@ def test_identifiers(name: str) -> None:
     ["", ".", "..", "../x", "/etc/passwd", "a/../b", "a..b", "a/b", "a\\b", "a\0", "a\nb", "$x",
      "@x", "%x", ".hidden", "-rf", " a", "~root", "a" * 300, "a\u202eb"],
 )  # fmt: skip
-def test_no_identifiers(name: str) -> None:
+def test_paths_and_code_are_no_identifiers(name: str) -> None:
     assert not is_identifier(name)
 
 
@@ -113,11 +113,11 @@ def ask(path: str, query: str = "") -> int:
             assert json.loads(message["body"])["detail"]
 
     scope = {"type": "http", "path": path, "query_string": query.encode()}
-    asyncio.run(IdentifierGuard(app)(scope, None, send))  # type: ignore[arg-type]
+    asyncio.run(IdentifierMiddleware(app)(scope, None, send))  # type: ignore[arg-type]
     return int(statuses[0])
 
 
-def test_guard() -> None:
+def test_the_guard_lets_pass_what_names_nothing_outside() -> None:
     assert ask("/infer/ddfm", "image=a_t1&session_id=") == 200
     assert ask("/ohif/assets/app.js") == 200
     assert ask("/session/", "uncompress=false") == 200

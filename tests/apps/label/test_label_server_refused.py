@@ -11,16 +11,11 @@ import pytest
 pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
 
 import requests
-from label_servers import Server, server, write_subjects
+from label_servers import Server, server
 
-from monai_ddfm.apps.label.wishes import CHOICES
+from monai_ddfm.apps.label.request import CHOICES
 
 pytestmark = pytest.mark.label
-
-
-@pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_subjects(tmp_path_factory.mktemp("volumes"))
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ def result() -> dict[str, Any]:
     return bench(synthetic_volume(64, 4), RecordingNet(), options)
 
 
-def test_rows(result: dict[str, Any]) -> None:
+def test_the_plain_loop_and_ours_agree_in_work_and_result(result: dict[str, Any]) -> None:
     rows = {row["way"]: row for row in result["rows"]}
     assert list(rows) == [
         "plain loop, float32",
@@ -76,7 +76,7 @@ def test_rows(result: dict[str, Any]) -> None:
         assert row["peak bytes"] > 1e7
 
 
-def test_files(result: dict[str, Any], tmp_path: Path) -> None:
+def test_rows_are_written_as_json_table_and_picture(result: dict[str, Any], tmp_path: Path) -> None:
     write_bench(result, tmp_path / "new")
     stored = json.loads((tmp_path / "new" / "bench.json").read_text())
     assert [row["way"] for row in stored["rows"]] == [row["way"] for row in result["rows"]]
@@ -140,7 +140,9 @@ def test_the_published_architecture_has_its_size() -> None:
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(552.8e6, rel=1e-3)
 
 
-def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_measures_a_given_prior(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     prior = tmp_path / "small.pt"
     save_prior(RecordingNet(), prior)
     arguments = ["--size", 32, "--slices", 2, "--steps", 2, "--speeds", "fast", "--prior", prior]
@@ -209,7 +211,7 @@ def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
         (["--device", "cuda:9"], "cuda:9"),
     ],
 )
-def test_mistakes(
+def test_a_measurement_that_cannot_be_is_refused(
     arguments: list[Any], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = command(capfd, "bench", *arguments, "-o", tmp_path)

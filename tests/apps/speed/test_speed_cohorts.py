@@ -54,7 +54,7 @@ def test_a_failed_run_is_explained_by_its_own_words() -> None:
 
 
 @pytest.mark.slow
-def test_the_command(
+def test_the_command_writes_what_it_prints(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -37,7 +37,7 @@ def test_slices_in_reverse_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dicom_mr", "dicom_pet"])
-def test_real_series(shared: Path, name: str) -> None:
+def test_a_real_series_lies_where_itk_puts_it(shared: Path, name: str) -> None:
     folder = shared / "data/mr_pet_subject" / name
     volume = LoadVolume()(folder)
     voxels, points = itk(folder)
@@ -126,7 +126,7 @@ def test_old_overlay_bits_are_cleared(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume[0].numpy(), pixels.T)
 
 
-def test_color_series(tmp_path: Path) -> None:
+def test_a_series_in_color_keeps_its_colors(tmp_path: Path) -> None:
     pixels = RNG.integers(0, 256, (4, 6, 7, 3), dtype=np.uint8)
     volume = LoadVolume()(make.series(tmp_path, pixels, modality="OT"))
     assert volume.shape == (3, 7, 6, 4)
@@ -225,7 +225,7 @@ def test_two_patients_in_one_folder(tmp_path: Path) -> None:
     assert "P2" not in message
 
 
-def test_localizer_only(tmp_path: Path) -> None:
+def test_a_localizer_alone_is_refused(tmp_path: Path) -> None:
     planes = [make.AXIAL, (0, 1, 0, 0, 0, -1), (1, 0, 0, 0, 0, -1)]
 
     def change(dataset: object, k: int) -> None:

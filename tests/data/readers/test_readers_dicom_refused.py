@@ -25,7 +25,7 @@ def test_text_named_dcm(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("keep", [200, 500, -20])
-def test_truncated_slice(tmp_path: Path, keep: int) -> None:
+def test_a_slice_that_ends_too_early_is_named(tmp_path: Path, keep: int) -> None:
     folder = make.series(tmp_path, noise())
     victim = folder / "00000.dcm"
     victim.write_bytes(victim.read_bytes()[:keep])
@@ -67,7 +67,9 @@ def test_image_without_a_place(tmp_path: Path) -> None:
         ({"BitsAllocated": 13}, "pixel data"),
     ],
 )
-def test_impossible_headers(tmp_path: Path, tags: dict[str, object], word: str) -> None:
+def test_a_header_that_cannot_be_is_refused(
+    tmp_path: Path, tags: dict[str, object], word: str
+) -> None:
     assert word in refusal(make.series(tmp_path, noise(), **tags))
 
 

@@ -16,7 +16,7 @@ from monai_ddfm.transforms.loading import LoadVolume
 # --------------------------------------------------------------------- gaps, tilt, duplicates
 
 
-def test_missing_slice(tmp_path: Path) -> None:
+def test_a_series_that_lacks_a_slice_is_refused(tmp_path: Path) -> None:
     folder = make.series(tmp_path, noise(8, 8, 10), SliceThickness=2.5)
     (folder / f"{(4 * 7919) % 10007:05d}.dcm").unlink()
     assert "lacks about 1 slice" in refusal(folder)
@@ -131,7 +131,7 @@ def dynamic(folder: Path, frames: np.ndarray, durations: list[float]) -> Path:
     return folder
 
 
-def test_dynamic_pet(tmp_path: Path) -> None:
+def test_frames_of_a_dynamic_pet_are_averaged_by_duration(tmp_path: Path) -> None:
     frames = noise(3, 4, 6, 7)
     folder = dynamic(tmp_path, frames, [10.0, 20.0, 70.0])
     volume = LoadVolume(modality="PET")(folder)
@@ -182,7 +182,7 @@ def test_enhanced_frames_in_any_order_with_their_own_slopes(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("spacing", [3.0, -3.0])
-def test_nuclear_medicine(tmp_path: Path, spacing: float) -> None:
+def test_a_spect_of_slices_up_or_down_has_one_place(tmp_path: Path, spacing: float) -> None:
     pixels = noise(6, 7, 8)
     path = make.nuclear(tmp_path / "spect.dcm", pixels, SpacingBetweenSlices=spacing)
     volume = LoadVolume(modality="SPECT")(path)

@@ -68,7 +68,7 @@ def test_enhanced_mr_without_a_place_is_refused() -> None:
         LoadVolume(modality="MR")(sample("emri_small.dcm"))
 
 
-def test_enhanced_ct() -> None:
+def test_an_enhanced_ct_lies_where_itk_puts_it() -> None:
     path = sample("eCT_Supplemental.dcm")
     volume = LoadVolume(modality="CT")(path)
     image = sitk.ReadImage(str(path))
@@ -146,7 +146,9 @@ def test_colors_by_name() -> None:
     ("syntax", "module"),
     [(RLELossless, "pydicom"), (JPEGLSLossless, "jpeg_ls"), (JPEG2000Lossless, "openjpeg")],
 )
-def test_compressed_series(tmp_path: Path, syntax: str, module: str) -> None:
+def test_a_compressed_series_has_the_values_of_the_plain_one(
+    tmp_path: Path, syntax: str, module: str
+) -> None:
     needs(module)
     slices = np.random.default_rng(5).integers(0, 4000, (3, 64, 48), dtype=np.uint16)
     folder = make.series(tmp_path / "plain", slices, modality="CT")

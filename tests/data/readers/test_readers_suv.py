@@ -155,7 +155,7 @@ def test_start_is_assumed_where_decay_is_listed() -> None:
     assert "assumed" in result.explanation
 
 
-def test_philips_counts() -> None:
+def test_counts_of_philips_become_suv_by_their_private_factor() -> None:
     dataset = header(Units="CNTS")
     assert pet_scaling(dataset, first=None).units == "counts"
     block = dataset.private_block(0x7053, "Philips PET Private Group", create=True)
@@ -226,9 +226,10 @@ def pet_series(folder: Path, pixels: np.ndarray, **tags: object) -> Path:
 
 def test_volume_in_suv(tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 30000, (5, 6, 7), dtype=np.int16)
-    volume = LoadVolume(modality="PET")(pet_series(tmp_path, pixels))
+    volume = LoadVolume(modality="PET")(pet_series(tmp_path, pixels, SpatialResolution="6.5"))
     np.testing.assert_allclose(volume[0].numpy(), pixels.T * 2.0 * factor(1), rtol=1e-6)
     assert volume.meta["units"] == "SUVbw"
+    assert reports_of(volume)["reading"]["resolution_mm"] == 6.5
     suv = reports_of(volume)["reading"]["suv"]
     assert suv["decay_s"] == 3600
     assert suv["factor"] == pytest.approx(factor(1))

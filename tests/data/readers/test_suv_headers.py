@@ -279,7 +279,7 @@ def test_there_are_forty_different_headers() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("header", HEADERS, ids=lambda header: header.what.replace(" ", "-"))
-def test_factor(header: Header) -> None:
+def test_a_header_gives_the_factor_of_what_happened_or_says_why_not(header: Header) -> None:
     made = dataset(header.changes)
     try:
         first = acquired_at(made)

@@ -21,7 +21,7 @@ from monai_ddfm.transforms.pictures import ColorizePictured
 from monai_ddfm.utils.reports import reports_of
 from monai_ddfm.visualize.color_styles import COLOR_STYLES, ColorStyle, legend_colors
 from monai_ddfm.visualize.legend import legend_of
-from monai_ddfm.visualize.report.pictures import colors_png
+from monai_ddfm.visualize.report.page import colors_png
 
 # Every pair of values of two columns is in some row.
 PAIRWISE = [

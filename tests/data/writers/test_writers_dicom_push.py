@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
-import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from dicom_fusions import demo_case
+from local_servers import free_port, orthanc
 
 from monai_ddfm.data.writers.dicom import PushTarget, SaveFusionDicomd, push_dicom
 from monai_ddfm.errors import InputError
@@ -22,15 +19,6 @@ from monai_ddfm.errors import InputError
 pytest.importorskip("pynetdicom")
 pytest.importorskip("dicomweb_client")
 from pynetdicom import AE, evt
-
-ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def body(path: Path) -> bytes:
@@ -138,43 +126,11 @@ def _get(url: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def orthanc(tmp_path_factory) -> Iterator[tuple[str, int]]:
+def archive(tmp_path_factory) -> Iterator[tuple[str, int]]:
     """A real archive on loopback: its address and its DICOM port."""
-    if ORTHANC is None or not PLUGIN.exists():
-        pytest.skip("Orthanc with DICOMweb is not installed (Debian: orthanc, orthanc-dicomweb)")
-    folder = tmp_path_factory.mktemp("orthanc")
-    web, dicom = free_port(), free_port()
-    (folder / "orthanc.json").write_text(
-        json.dumps(
-            {
-                "StorageDirectory": str(folder / "storage"),
-                "IndexDirectory": str(folder / "storage"),
-                "HttpPort": web,
-                "DicomPort": dicom,
-                "DicomAet": "ORTHANC",
-                "RemoteAccessAllowed": False,
-                "AuthenticationEnabled": False,
-                "DicomAlwaysAllowStore": True,
-                "Plugins": [str(PLUGIN)],
-                "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-            }
-        )
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{web}"
-    try:
-        for _ in range(120):
-            try:
-                _get(f"{address}/system")
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.5)
-        yield address, dicom
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+    port = free_port()
+    with orthanc(tmp_path_factory.mktemp("orthanc"), dicom=port) as address:
+        yield address, port
 
 
 def _fetched(address: str) -> dict[str, bytes]:
@@ -195,8 +151,8 @@ def _empty(address: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("modality", ["PET", "CT", "SPECT"])
 @pytest.mark.parametrize("way", ["C-STORE", "STOW-RS"])
-def test_orthanc_gives_everything_back_bit_for_bit(orthanc, tmp_path, modality, way):
-    address, port = orthanc
+def test_orthanc_gives_everything_back_bit_for_bit(archive, tmp_path, modality, way):
+    address, port = archive
     _empty(address)
     target = f"ORTHANC@127.0.0.1:{port}" if way == "C-STORE" else f"{address}/dicom-web"
     SaveFusionDicomd(tmp_path, modality=modality, push=target)(demo_case(modality))

@@ -26,6 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FusionResult]
     base = tmp_path_factory.mktemp("formats")
     paths = [save(base / f"{n}.nii.gz", v) for n, v in zip("ab", volumes(1), strict=True)]
     settings: dict[str, Any] = {"registration": "none", "samples": 2, "device": "cpu"}
+    settings |= {"recover_moving": 6.0}
     settings |= {"modality": "PET", "prior": saved_prior(base)}
     formats = ("nifti", "nrrd")
     return {f: fuse(*paths, output_dir=base / f, format=f, **settings) for f in formats}  # type: ignore[arg-type]
@@ -38,7 +39,8 @@ def test_all_maps_are_in_one_file_on_the_same_grid(results: dict[str, FusionResu
     assert image.GetMetaData("ddfm_notice") == NOTICE
     assert image.GetNumberOfComponentsPerPixel() == len(names)
     voxels = sitk.GetArrayFromImage(image)
-    for name in ("fused", "weight", "moving_registered", "fused_std", "weight_stability"):
+    on_request = ("fused_std", "weight_stability", "moving_recovered")
+    for name in ("fused", "weight", "moving_registered", *on_request):
         file = results["nifti"].files[f"{name}.nii.gz"]
         np.testing.assert_array_equal(voxels[..., names.index(name)].T, nib.load(file).get_fdata())
     ours, theirs = image, sitk.ReadImage(str(results["nifti"].files["fused.nii.gz"]))

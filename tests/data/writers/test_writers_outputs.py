@@ -60,6 +60,7 @@ def make_case(folder: Path, *, color: bool = True) -> dict:
     case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
     case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
     case |= {"fused_std": weight * 0.1, "weight_stability": 1 - weight}
+    case["moving_recovered"] = moving * 1.1
     if color:
         pet = apply_color_table(luminance.flip(3).as_tensor(), color_table("plasma"), dim=0)
         case["fused_rgb"] = merge_chroma(fused.as_tensor(), pet, dim=0)
@@ -105,10 +106,13 @@ def test_volumes_lie_on_the_grid_of_the_mri(case, out, tmp_path):
 
 def test_values_are_read_back(case, out):
     save(out, case)
-    for name, key in {"fused": "fused", "weight": "weight", "moving_registered": "moving"}.items():
+    keys = {"fused": "fused", "weight": "weight", "moving_registered": "moving"}
+    for name, key in {**keys, "moving_recovered": "moving_recovered"}.items():
         image = nib.load(out / f"{name}.nii.gz")
         assert image.get_data_dtype() == np.float32
         np.testing.assert_array_equal(image.get_fdata(dtype=np.float32), case[key][0].numpy())
+    about = bytes(nib.load(out / "moving_recovered.nii.gz").header["descrip"]).decode()
+    assert about.startswith("ESTIMATE, PET recovered; ")
     rgb = LoadVolume()(out / "fused_rgb.nii.gz")
     np.testing.assert_array_equal(rgb.numpy(), np.rint(case["fused_rgb"].numpy() * 255))
     written = sitk.ReadTransform(str(out / "transform.tfm"))

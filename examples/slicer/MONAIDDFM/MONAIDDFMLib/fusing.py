@@ -25,7 +25,7 @@ from typing import Any, Mapping, Sequence  # noqa: UP035 - Python 3.9
 
 __all__ = ["FusionError", "InstalledCommand", "LabelServer", "Outcome", "Run"]
 
-MODALITIES = ("PET", "CT", "SPECT", "US")
+MODALITIES = ("PET", "CT", "SPECT", "US", "MR")
 _NOT_ASKED = ("modality", "device", "format", "deidentify", "dry_run")
 """Common options that have a place of their own, or none, in a viewer."""
 _STAGES = {"found": 0.02, "registering": 0.05, "fusing": 0.3, "writing": 0.9}
@@ -273,7 +273,7 @@ class LabelServer:
                 with path.open("rb") as opened:
                     sent = self._ask("put", "/session/", files={"files": (path.name, opened)})
                 sessions.append(sent.json()["session_id"])
-            result = "luminance" if modality in ("CT", "US") else "color"
+            result = "luminance" if modality in ("CT", "US", "MR") else "color"
             asked = {"modality": modality, "session2": sessions[1], "result": result, **options}
             answer = self._ask(
                 "post",

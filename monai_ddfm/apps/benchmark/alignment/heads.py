@@ -21,7 +21,7 @@ from monai_ddfm.apps.benchmark.pairs import Pair, find_pairs
 from monai_ddfm.data.transform_files import read_transform, transform_matrix
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.loading import LoadVolume
-from monai_ddfm.transforms.similarity import sight, working_spacing
+from monai_ddfm.transforms.similarity import working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import grid_image, scalar_image
 
 __all__ = ["KnownPair", "find_known_pairs", "points_of_head"]
@@ -103,7 +103,7 @@ def points_of_head(volume: MetaTensor, rng: np.random.Generator) -> Matrix:
         volume: what shows the head, [C, H, W, D].
         rng: chooses the places.
     """
-    seen = sight(scalar_image(volume), spacing=working_spacing(grid_image(volume)))
+    seen = working_image(scalar_image(volume), spacing=working_spacing(grid_image(volume)))
     index = np.argwhere(sitk.GetArrayViewFromImage(seen.head).transpose(2, 1, 0) > 0)
     chosen: list[list[float]] = rng.choice(index, _POINTS).astype(float).tolist()
     place = seen.head.TransformContinuousIndexToPhysicalPoint

@@ -19,7 +19,7 @@ from monai_ddfm.apps.cohort.figures import MAIN_FIGURES
 from monai_ddfm.apps.cohort.group.outliers import outlying
 from monai_ddfm.apps.cohort.group.page import group_page
 from monai_ddfm.apps.cohort.records import STATE_FOLDER, Record, read_records
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE, write_text
 from monai_ddfm.utils.json_files import write_json
 from monai_ddfm.version import __version__
 
@@ -79,10 +79,10 @@ def write_group(out: Path) -> int:
         "problems": problem_rows,
     }
     write_json(out / "cohort.json", content)
-    _write_text(out / "cohort.csv", _table(rows, problems, figures))
+    write_text(out / "cohort.csv", _table(rows, problems, figures))
     pictures = [_picture(out / record.thumbnail) if record.thumbnail else "" for record in records]
     page = group_page(rows, problem_rows, pictures, figures=MAIN_FIGURES)
-    _write_text(out / "group.html", page)
+    write_text(out / "group.html", page)
     return sum(record.status != "done" for record in records) + len(problems)
 
 
@@ -126,8 +126,3 @@ def _picture(path: Path) -> str:
 
 def _problems_file(out: Path) -> Path:
     return out / STATE_FOLDER / "problems.json"
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,3 @@
-"use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
 const make = (name, text = "", kind = "") => {
@@ -46,6 +45,7 @@ const build = (row) => {
   row.cells = {};
   for (const column of columns) {
     const cell = row.cells[column.name] = make("td");
+    cell.dataset.head = column.head; // for windows too narrow for a table
     if (column.name === "picture") {
       cell.className = "picture";
       if (row.picture) {
@@ -68,7 +68,8 @@ const build = (row) => {
     }
     if (column.name === "status") cell.className = row.status;
     if (column.name === "rating") cell.className = cell.textContent;
-    if (row.outliers.includes(column.name)) cell.className = "outlier";
+    if (isNumber(column.value?.(row)) && column.name !== "remarks") cell.classList.add("number");
+    if (row.outliers.includes(column.name)) cell.classList.add("outlier");
   }
   row.element.append(...Object.values(row.cells));
   row.element.addEventListener("click", () => select(row));

@@ -1,19 +1,14 @@
 """``group.html``: one page for all cases of a cohort, sortable, filterable, ratable by keyboard.
 
-Nothing is loaded from elsewhere, which a content security policy in the page enforces. All text
-reaches the page as JSON and is put into it as text, never as HTML.
+All text reaches the page as JSON and is put into it as text, never as HTML.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
-from string import Template
 from typing import Any
 
-from monai_ddfm.utils.files import NOTICE
-from monai_ddfm.utils.json_files import inside_script
+from monai_ddfm.visualize.pages import render
 
 __all__ = ["group_page"]
 
@@ -52,14 +47,11 @@ def group_page(
         ],
         "problems": list(problems),
     }
-    return Template(_part("group.html")).substitute(
+    return render(
+        __package__,
+        "group.html",
         title="Cohort",
-        notice=escape(NOTICE),
-        style=_part("group.css"),
-        data=inside_script(data),
-        script=_part("group.js"),
+        style="group.css",
+        script="group.js",
+        data=data,
     )
-
-
-def _part(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")

@@ -32,7 +32,14 @@ from monai_ddfm.data.writers.dicom.images import (
 from monai_ddfm.data.writers.dicom.sources import ImageReference
 from monai_ddfm.data.writers.dicom.values import code, decimal, item
 
-__all__ = ["LUMINANCE_STEPS", "as_steps", "fixed_series", "fused_series", "real_world_values"]
+__all__ = [
+    "LUMINANCE_STEPS",
+    "as_steps",
+    "fixed_series",
+    "fused_series",
+    "mr_values",
+    "real_world_values",
+]
 
 LUMINANCE_STEPS = 10000
 _NO_UNITS = code("1", "UCUM", "no units")
@@ -83,7 +90,7 @@ def fixed_series(
     Yields:
         One image for each slice.
     """
-    mapping = real_world_values(values, "MR", "MR signal as it was read", _NO_UNITS)
+    mapping = mr_values(values)
     for index in range(len(values.pixels)):
         image = _mr_image(context, "fixed", index)
         match = context.grid.matches[index]
@@ -119,10 +126,15 @@ def real_world_values(values: Stored, label: str, explanation: str, unit: Datase
     )
 
 
+def mr_values(values: Stored) -> Dataset:
+    """Return the real world value mapping of MR signal."""
+    return real_world_values(values, "MR", "MR signal as it was read", _NO_UNITS)
+
+
 def _mr_image(context: Context, role: str, index: int) -> FileDataset:
     image = context.new(role, index + 1, sop_class=MRImageStorage, modality="MR")
     image.ImageType = DERIVED
-    image.update(mr_elements(context))
+    image.update(mr_elements(context.fixed.header if context.fixed is not None else None))
     add_plane(image, context, index)
     image.SpacingBetweenSlices = decimal(context.grid.step)
     return image

@@ -240,9 +240,8 @@ def _add_history(dataset: Dataset, sources: Sequence[SourceSeries]) -> None:
         copy(dataset, lossy[0], "LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
 
-def mr_elements(context: Context) -> Dataset:
-    """Return what the MR Image module asks for beyond pixels, as the source has it."""
-    header = context.fixed.header if context.fixed is not None else None
+def mr_elements(header: Dataset | None) -> Dataset:
+    """Return what the MR Image module asks for beyond pixels, as the source's header has it."""
     found = Dataset()
     copy(found, header, "ScanningSequence", "SequenceVariant")
     for keyword, known, unknown in (

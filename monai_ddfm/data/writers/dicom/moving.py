@@ -7,6 +7,7 @@ CT         CT Image                         HU, whole numbers
 PET        Positron Emission Tomography     what the source had: Bq/ml where SUV follow from the
                                             copied header again, else SUVbw, counts or no units
 SPECT      Nuclear Medicine Image           counts, one image with a frame for each slice
+MR         MR Image                         as read, by a real world value mapping where not whole
 in color   Secondary Capture Image          colors
 =========  ===============================  ======================================================
 
@@ -31,6 +32,7 @@ from monai_ddfm.data.readers.suv import acquired_at, pet_scaling
 from monai_ddfm.data.readers.tags import UnreadableError, text
 from monai_ddfm.data.writers.dicom.color import as_bytes, color_series
 from monai_ddfm.data.writers.dicom.context import Context
+from monai_ddfm.data.writers.dicom.grey import mr_values
 from monai_ddfm.data.writers.dicom.images import (
     DERIVED,
     EMISSION,
@@ -40,6 +42,7 @@ from monai_ddfm.data.writers.dicom.images import (
     add_pixels,
     add_plane,
     add_window,
+    mr_elements,
     stored,
 )
 from monai_ddfm.data.writers.dicom.radiopharmaceutical import nm_elements, pet_elements
@@ -47,7 +50,7 @@ from monai_ddfm.data.writers.dicom.sources import ImageReference
 from monai_ddfm.data.writers.dicom.values import copy, decimal, decimals, update
 from monai_ddfm.modalities import Modality
 
-__all__ = ["WRITABLE", "MovingValues", "moving_series", "moving_values"]
+__all__ = ["MovingValues", "moving_series", "moving_values"]
 
 _AIR_HU = -1024.0
 
@@ -61,12 +64,15 @@ class MovingValues:
         units: DICOM's word: HU, BQML, GML, CNTS, NONE, RGB.
         window: values shown black and white, in these units.
         suv_type: DICOM's word for the kind of SUV, for GML.
+        rescaled: whether the class has a rescale; if not, the window is one of pixels, and a real
+            world value mapping says what they mean.
     """
 
     kept: Stored
     units: str
     window: tuple[float, float]
     suv_type: str = "BW"
+    rescaled: bool = True
 
     @property
     def in_color(self) -> bool:
@@ -94,10 +100,16 @@ def moving_values(
     if slices.ndim == 4:
         colors = np.stack([as_bytes(one / 255.0) for one in slices])
         return MovingValues(Stored(colors), "RGB", (0.0, 1.0))
-    if context.modality is Modality.CT and units not in ("", "HU"):
-        return MovingValues(stored(slices, signed=True), "US", window)  # unspecified
+    if context.modality is Modality.MR:
+        kept = stored(slices)
+        low, high = ((end - kept.intercept) / kept.slope for end in window)
+        return MovingValues(kept, "NONE", (low, high), rescaled=False)
     if context.modality is Modality.CT:
-        return MovingValues(stored(slices, slope=1.0, lowest=_AIR_HU), "HU", window)
+        if units in ("", "HU"):
+            kept, units = stored(slices, slope=1.0, lowest=_AIR_HU), "HU"
+        else:
+            kept, units = stored(slices, signed=True), "US"  # unspecified
+        return MovingValues(kept, units, window)
     if units.startswith("SUV"):
         if factor and _gives(context, factor):
             low, high = (float(end) / factor for end in window)
@@ -142,10 +154,10 @@ def moving_series(
         yield from color_series(
             context, "moving_registered", values.kept.pixels, sources, moved=True
         )
-    elif context.modality is Modality.SPECT:
+    elif context.modality.row.dicom == "nm":
         yield _spect(context, values, sources)
     else:
-        make = _MAKERS[context.modality]
+        make = _MAKERS[context.modality.row.dicom]
         for index, pixels in enumerate(values.kept.pixels):
             image = make(context, index, values)
             add_plane(image, context, index)
@@ -160,10 +172,11 @@ def _finish(
 ) -> None:
     about = f"{context.modality} in its own units ({values.units}) on the grid of the MRI"
     add_derivation(image, context, about, [SPATIAL_RESAMPLING], sources)
-    image.RescaleSlope, image.RescaleIntercept = (
-        decimal(values.kept.slope),
-        decimal(values.kept.intercept),
-    )
+    if values.rescaled:
+        image.RescaleSlope = decimal(values.kept.slope)
+        image.RescaleIntercept = decimal(values.kept.intercept)
+    elif not values.kept.is_plain:
+        image.RealWorldValueMappingSequence = [mr_values(values.kept)]
     add_window(image, *values.window)
 
 
@@ -183,6 +196,13 @@ def _ct(context: Context, index: int, values: MovingValues) -> FileDataset:
     copy(image, header, "XRayTubeCurrent", "ExposureTime", "ReconstructionDiameter")
     if not context.deidentify:
         copy(image, header, "ConvolutionKernel", "AcquisitionDate", "AcquisitionTime")
+    return image
+
+
+def _mr(context: Context, index: int, values: MovingValues) -> FileDataset:  # noqa: ARG001
+    image = _new(context, index + 1)
+    image.ImageType = DERIVED
+    image.update(mr_elements(context.moving.header if context.moving is not None else None))
     return image
 
 
@@ -221,6 +241,5 @@ def _spect(
     return image
 
 
-_MAKERS = {Modality.CT: _ct, Modality.PET: _pet}
-WRITABLE = (*_MAKERS, Modality.SPECT)
-"""The modalities that there is an object for; others are refused, never written as one of these."""
+_MAKERS = {"ct": _ct, "mr": _mr, "pet": _pet}
+"""What makes an image, by the rows of `monai_ddfm.modalities`; "nm" is one image for all slices."""

@@ -33,7 +33,6 @@ from monai.transforms import Transform
 from monai_ddfm.data.writers.dicom.context import Context, moment_of, save
 from monai_ddfm.data.writers.dicom.extra import need
 from monai_ddfm.data.writers.dicom.grid import plan_slices
-from monai_ddfm.data.writers.dicom.moving import WRITABLE
 from monai_ddfm.data.writers.dicom.patient import Patient, describe_patient
 from monai_ddfm.data.writers.dicom.push import PushTarget, push_dicom
 from monai_ddfm.data.writers.dicom.series import Volumes, all_series, array_of
@@ -71,7 +70,7 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
 
     Args:
         output_dir: the folder of the run; the objects go to ``dicom/`` in it.
-        modality: of `moving`: CT, PET or SPECT.
+        modality: of `moving`, see `monai_ddfm.modalities`.
         record: options and times of the run.
         fixed_key: MetaTensor [1, H, W, D], the MRI on its own grid in its own units.
         moving_key: MetaTensor [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors
@@ -115,8 +114,8 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
     ) -> None:
         need("highdicom", "to write DICOM")
         self.folder = prepare_output_dir(Path(output_dir) / DICOM_FOLDER, names=(INDEX,))
-        self.modality = Modality.parse_moving(modality)
-        if self.modality not in WRITABLE:
+        self.modality = Modality.parse(modality)
+        if not self.modality.row.dicom:
             raise InputError(f"a {self.modality} cannot be written as DICOM; use --format nifti.")
         self.record = record or RunRecord()
         self.fixed_key, self.moving_key, self.fused_key = fixed_key, moving_key, fused_key

@@ -23,7 +23,7 @@ from monai_ddfm.data.writers.dicom.transform import sources_of_slices, transform
 from monai_ddfm.data.writers.dicom.weight import weight_object
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.color import color_table, luminance
-from monai_ddfm.utils.reports import collect_reports, reports_of
+from monai_ddfm.utils.reports import by_role, collect_reports, reports_of
 from monai_ddfm.visualize.views import robust_window
 
 __all__ = ["Volumes", "all_series", "array_of"]
@@ -72,7 +72,7 @@ def all_series(context: Context, volumes: Volumes, case: Mapping[Any, Any]) -> O
     Yields:
         The role of an object, and the object.
     """
-    windows, table = _windows(case), _color_table(case)
+    windows, table = _windows(case, context.modality), _color_table(case)
     fixed, below = yield from _fixed(context, volumes.fixed, windows)
     transform = transform_of(volumes.moving)
     values = _moving_values(context, volumes.moving, windows)
@@ -122,7 +122,7 @@ def _fixed(
     grey = array_of(volume)
     if len(grey) == 3:
         grey = np.asarray(luminance(torch.as_tensor(grey), dim=0))
-    shown = windows.get(Modality.MR) or robust_window(grey)
+    shown = windows.get("fixed") or robust_window(grey)
     own = _own_images(context)
     slices = context.grid.slices(grey)
     size = (slices.shape[1], slices.shape[2])
@@ -165,7 +165,7 @@ def _moving_values(context: Context, volume: Any, windows: Mapping[str, Window])
         context.grid.slices(array),
         units=str(volume.meta.get("units") or ""),
         factor=suv.get("factor"),
-        window=windows.get(context.modality) or robust_window(array),
+        window=windows.get("moving") or robust_window(array),
     )
 
 
@@ -174,6 +174,8 @@ def _moving_layer(
 ) -> Layer:
     if values.in_color:
         return Layer(images, size, window=None)
+    if not values.rescaled:
+        return Layer(images, size, window=values.window)
     kind = "HU" if values.units == "HU" else "US"
     colors = np.asarray(color_table(table)) if table else None
     kept = values.kept
@@ -198,12 +200,12 @@ def _emit(
     return references
 
 
-def _windows(case: Mapping[Any, Any]) -> dict[str, Window]:
-    """Return, by modality, the window in which the volumes were fused."""
-    reports = collect_reports(case).get("intensity", {})
+def _windows(case: Mapping[Any, Any], modality: Modality) -> dict[str, Window]:
+    """Return, by role, the window in which the volumes were fused."""
+    reports = by_role(collect_reports(case).get("intensity", {}), modality)
     return {
-        str(report.get("modality", "")).upper(): (float(report["lower"]), float(report["upper"]))
-        for report in reports.values()
+        role: (float(report["lower"]), float(report["upper"]))
+        for role, report in reports.items()
         if {"lower", "upper"} <= report.keys() and report["lower"] < report["upper"]
     }
 

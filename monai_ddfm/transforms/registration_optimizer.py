@@ -1,6 +1,6 @@
-r"""Local searches: climb from a given transform to the nearest maximum of mutual information.
+r"""Local searches: from a given transform to the nearest maximum of mutual information.
 
-A rigid climb does not begin at the given transform :math:`T_0` but at the identity, with the moving
+A rigid search begins not at the given transform :math:`T_0` but at the identity, with the moving
 volume's grid put to where :math:`T_0^{-1}` sends it; no voxel is touched by that. So the versor
 that is searched for stays small. Near a half turn its derivatives have a pole, and nothing moves.
 
@@ -24,19 +24,19 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from monai_ddfm.data.transform_files import as_affine, transform_matrix
-from monai_ddfm.transforms.similarity import Sighting
+from monai_ddfm.transforms.similarity import WorkingImage
 
 __all__ = [
     "COARSE",
     "FINE",
     "NEAR",
     "QUICK",
-    "Climb",
-    "climb",
-    "climb_affine",
-    "climb_deformable",
+    "Optimizer",
     "distance",
     "linear",
+    "optimize",
+    "optimize_affine",
+    "optimize_deformable",
     "turn_between",
 ]
 
@@ -49,8 +49,8 @@ Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Climb:
-    """How to climb.
+class Optimizer:
+    """How to search.
 
     Attributes:
         coarse: on the coarse grids or on the fine ones.
@@ -73,16 +73,18 @@ class Climb:
     gradient: bool = True
 
 
-COARSE = Climb(coarse=True, share=0.5)
-NEAR = Climb(coarse=True, share=0.2, last=0.05)
+COARSE = Optimizer(coarse=True, share=0.5)
+NEAR = Optimizer(coarse=True, share=0.2, last=0.05)
 # Differences again, with a tenth of the voxels: as near to the truth as a third with gradients.
-FINE = Climb(coarse=False, share=0.1, step=0.5, last=0.04, gradient=False)
+FINE = Optimizer(coarse=False, share=0.1, step=0.5, last=0.04, gradient=False)
 # Finds the hill, not its top: a tenth of the time.
-QUICK = Climb(coarse=True, share=0.05, step=1.5, last=0.1, relaxation=0.7, steps=30, gradient=False)
+QUICK = Optimizer(
+    coarse=True, share=0.05, step=1.5, last=0.1, relaxation=0.7, steps=30, gradient=False
+)
 
 
-def climb(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> Any:
-    """Climb rigidly from the rigid transform `first`.
+def optimize(fixed: WorkingImage, moving: WorkingImage, first: Any, how: Optimizer) -> Any:
+    """Optimizer rigidly from the rigid transform `first`.
 
     Args:
         fixed: the prepared fixed volume.
@@ -102,8 +104,8 @@ def climb(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> Any:
     return linear(transform_matrix(start) @ transform_matrix(as_affine(versor)))
 
 
-def climb_affine(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> Any:
-    """Climb with twelve parameters from the linear transform `first`; otherwise as `climb`."""
+def optimize_affine(fixed: WorkingImage, moving: WorkingImage, first: Any, how: Optimizer) -> Any:
+    """Optimize twelve parameters from the linear transform `first`; otherwise as `optimize`."""
     affine = sitk.AffineTransform(3)
     center = fixed.center
     affine.SetCenter(center.tolist())
@@ -113,13 +115,15 @@ def climb_affine(fixed: Sighting, moving: Sighting, first: Any, how: Climb) -> A
     return as_affine(affine if _execute(fixed, image, affine, how) else first)
 
 
-def climb_deformable(fixed: Sighting, moving: Sighting, first: Any, control_spacing: float) -> Any:
+def optimize_deformable(
+    fixed: WorkingImage, moving: WorkingImage, first: Any, control_spacing: float
+) -> Any:
     """Add a cubic B-spline, with so many mm between control points, that acts before `first`."""
     sides = np.array(fixed.fine.GetSize()) * np.array(fixed.fine.GetSpacing())
     mesh = np.maximum(1, np.round(sides / control_spacing)).astype(int).tolist()
     spline = sitk.BSplineTransformInitializer(fixed.fine, mesh, 3)
     inside = max(1, int(np.count_nonzero(sitk.GetArrayViewFromImage(fixed.region))))
-    method = _method(fixed, Climb(coarse=False, share=min(1.0, _DEFORMABLE_SAMPLES / inside)))
+    method = _method(fixed, Optimizer(coarse=False, share=min(1.0, _DEFORMABLE_SAMPLES / inside)))
     unit = fixed.spacing
     method.SetOptimizerAsRegularStepGradientDescent(
         1.6 * unit, 0.04 * unit, _DEFORMABLE_STEPS, 0.85, 1e-6
@@ -133,7 +137,7 @@ def climb_deformable(fixed: Sighting, moving: Sighting, first: Any, control_spac
     return sitk.CompositeTransform([first, spline])
 
 
-def distance(fixed: Sighting, one: Any, other: Any) -> float:
+def distance(fixed: WorkingImage, one: Any, other: Any) -> float:
     """Return the mean distance in mm between two transforms at the corners of the head."""
     corners = fixed.corners.tolist()
     a, b = (np.array([t.TransformPoint(p) for p in corners]) for t in (one, other))
@@ -168,7 +172,7 @@ def _put(image: Any, matrix: Matrix) -> Any:
     return moved
 
 
-def _execute(fixed: Sighting, moving: Any, transform: Any, how: Climb) -> bool:
+def _execute(fixed: WorkingImage, moving: Any, transform: Any, how: Optimizer) -> bool:
     """Change `transform` in place; False if all samples map outside the moving image."""
     unit = fixed.spacing * (2 if how.coarse else 1)
     method = _method(fixed, how)
@@ -188,7 +192,7 @@ def _execute(fixed: Sighting, moving: Any, transform: Any, how: Climb) -> bool:
     return True
 
 
-def _method(fixed: Sighting, how: Climb) -> Any:
+def _method(fixed: WorkingImage, how: Optimizer) -> Any:
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetNumberOfWorkUnits(1)

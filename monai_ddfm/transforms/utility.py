@@ -24,6 +24,7 @@ __all__ = [
     "ShareItemsD",
     "ShareItemsDict",
     "ShareItemsd",
+    "with_meta_of",
 ]
 
 
@@ -50,7 +51,7 @@ class ShareItemsd(MapTransform):  # type: ignore[misc]
         """Return the case with the second names added."""
         case = dict(data)
         for key, name in zip(self.keys, self.names, strict=True):
-            case[name] = _with_meta_of(case[key], case[key].as_tensor())
+            case[name] = with_meta_of(case[key], case[key].as_tensor())
         return case
 
 
@@ -72,11 +73,12 @@ class ReleaseVoxelsd(MapTransform):  # type: ignore[misc]
         case = dict(data)
         for key in self.key_iterator(case):
             nothing = torch.full((), torch.nan, device=case[key].device).expand(case[key].shape)
-            case[key] = _with_meta_of(case[key], nothing)
+            case[key] = with_meta_of(case[key], nothing)
         return case
 
 
-def _with_meta_of(volume: MetaTensor, voxels: torch.Tensor) -> MetaTensor:
+def with_meta_of(volume: MetaTensor, voxels: torch.Tensor) -> MetaTensor:
+    """Return other voxels with the metadata of a volume, copied."""
     return MetaTensor(
         voxels,
         meta=deepcopy(volume.meta),

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai.bundle import ConfigParser
 
+from monai_ddfm.utils.former_names import renamed
 from monai_ddfm.workflow import check_device
 from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
 
-__all__ = ["kept_prior"]
+__all__ = ["cached_prior"]
 
 logger = logging.getLogger(__name__)
 
 
-def kept_prior(prior: str | Path | None = None, device: str | None = None) -> dict[str, Any]:
+def cached_prior(prior: str | Path | None = None, device: str | None = None) -> dict[str, Any]:
     """Load the network as the bundle's configuration does, to be given to every run.
 
     Args:
@@ -40,3 +41,7 @@ def kept_prior(prior: str | Path | None = None, device: str | None = None) -> di
     network = parser.get_parsed_content("network")
     logger.info("the prior %s is loaded", parser.get_parsed_content("prior"))
     return {**options, "network": network}
+
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(__name__, {"kept_prior": "cached_prior"})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from monai.transforms import Transform
 from monai.utils import TransformBackends
 
-__all__ = ["SplitSpreadD", "SplitSpreadDict", "SplitSpreadd"]
+from monai_ddfm.utils.former_names import renamed
+
+__all__ = ["SplitEnsembleD", "SplitEnsembleDict", "SplitEnsembled"]
 
 _CHANNELS = 4
 
 
-class SplitSpreadd(Transform):  # type: ignore[misc]
+class SplitEnsembled(Transform):  # type: ignore[misc]
     """Move the third and fourth channel of the result, if it has them, to keys of their own.
 
     Args:
@@ -61,4 +63,14 @@ class SplitSpreadd(Transform):  # type: ignore[misc]
         }
 
 
-SplitSpreadD = SplitSpreadDict = SplitSpreadd
+SplitEnsembleD = SplitEnsembleDict = SplitEnsembled
+
+if not TYPE_CHECKING:  # for one release
+    __getattr__ = renamed(
+        __name__,
+        {
+            "SplitSpreadd": "SplitEnsembled",
+            "SplitSpreadD": "SplitEnsembleD",
+            "SplitSpreadDict": "SplitEnsembleDict",
+        },
+    )

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-__all__ = ["IdentifierGuard", "is_identifier"]
+__all__ = ["IdentifierMiddleware", "is_identifier"]
 
 _IDENTIFIER = re.compile(r"[\w+(\[][\w .,+=~()\[\]-]{0,254}")
 _NAMES = frozenset({"image", "label", "id", "tag", "session_id"})
@@ -27,7 +27,7 @@ def is_identifier(text: str) -> bool:
     return bool(_IDENTIFIER.fullmatch(text)) and ".." not in text
 
 
-class IdentifierGuard:
+class IdentifierMiddleware:
     """ASGI middleware that answers 422 to requests with other identifiers.
 
     Args:

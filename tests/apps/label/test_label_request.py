@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_ddfm.apps.label.wishes import CHOICES, Wishes, offered_options, read_wishes
+from monai_ddfm.apps.label.request import CHOICES, FusionRequest, offered_options, read_request
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import all_options
@@ -27,22 +27,22 @@ NAMES = [*offered_options(archive=True)]
 def test_what_is_offered_may_be_sent_back() -> None:
     """Clients send the offer back as it is: lists of choices, empty texts."""
     for archive in (True, False):
-        assert read_wishes(offered_options(archive=archive)) == read_wishes({})
+        assert read_request(offered_options(archive=archive)) == read_request({})
 
 
 def test_defaults_are_those_of_the_configuration() -> None:
     config = json.loads((bundle_root() / "configs" / "inference.json").read_text())
-    for name, value in read_wishes({}).options.items():
+    for name, value in read_request({}).options.items():
         assert config[name] == value, name
 
 
 def test_every_option_of_a_wish_is_an_entry_of_the_configuration() -> None:
     config = json.loads((bundle_root() / "configs" / "inference.json").read_text())
-    assert read_wishes({}).options.keys() <= config.keys()
+    assert read_request({}).options.keys() <= config.keys()
 
 
 def test_options_are_read() -> None:
-    wishes = read_wishes(
+    request = read_request(
         {
             "modality": "pet",
             "preset": "reference",
@@ -58,14 +58,14 @@ def test_options_are_read() -> None:
             "device": "cuda",
         }
     )
-    assert wishes.modality is Modality.PET
-    assert (wishes.image2, wishes.session2) == ("a_pet", "")
-    assert (wishes.result, wishes.extension, wishes.store) == ("color", ".nrrd", "everything")
-    assert wishes.options["steps"] == 12
-    assert wishes.options["seed"] == 3
-    assert wishes.options["window"] == "0..10"
-    assert wishes.options["registration"] == "affine"
-    assert "device" not in wishes.options
+    assert request.modality is Modality.PET
+    assert (request.image2, request.session2) == ("a_pet", "")
+    assert (request.result, request.extension, request.store) == ("color", ".nrrd", "everything")
+    assert request.options["steps"] == 12
+    assert request.options["seed"] == 3
+    assert request.options["window"] == "0..10"
+    assert request.options["registration"] == "affine"
+    assert "device" not in request.options
 
 
 def test_every_safe_option_is_offered_by_what_it_may_be() -> None:
@@ -81,7 +81,7 @@ def test_every_safe_option_is_offered_by_what_it_may_be() -> None:
 
 def test_numbers_and_switches_are_read() -> None:
     given = {"prior_share": "0.4", "smooth_across": 1, "bias_correction": "True", "samples": 2}
-    options = read_wishes(
+    options = read_request(
         given | {"spacing": 0, "noise_margin": "", "color_style": "Overlay"}
     ).options
     assert (options["prior_share"], options["smooth_across"], options["samples"]) == (0.4, 1.0, 2)
@@ -91,10 +91,10 @@ def test_numbers_and_switches_are_read() -> None:
 
 
 def test_speed_is_one_of_the_preset() -> None:
-    assert read_wishes({"speed": "Fast"}).options["speed"] == "fast"
-    assert read_wishes({"preset": "paper"}).options["speed"] is None
+    assert read_request({"speed": "Fast"}).options["speed"] == "fast"
+    assert read_request({"preset": "paper"}).options["speed"] is None
     with pytest.raises(InputError, match="speed 'fast' is unknown to this preset"):
-        read_wishes({"preset": "paper", "speed": "fast"})
+        read_request({"preset": "paper", "speed": "fast"})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_speed_is_one_of_the_preset() -> None:
 )
 def test_what_cannot_be_is_refused_in_one_sentence(params: Any, told: str) -> None:
     with pytest.raises(InputError) as refused:
-        read_wishes(params)
+        read_request(params)
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -139,25 +139,25 @@ def test_nothing_that_monai_would_evaluate_gets_through(name: str, sign: str, re
     text = f"{sign}{rest}"
     for value in (text, [text], {"deep": [rest, {"deeper": text}]}, {text: rest}):
         with pytest.raises(InputError):
-            read_wishes({name: value})
+            read_request({name: value})
     with pytest.raises(InputError):
-        read_wishes({name: {"_target_": "os.system"}})
+        read_request({name: {"_target_": "os.system"}})
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4))
 def test_any_json_is_read_or_refused(params: dict[str, Any]) -> None:
     try:
-        wishes = read_wishes(params)
+        request = read_request(params)
     except InputError:
         return
     for name in ("preset", "registration", "color_table"):
-        assert wishes.options[name] in CHOICES[name]
-    for value in wishes.options.values():
+        assert request.options[name] in CHOICES[name]
+    for value in request.options.values():
         assert value is None or isinstance(value, str | int | float)
         assert not str(value).startswith(("$", "@", "%"))
 
 
 def test_a_window_must_belong_to_the_modality() -> None:
-    Wishes(options={"window": "brain"}).check_window(Modality.CT)
+    FusionRequest(options={"window": "brain"}).check_window(Modality.CT)
     with pytest.raises(InputError, match="unknown for PET"):
-        Wishes(options={"window": "brain"}).check_window(Modality.PET)
+        FusionRequest(options={"window": "brain"}).check_window(Modality.PET)

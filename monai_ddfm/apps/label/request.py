@@ -12,7 +12,7 @@ the first is the default.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -24,16 +24,18 @@ from monai_ddfm.inferers.presets import at_speed
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import all_options, options_of
 from monai_ddfm.options.fields import Option
+from monai_ddfm.options.values import EVALUATED, texts_in
 from monai_ddfm.transforms.windows import parse_window
 
-__all__ = ["CHOICES", "EXTENSIONS", "Wishes", "offered_options", "read_wishes"]
+__all__ = ["CHOICES", "EXTENSIONS", "FusionRequest", "offered_options", "read_request"]
 
 AS_STORED: Final = "as stored"
 EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
 _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        "modality": (AS_STORED, *all_options()["modality"].words),
+        # A study has several MRIs, and none of them says that it is the second volume.
+        "modality": (AS_STORED, *(w for w in all_options()["modality"].words if w != "MR")),
         "result": ("luminance", "color"),
         "result_extension": EXTENSIONS,
         "store": ("fusion", "everything", "nothing"),
@@ -76,12 +78,11 @@ _OF_CLIENTS: Final = frozenset(
 )
 """What MONAI Label's clients send to every model, and what has no meaning here."""
 
-_EVALUATED: Final = ("$", "@", "%")
 _LONGEST: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class FusionRequest:
     """What a client asks for.
 
     Attributes:
@@ -125,7 +126,7 @@ def offered_options(*, archive: bool) -> dict[str, Any]:
     return {**own, **declared, **dict.fromkeys(_TEXTS, "")}
 
 
-def read_wishes(params: Any) -> Wishes:
+def read_request(params: Any) -> FusionRequest:
     """Read the ``params`` of a request.
 
     Args:
@@ -136,8 +137,8 @@ def read_wishes(params: Any) -> Wishes:
     """
     if not isinstance(params, Mapping):
         raise InputError("the parameters of a request must be a JSON object.")
-    for text in _texts_in(params):
-        if text.strip().startswith(_EVALUATED) or text.strip() == "_target_":
+    for text in texts_in(params):
+        if text.strip().startswith(EVALUATED) or text.strip() == "_target_":
             raise InputError(f"{_shown(text)} is refused: MONAI would evaluate such a value.")
     known = offered_options(archive=True).keys()
     if unknown := sorted(map(str, params.keys() - known - _OF_CLIENTS)):
@@ -152,8 +153,8 @@ def read_wishes(params: Any) -> Wishes:
     if options["speed"] is not None:
         at_speed(PRESETS[options["preset"]], options["speed"])  # sees that the preset has it
     stored = words["modality"] == AS_STORED
-    return Wishes(
-        modality=None if stored else Modality.parse_moving(words["modality"]),
+    return FusionRequest(
+        modality=None if stored else Modality.parse(words["modality"]),
         image2=texts["image2"],
         session2=texts["session2"],
         result=words["result"],
@@ -191,19 +192,6 @@ def _switch(option: Option, given: Any) -> bool:
     if not isinstance(switched, bool):
         raise InputError(f"{option.name} must be true or false, not {_shown(given)}.")
     return switched
-
-
-def _texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts of a value decoded from JSON, keys included, at any depth."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, Mapping):
-            waiting += [*one, *one.values()]
-        elif isinstance(one, list):
-            waiting += one
 
 
 def _word(name: str, given: Any, choices: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
 )
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
-from monai_ddfm.likelihoods.saliency import Choice, likelihood_mode
+from monai_ddfm.likelihoods.saliency import SaliencyParameters, likelihood_mode
 
 __all__ = ["SaliencyRectifier", "SaliencyState"]
 
@@ -82,7 +83,7 @@ class SaliencyRectifier:
     The share of `moving` follows as :math:`(f - v) / (i - v)`.
 
     Attributes:
-        choice: parameters of the likelihood.
+        parameters: parameters of the likelihood.
         prior_share: k, 0 for the likelihood alone, 1 for the prior alone within the box; None
             chooses it by the noise, see `for_noise`.
         least_share: k is at least this where it is chosen by the noise.
@@ -92,15 +93,16 @@ class SaliencyRectifier:
             mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
             estimate alone.
         noise_margin: c above: how far values may leave the range between the sources, in standard
-            deviations of the sources' own noise; 0 keeps them in it, as does `noise` None.
+            deviations of the sources' own noise; 0 keeps them in it, as does `noise_model` None.
         luminance: how luminance is taken from RGB; no matter for one channel.
-        noise: of the sources; x0 is given and returned on its scale. None is the images' own scale.
+        noise_model: of the noise of the sources; x0 is given and returned on its scale. None is the
+            images' own scale.
 
     Raises:
         InputError: if a parameter is out of range.
     """
 
-    choice: Choice = field(default_factory=Choice)
+    parameters: SaliencyParameters = field(default_factory=SaliencyParameters)
     prior_share: float | None = None
     least_share: float = 0.05
     prior_error: float = 0.025
@@ -108,7 +110,7 @@ class SaliencyRectifier:
     fidelity: float = 1.0
     noise_margin: float = 0.0
     luminance: Luminance = "full"
-    noise: NoiseModel | None = None
+    noise_model: NoiseModel | None = None
 
     def __post_init__(self) -> None:
         check_prior_use(
@@ -121,16 +123,37 @@ class SaliencyRectifier:
         )
         check_luminance(self.luminance)
 
-    def for_noise(self, noise: NoiseModel) -> SaliencyRectifier:
+    def configured(
+        self,
+        *,
+        modality: str | None,
+        finding: float | None,  # noqa: ARG002 - brightness alone decides
+        favor_moving: float | None = None,
+        **prior_use: Any,
+    ) -> SaliencyRectifier:
+        """Return this rectifier with the likelihood of a modality and other parameters.
+
+        Args:
+            modality: of `moving`; one without parameters, and None, leave the likelihood as it is.
+            finding: has no effect.
+            favor_moving: see `SaliencyParameters`; None leaves it as it is.
+            prior_use: fields of this class.
+        """
+        parameters = SaliencyParameters.of_modality(modality) or self.parameters
+        if favor_moving is not None:
+            parameters = replace(parameters, favor_moving=favor_moving)
+        return replace(self, parameters=parameters, **prior_use)
+
+    def for_noise(self, noise_model: NoiseModel) -> SaliencyRectifier:
         """Return this rectifier for the sources' noise: with its scale, and k unless it is given.
 
         Args:
-            noise: its model.
+            noise_model: of it.
         """
-        own = replace(self, noise=noise)
+        own = replace(self, noise_model=noise_model)
         if self.prior_share is not None:
             return own
-        power = self._power_beside_texture(noise)
+        power = self._power_beside_texture(noise_model)
         share = power / (power + self.prior_error**2)
         return replace(own, prior_share=max(share, self.least_share))
 
@@ -140,12 +163,12 @@ class SaliencyRectifier:
         with torch.autocast(sources.device.type, enabled=False):
             # One by one: convolutions round otherwise for one image than for several.
             pairs = zip(torch.split(moving, 1), torch.split(fixed, 1), strict=True)
-            mode = torch.cat([likelihood_mode(*pair, self.choice) for pair in pairs])
+            mode = torch.cat([likelihood_mode(*pair, self.parameters) for pair in pairs])
         return SaliencyState(mode, *self._box(moving, fixed))
 
     def mode(self, state: SaliencyState) -> Tensor:
         """Return the likelihood's mode, which sampling can start from, [B, 1, H, W]."""
-        return state.mode if self.noise is None else self.noise.stabilize(state.mode)
+        return state.mode if self.noise_model is None else self.noise_model.stabilize(state.mode)
 
     def step(  # noqa: D102 - the protocol has it
         self,
@@ -161,15 +184,15 @@ class SaliencyRectifier:
         with torch.autocast(x0.device.type, enabled=False):
             x0 = at_least_float32(x0)
             predicted = luminance_of(x0, self.luminance)
-            if self.noise is not None:
-                predicted = self.noise.unclip(self.noise.restore(predicted))
+            if self.noise_model is not None:
+                predicted = self.noise_model.unclip(self.noise_model.restore(predicted))
             mixed = torch.lerp(state.mode, predicted, share)
             fused = mixed.clamp(state.lower, state.upper)
             if self.fidelity < 1:
                 fused = torch.lerp(predicted, fused, self.fidelity)
             weight = moving_share(fused, moving, fixed)
-            if self.noise is not None:
-                mixed = self.noise.stabilize(mixed)
+            if self.noise_model is not None:
+                mixed = self.noise_model.stabilize(mixed)
             rectified = with_luminance(x0, mixed, self.luminance)
         return Rectified(rectified, state, weight, fused)
 
@@ -180,10 +203,10 @@ class SaliencyRectifier:
     def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
         lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
-        power = 0.0 if self.noise is None else self._power_beside_texture(self.noise)
-        if self.noise is None or power * self.noise_margin == 0:
+        power = 0.0 if self.noise_model is None else self._power_beside_texture(self.noise_model)
+        if self.noise_model is None or power * self.noise_margin == 0:
             return lower, upper
-        margin = self.noise_margin * math.sqrt(power) / self.noise.level
-        raised = (upper + margin * self.noise.deviation(upper)).clamp_max(1)
-        lowered = (lower - margin * self.noise.deviation(lower)).clamp_min(-1)
+        margin = self.noise_margin * math.sqrt(power) / self.noise_model.level
+        raised = (upper + margin * self.noise_model.deviation(upper)).clamp_max(1)
+        lowered = (lower - margin * self.noise_model.deviation(lower)).clamp_min(-1)
         return lowered, torch.where(upper > -END_OF_RANGE, raised, upper)

@@ -1,0 +1,123 @@
+"""How a fusion is sampled: in which runs, with which rectifiers, and what becomes of the outcomes.
+
+Whoever samples asks a likelihood for its plan, and needs to know no likelihood by name. Any
+rectifier has a plan: one run, on the fused image itself. A likelihood with another plan, as that
+of the default preset, says so by being a `Likelihood`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
+
+from torch import Tensor
+
+from monai_ddfm.likelihoods.noise_model import NoiseModel, noisier
+from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
+from monai_ddfm.likelihoods.scale_space import Spacing
+
+__all__ = ["Likelihood", "Plan", "Run", "likelihood_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of the sampling loop.
+
+    Attributes:
+        rectifier: corrects the clean image; None does not sample, and leaves the source as it is.
+        source: 0 to sample the clean image of fixed, 1 of moving; None samples the fused image.
+        noise_model: of the noise of the rectifier's mode, from which sampling may start; None if it
+            has no mode, or the noise was not measured.
+        share: of the prior's estimate in the outcome; None if it is not known.
+    """
+
+    rectifier: Rectifier[Any] | None
+    source: int | None = None
+    noise_model: NoiseModel | None = None
+    share: float | None = None
+
+    def sources(self, sources: Tensor) -> Tensor:
+        """Return what the rectifier is shown of the sources [B, 2, ...]: both, or one twice."""
+        if self.source is None:
+            return sources
+        one = sources[:, self.source : self.source + 1]
+        return one.expand(-1, 2, *[-1] * (sources.ndim - 2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a fusion.
+
+    Attributes:
+        runs: in their order.
+        fuse: makes the fusion of the sources [B, 2, H, W] and of the runs' luminances, each
+            [B, 1, H, W]; None where the only run is that of the fused image.
+    """
+
+    runs: tuple[Run, ...]
+    fuse: Callable[[Tensor, Sequence[Tensor]], Rectified[Any]] | None = None
+
+    @property
+    def shares(self) -> tuple[float, ...] | None:
+        """Share of the prior in the clean image of each source; None in a run on the fused one."""
+        shares = tuple(run.share for run in self.runs if run.share is not None)
+        return shares if len(shares) == len(self.runs) else None
+
+
+@runtime_checkable
+class Likelihood(Protocol):
+    """What sampling asks of a likelihood."""
+
+    @property
+    def measures_noise(self) -> bool:
+        """Whether the noise of the sources is needed, wherever sampling starts."""
+        ...
+
+    @property
+    def starts_from_sources(self) -> bool:
+        """Whether sampling can start from the sources."""
+        ...
+
+    def on_grid(self, spacing: Spacing) -> Self:
+        """Return the likelihood for pixels of a size in mm."""
+        ...
+
+    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+        """Plan a fusion.
+
+        Args:
+            noises: of fixed and moving; None if they were not measured.
+            always: run the prior where it has nothing to do, too, because seeds are to matter.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _OnFusedImage:
+    """The likelihood of a rectifier: it is shown both sources in one run, on the fused image."""
+
+    rectifier: Rectifier[Any]
+
+    measures_noise = False
+
+    @property
+    def starts_from_sources(self) -> bool:
+        return isinstance(self.rectifier, SourceRectifier)
+
+    def on_grid(self, spacing: Spacing) -> Self:  # noqa: ARG002 - pixels are its unit
+        return self
+
+    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:  # noqa: ARG002
+        rectifier = self.rectifier
+        if noises is None or not isinstance(rectifier, SourceRectifier):
+            return Plan(runs=(Run(rectifier=rectifier),))
+        noise_model = noisier(noises)
+        return Plan(
+            runs=(Run(rectifier=rectifier.for_noise(noise_model), noise_model=noise_model),)
+        )
+
+
+def likelihood_of(rectifier: Rectifier[Any] | Likelihood) -> Likelihood:
+    """Return a rectifier as the likelihood that sampling asks."""
+    return rectifier if isinstance(rectifier, Likelihood) else _OnFusedImage(rectifier)
