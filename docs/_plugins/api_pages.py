@@ -1,17 +1,20 @@
-"""MkDocs hook: a reference page for every room of the package and every package in it."""
+"""The site, with a reference page for every room of the package and every package in it.
+
+``python docs/_plugins/api_pages.py build --strict`` or ``serve``: what follows is for Zensical.
+"""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-
-PACKAGE = Path(__file__).parents[2] / "monai_ddfm"
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "monai_ddfm"
 FOLDER = "reference/api"
 NOT_ROOMS = {"__init__", "__main__", "cli"}
-NAV_TITLE = "Python"
+_ENTRY = "- Python: reference/python.md"
 
 
 def rooms() -> list[str]:
@@ -49,23 +52,6 @@ def page(room: str) -> str:
     return "\n".join(lines)
 
 
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages into the navigation, in place of the entry that stands for them."""
-    pages = [{room: f"{FOLDER}/{room}.md"} for room in rooms()]
-    for section in config.nav or []:
-        for entry in section.get("Reference", []) if isinstance(section, dict) else []:
-            if isinstance(entry, dict) and NAV_TITLE in entry:
-                entry[NAV_TITLE] = [entry[NAV_TITLE], *pages]
-    return config
-
-
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Make the pages."""
-    for room in rooms():
-        files.append(File.generated(config, f"{FOLDER}/{room}.md", content=page(room)))
-    return files
-
-
 def _is_public(module: Path) -> bool:
     """Whether the module names what it offers."""
     for node in ast.parse(module.read_text(encoding="utf-8")).body:
@@ -73,3 +59,25 @@ def _is_public(module: Path) -> bool:
         if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
             return True
     return False
+
+
+def main() -> int:
+    """Make the pages and a configuration that has them in its navigation; build or serve it."""
+    folder = ROOT / "docs" / FOLDER
+    folder.mkdir(exist_ok=True)
+    entries = ["- Python:", "- reference/python.md"]
+    for room in rooms():
+        (folder / f"{room}.md").write_text(page(room), encoding="utf-8")
+        entries.append(f"- {room}: {FOLDER}/{room}.md")
+    said = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    whole = said.replace(_ENTRY, f"\n{' ' * 10}".join(entries))
+    assert whole != said
+    built = ROOT / "mkdocs.built.yml"
+    built.write_text(whole, encoding="utf-8")
+    # With -m, so that the extensions in this folder can be imported from the root.
+    call = [sys.executable, "-m", "zensical", *sys.argv[1:], "--config-file", str(built)]
+    return subprocess.run(call, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

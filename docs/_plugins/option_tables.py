@@ -1,4 +1,4 @@
-"""MkDocs hook: tables of options, made from their declarations in `monai_ddfm.options`.
+"""Markdown extension: tables of options, made from their declarations in `monai_ddfm.options`.
 
 A page asks for one by a comment: ``<!-- options: fuse -->`` for what a face of the program has,
 ``<!-- options: configuration -->`` for all entries of the bundle's configuration.
@@ -13,6 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from markdown import Markdown
+from markdown.extensions import Extension
+from markdown.preprocessors import Preprocessor
+
 from monai_ddfm.options import all_options, options_of
 from monai_ddfm.options.fields import Option
 
@@ -21,9 +25,24 @@ _COMMENT = re.compile(r"^<!-- options: (?P<face>[\w-]+) -->$", re.MULTILINE)
 _KINDS = {bool: "on or off", float: "number", int: "whole number", dict: "see below"}
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def with_tables(page: str) -> str:
     """Put the tables into a page."""
-    return _COMMENT.sub(lambda found: table(found["face"]), markdown)
+    return _COMMENT.sub(lambda found: table(found["face"]), page)
+
+
+class _Tables(Preprocessor):
+    def run(self, lines: list[str]) -> list[str]:
+        return with_tables("\n".join(lines)).split("\n")
+
+
+class _Extension(Extension):
+    def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802 - as Markdown calls it
+        md.preprocessors.register(_Tables(md), "option_tables", priority=100)
+
+
+def makeExtension(**options: Any) -> Extension:  # noqa: N802 - as Markdown calls it
+    """Return the extension."""
+    return _Extension(**options)
 
 
 def table(face: str) -> str:

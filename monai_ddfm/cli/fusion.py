@@ -1,11 +1,13 @@
 """Commands that fuse: ``fuse`` and ``demo``."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from monai_ddfm.cli.options import NOTICE, with_options
+from monai_ddfm.cli.telling import plan_lines, stages_told
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import options_of
@@ -40,9 +42,10 @@ def demo(
         shared = {name: value for name, value in options.items() if name in pictures}
         _demo_pictures(output_dir, seed=seed, **shared)
         return
+    parsed = Modality.parse(modality)
+    typer.echo(f"making an MRI and a {parsed} of a simulated head", err=True)
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
-    parsed = Modality.parse(modality)
     subject = make_demo(output_dir / "subject", modality=parsed, seed=seed)
     paths = {"fixed": subject.fixed, "moving": subject.moving, "output_dir": output_dir}
     _fuse(**paths, modality=parsed, seed=seed, **options)
@@ -80,15 +83,25 @@ def _check(options: dict[str, Any]) -> None:
 
 
 def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
-    from monai_ddfm.data.writers.formats import VOLUME_NAMES  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.workflow.glance import glance  # noqa: PLC0415 - keeps --help fast
+
+    case = {name: options[name] for name in ("modality", "output_dir")}
+    found = str(glance(fixed, moving, **case, options=options))  # not kept: it holds the files open
+    typer.echo(f"found {found}; loading PyTorch and MONAI", err=True)
+    from monai_ddfm.data.writers.formats import VOLUME_NAMES  # noqa: PLC0415 - takes seconds
     from monai_ddfm.workflow import fuse as run  # noqa: PLC0415
 
     try:
-        result = run(fixed, moving, **options)
+        with nullcontext() if options.get("dry_run") else stages_told():
+            result = run(fixed, moving, **options)
     except KeyboardInterrupt:
         if list(options["output_dir"].glob(".ddfm-work-*")):
             typer.echo("Finished slices are kept; the same command goes on from there.", err=True)
         raise
+    if options.get("dry_run"):
+        for line in plan_lines(result.provenance["plan"], folder=result.output_dir):
+            typer.echo(line)
+        return
     excess = result.provenance["bound"]["largest"]
     seconds = result.provenance["seconds"]
     volumes = (result.files[name] for name in VOLUME_NAMES if name in result.files)

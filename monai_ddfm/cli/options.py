@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from monai_ddfm.utils.files import NOTICE
 
 __all__ = ["NOTICE", "CommandWithMore", "parse_path", "with_options"]
 
-_MORE = "help_all"
+_MORE, _JSON = "help_all", "help_json"
 
 
 def parse_path(text: str) -> Path:
@@ -67,11 +68,12 @@ def with_options(
         others = [o for n, option in shown.items() if n not in named for o in option.flat()]
         parameters = [*own, *(_parameter(option, in_groups=common_first) for option in others)]
         if common_first:
-            parameters.append(_help_all())
+            parameters += [_help_all(), _help_json(shown)]
 
         @functools.wraps(function)
         def command(**given: Any) -> None:
-            given.pop(_MORE, None)
+            for asked in (_MORE, _JSON):
+                given.pop(asked, None)
             mine = {name: value for name, value in given.items() if name in named}
             rest = {name: value for name, value in given.items() if name not in named}
             function(**{n: _read(n, v) for n, v in mine.items()}, **_gathered(rest, shown))
@@ -109,6 +111,18 @@ def _help_all() -> inspect.Parameter:
         "--help-all", help="Show all options and stop.", callback=show, is_eager=True
     )
     return _keyword(_MORE, Annotated[bool, described], False)
+
+
+def _help_json(options: Mapping[str, Option]) -> inspect.Parameter:
+    def show(value: bool) -> None:
+        if value:
+            flat = [one.described() for option in options.values() for one in option.flat()]
+            typer.echo(json.dumps(flat, indent=1, default=str))
+            raise typer.Exit
+
+    about = "Show all options for a program to read, and stop."
+    described = typer.Option("--help-json", help=about, callback=show, is_eager=True)
+    return _keyword(_JSON, Annotated[bool, described], False)
 
 
 def _described(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:

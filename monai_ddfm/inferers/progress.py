@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from tqdm import tqdm
 
+from monai_ddfm.utils.words import duration_words
+
 __all__ = ["LogProgress", "ProgressCallback", "SamplingProgress", "TqdmProgress"]
 
 
@@ -35,15 +37,16 @@ class SamplingProgress:
 ProgressCallback = Callable[[SamplingProgress], None]
 
 
-_LONG_S = 10.0
-"""A run of so many seconds tells where it stands even if nobody seems to watch."""
+_OFTEN_S = 1.0
+"""Lines where there is no terminal are so far apart, or more."""
 
 
 @dataclass
 class TqdmProgress:
     """Shows progress as a tqdm bar, in slice-steps.
 
-    Where there is no terminal, as in a log file, a long run gets a line for every tenth instead.
+    Where there is no terminal, as in a log file, every tenth gets a line instead, with an estimate
+    of the time to go; a run of a few seconds gets none.
 
     Attributes:
         description: text before the bar.
@@ -53,33 +56,38 @@ class TqdmProgress:
     description: str = "fusing"
     disable: bool | None = None
     _bar: tqdm | None = field(default=None, init=False, repr=False)
-    _begin: float = field(default=0.0, init=False, repr=False)
-    _tenth: int = field(default=0, init=False, repr=False)
+    _begin: tuple[float, int] = field(default=(0.0, 0), init=False, repr=False)
+    _told: tuple[float, int] = field(default=(0.0, 0), init=False, repr=False)
 
     def __call__(self, progress: SamplingProgress) -> None:
         """Move the bar."""
         total = progress.slices * progress.steps
+        done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
         if self._bar is None or self._bar.total != total:
             self._bar = tqdm(
                 total=total, desc=self.description, unit="slice-step", disable=self.disable
             )
-            self._begin, self._tenth = time.monotonic(), 0
-        done = progress.slices_done * progress.steps + progress.step * progress.slices_in_batch
+            self._begin, self._told = (time.monotonic(), done), (time.monotonic(), 0)
         self._bar.update(done - self._bar.n)
         if self._bar.disable:
             # A bar that is hidden does not count.
             self._bar.n = done
-            self._line(10 * done // max(1, total))
+            if self.disable is None:
+                self._line(done, total)
         if done >= total:
             self._bar.close()
             self._bar = None
 
-    def _line(self, tenth: int) -> None:
-        long = time.monotonic() - self._begin >= _LONG_S
-        if self.disable is None and long and tenth > self._tenth:
-            self._tenth = tenth
-            line = f"{self.description}: {10 * tenth} % of the sampling"
-            print(line, file=sys.stderr, flush=True)
+    def _line(self, done: int, total: int) -> None:
+        now, tenth = time.monotonic(), 10 * done // max(1, total)
+        if tenth == self._told[1] or now - self._told[0] < _OFTEN_S:
+            return
+        self._told = now, tenth
+        since, at = self._begin
+        rest = (now - since) * (total - done) / (done - at) if done > at else 0.0
+        to_go = f", about {duration_words(rest)} to go" if rest else ""
+        line = f"{self.description}: {10 * tenth} % of the sampling{to_go}"
+        print(line, file=sys.stderr, flush=True)
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Every option, said once: in `groups`, and from it all that names an option.
 
-`fields` is what is said of one, `names` what it is called where, `checks` what is
+`fields` is what is said of one, `names` what it is called where, `values` and `checks` what is
 refused.
 """
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ from monai.bundle import ConfigParser, update_kwargs
 from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.options import all_options
 from monai_ddfm.options.names import in_words_of
+from monai_ddfm.options.values import refuse_evaluated
 
-__all__ = ["EVALUATED", "check_command_line", "check_options", "texts_in"]
+__all__ = ["check_command_line", "check_options"]
 
 _PATHS_BESIDE = ("dataset_dir", "output")  # of MONAI's conventions, and of pictures
-EVALUATED = ("$", "@", "%")
-"""With these begins what MONAI evaluates or resolves."""
 _MONAI_OPTIONS = {
     "config_file",
     "final_id",
@@ -96,12 +94,7 @@ def _check_values(options: Mapping[str, Any], *, config: Mapping[str, Any] | Non
         entry = re.split("#|::", name)[0]
         if config is not None and entry not in config:
             raise InputError(f"option {name!r} is unknown; see `monai-ddfm fuse --help`.")
-        for text in texts_in(value):
-            if text.startswith(EVALUATED):
-                raise InputError(
-                    f"the value {text!r} of option {name!r} begins with {text[0]!r}, which MONAI "
-                    "would evaluate; write a path in full."
-                )
+        refuse_evaluated(name, value)
         if _makes_object(value) and not isinstance((config or {}).get(entry), Mapping | list):
             raise InputError(f"option {name!r} takes a plain value, no object; write it as text.")
 
@@ -136,17 +129,6 @@ def _check_typed(typed: Mapping[str, str]) -> None:
                 f"option --{name} is text, but MONAI's command reads {text} as {value!r}; write "
                 f"\"'{text}'\" with both kinds of quotes."
             )
-
-
-def texts_in(value: Any) -> Iterator[str]:
-    """Yield the texts and paths of a value, keys included, at any depth."""
-    waiting = deque([value])
-    while waiting:
-        one = waiting.popleft()
-        if isinstance(one, str | Path):
-            yield str(one)
-        elif isinstance(one, Mapping | list | tuple | set):
-            waiting += [*one, *one.values()] if isinstance(one, Mapping) else one
 
 
 def _makes_object(value: Any) -> bool:

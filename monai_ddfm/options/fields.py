@@ -129,6 +129,26 @@ class Option:
         for part in self.parts.values():
             yield replace(part, name=f"{self.name}_{part.name}", group=self.group)
 
+    def described(self) -> dict[str, Any]:
+        """What is declared of it, in the words of JSON, for programs that offer it to people."""
+        kinds = {bool: "switch", int: "whole number", float: "number", Path: "path"}
+        numbers = {name: getattr(self, name) for name in ("least", "most", "above")}
+        return {
+            "name": self.name,
+            "flag": self.flag,
+            "help": self.help,
+            "group": self.group,
+            "kind": kinds.get(self.types[0], "text"),
+            "words": list(self.words),
+            "only_words": self.only_words,
+            "default": self.default,
+            "unset": self.unset,
+            "unit": self.unit,
+            "common": self.common,
+            "required": self.required,
+            **numbers,
+        }
+
     def holds(self, number: float) -> bool:
         """Whether a number is in the range."""
         return (

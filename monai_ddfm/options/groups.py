@@ -240,6 +240,17 @@ class Sampling(TypedDict, total=False):
         bool | None,
         Option("Take over what a stopped run of the same inputs has finished.", default=True),
     ]
+    dry_run: Annotated[
+        bool | None,
+        Option(
+            "Read and check, say what would be done and how long it takes; write nothing.",
+            default=False,
+            faces=("fuse",),
+            common=True,
+            recorded=False,
+            changes_results=False,
+        ),
+    ]
 
 
 class Likelihood(TypedDict, total=False):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
 
 from monai_ddfm.data.readers import read_volume
+from monai_ddfm.data.readers.checks import check_same_patient
+from monai_ddfm.data.readers.selection import naming_role, parse_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.reports import add_report
@@ -26,10 +27,6 @@ __all__ = [
     "LoadVolumed",
     "parse_frames",
 ]
-
-_ROLES = ("fixed", "moving")
-_OPTION = re.compile(r"(?<![\w-])(series|frames)=")
-_MOST_FRAMES = 100_000  # of a range, so that a slip of the keyboard cannot fill the memory
 
 
 class LoadVolume(Transform):  # type: ignore[misc]
@@ -155,45 +152,8 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]
             try:
                 case[key] = self.loaders[key](case[key])
             except InputError as error:
-                raise InputError(_naming(str(key), str(error))) from error
+                raise InputError(naming_role(str(key), str(error))) from error
         return case
-
-
-def _naming(key: str, sentence: str) -> str:
-    """Name the option of the item that a sentence is about."""
-    return _OPTION.sub(rf"{key}_\1=", sentence) if key in _ROLES else sentence
-
-
-def parse_frames(frames: int | str | Sequence[int] | None) -> list[int] | None:
-    """Read a selection of time frames.
-
-    Args:
-        frames: one number, several, or text such as "2", "0,3" or "2-5,8"; None for no selection.
-
-    Returns:
-        The numbers, counted from 0; None if there is no selection.
-
-    Raises:
-        InputError: it is no such selection.
-
-    Examples:
-        >>> parse_frames("2-4,7")
-        [2, 3, 4, 7]
-    """
-    if frames is None:
-        return None
-    parts = frames.split(",") if isinstance(frames, str) else frames
-    chosen: list[int] = []
-    try:
-        for part in [parts] if isinstance(parts, int) else parts:
-            first, dash, last = str(part).strip().partition("-")
-            numbers = range(int(first), int(last) + 1) if dash and first else [int(part)]
-            chosen += list(numbers[:_MOST_FRAMES])
-    except ValueError:
-        raise InputError(
-            f"the frames {frames!r} cannot be read; count them from 0, as in 2-5,8."
-        ) from None
-    return chosen
 
 
 class CheckSamePatientd(MapTransform):  # type: ignore[misc]
@@ -235,14 +195,11 @@ class CheckSamePatientd(MapTransform):  # type: ignore[misc]
         """
         case = dict(data)
         fixed, moving = case[self.fixed_key], case[self.moving_key]
-        ids = [str(volume.meta.get("patient_id", "")).strip() for volume in (fixed, moving)]
-        same = ids[0] == ids[1] if all(ids) else None
-        if same is False and not self.allow_mismatch:
-            files = [volume.meta.get("filename_or_obj", "?") for volume in (fixed, moving)]
-            raise InputError(
-                f"{files[0]} and {files[1]} belong to different patients (their patient IDs "
-                "differ); choose the right pair or allow the mismatch (--allow-patient-mismatch)."
-            )
+        known = [
+            (volume.meta.get("filename_or_obj", "?"), str(volume.meta.get("patient_id", "")))
+            for volume in (fixed, moving)
+        ]
+        same = check_same_patient(*known, allow_mismatch=self.allow_mismatch)
         add_report(moving, "patient", {"same": same, "mismatch_allowed": self.allow_mismatch})
         return case
 

@@ -1,7 +1,7 @@
-"""Where the warnings of a run are logged when it ends, so that every interface can show them.
+"""Where a run logs its warnings and its stages, so that every interface can show them.
 
-They stand in the record of the run as well. The command line collects what is logged here and
-prints it last; elsewhere Python's own logging decides.
+They stand in the record of the run as well. The command line collects the warnings and prints them
+last, and tells the stages as they come; elsewhere Python's own logging decides.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-__all__ = ["WARNINGS_LOG", "log_warnings"]
+__all__ = ["STAGES_LOG", "WARNINGS_LOG", "log_warnings"]
 
 WARNINGS_LOG = "monai_ddfm.warnings"
-"""Name of the logger that gets them."""
+"""Name of the logger that gets the warnings."""
+STAGES_LOG = "monai_ddfm.stages"
+"""Name of the logger that gets the name of every stage that has ended, as information."""
 
 
 def log_warnings(warnings: Iterable[str]) -> None:

@@ -26,9 +26,10 @@ from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.options import Options
 from monai_ddfm.options.checks import check_command_line, check_options
 from monai_ddfm.options.names import in_words_of
-from monai_ddfm.utils.places import check_apart
 from monai_ddfm.utils.warnings_log import log_warnings
+from monai_ddfm.visualize.notebook import result_html, result_viewer
 from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
+from monai_ddfm.workflow.glance import check_paths
 
 __all__ = [
     "FusionResult",
@@ -45,7 +46,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class FusionResult:
-    """What a run has written.
+    """What a run has written; in a notebook it shows itself.
 
     Attributes:
         output_dir: the folder.
@@ -56,6 +57,18 @@ class FusionResult:
     output_dir: Path
     files: Mapping[str, Path]
     provenance: Mapping[str, Any]
+
+    def _repr_html_(self) -> str:
+        """Return the preview and the warnings."""
+        return result_html(self.files, self.provenance.get("warnings", ()))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """Return a viewer too, if there is one; where it cannot be shown, the preview is."""
+        viewer = result_viewer(self.files)
+        shown = {} if viewer is None else viewer._repr_mimebundle_()
+        # Some widgets return metadata beside the data.
+        shown = shown[0] if isinstance(shown, tuple) else shown
+        return {**shown, "text/html": self._repr_html_(), "text/plain": repr(self)}
 
 
 def fuse(
@@ -91,15 +104,10 @@ def fuse(
         >>> result.files["fused.nii.gz"]  # doctest: +SKIP
         PosixPath('out/fused.nii.gz')
     """
-    files = {"fixed": _path("fixed", fixed), "moving": _path("moving", moving)}
-    if files["fixed"].absolute() == files["moving"].absolute() and files["fixed"].is_file():
-        raise InputError(f"{fixed} is given twice; give the CT, PET or SPECT as moving.")
-    check_apart(files, written=[], mixed=[_path("output_dir", output_dir)])
     return run_inference(
         {
-            **files,
+            **check_paths(fixed, moving, output_dir),
             "modality": str(modality),
-            "output_dir": _path("output_dir", output_dir),
             **({} if prior is None else prior_overrides(prior)),
             **options,
         }
@@ -189,12 +197,6 @@ def check_device(name: str) -> None:
         torch.zeros(1, device=name).item()  # "meta" has shapes only
     except (RuntimeError, AssertionError, TypeError) as error:
         raise InputError(f"device {name!r} is not on this machine; use --device cpu.") from error
-
-
-def _path(name: str, given: str | Path) -> Path:
-    if not str(given).strip():
-        raise InputError(f"option {name!r} is empty; give a path.")
-    return Path(given)
 
 
 def _configured(*names: str, options: Mapping[str, Any]) -> ConfigWorkflow:

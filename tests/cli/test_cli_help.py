@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -121,6 +122,17 @@ def test_help_and_version_are_quick_and_load_no_torch(tmp_path: Path) -> None:
         assert done.stdout.strip().startswith(first)
         assert done.stdout.strip().endswith("0 False")
         assert done.stderr == ""
+
+
+def test_programs_get_what_is_declared(capfd: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = command(capfd, "fuse", "--help-json")
+    assert status == 0
+    told = {option["name"]: option for option in json.loads(out)}
+    declared = [one for option in options_of("fuse").values() for one in option.flat()]
+    assert list(told) == [option.name for option in declared]
+    assert told["color_style"]["words"] == ["mixed", "ycbcr", "perceptual", "overlay"]
+    assert (told["steps"]["kind"], told["steps"]["most"]) == ("whole number", 1000)
+    assert (told["deidentify"]["kind"], told["deidentify"]["default"]) == ("switch", False)
 
 
 @pytest.mark.parametrize("arguments", [[], ["prior"]])

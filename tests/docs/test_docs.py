@@ -52,7 +52,7 @@ def options_of(command: Any) -> set[str]:
         for name in (*p.opts, *p.secondary_opts)
         if name.startswith("-")
     }
-    return found - {"--help", "--help-all"}
+    return found - {"--help", "--help-all", "--help-json"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from monai_ddfm.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+MADE = DOCS / "reference" / "api"  # from the package, when the site is built
+WRITTEN = [path for path in sorted(DOCS.rglob("*.md")) if path.parent != MADE]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN]
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^(?P=indent)```", re.M | re.S
 )
@@ -33,7 +35,7 @@ def page_text(path: Path) -> str:
     assert about.loader is not None
     hook = importlib.util.module_from_spec(about)
     about.loader.exec_module(hook)
-    return str(hook.on_page_markdown(path.read_text(encoding="utf-8")))
+    return str(hook.with_tables(path.read_text(encoding="utf-8")))
 
 
 def blocks(path: Path, language: str) -> Iterator[str]:

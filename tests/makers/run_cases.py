@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -109,8 +110,18 @@ def heeding_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+_TOLD = re.compile(r"\A(?:(?:found|making|registering|fusing|writing)\b[^\n]*\n)*")
+"""What a fusion tells on the way."""
+
+
+def untold(err: str) -> str:
+    """What was said beside what a fusion tells on the way."""
+    return _TOLD.sub("", err)
+
+
 def one_sentence(err: str) -> str:
     """Assert that nothing but one sentence has been said, and return it."""
+    err = untold(err)
     assert err.startswith("error: "), err
     assert err.count("\n") == 1, err
     assert err.endswith("\n"), err

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import logging
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -266,13 +268,20 @@ def test_a_refusal_names_the_option_of_the_role(
 def test_a_long_run_writes_a_line_for_every_tenth(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(progress, "_LONG_S", 0.0)
+    clock = itertools.count(step=5.0)  # seconds, each time it is looked at
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert not sys.stderr.isatty()
     tell = TqdmProgress("head")
     for step in range(1, 41):
         tell(SamplingProgress(0, 1, 1, step, 40))
-    expected = [f"head: {percent} % of the sampling" for percent in range(10, 101, 10)]
-    assert capsys.readouterr().err.splitlines() == expected
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[-1] == "head: 100 % of the sampling"
+    assert [line.split(",")[0] for line in shown] == [
+        f"head: {percent} % of the sampling" for percent in range(10, 101, 10)
+    ]
+    # Three glances at the clock for the first step, one for each other: 5 s a step from then on.
+    assert shown[4] == "head: 50 % of the sampling, about 2 min to go"
+    assert shown[8] == "head: 90 % of the sampling, about 21 s to go"
 
 
 def test_a_short_run_writes_none(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,10 @@ from monai_ddfm.apps.cohort.cases import Case, Finding, Problem, Selection, labe
 from monai_ddfm.apps.cohort.dicom_input import find_in_dicom
 from monai_ddfm.apps.cohort.table_input import find_in_table
 from monai_ddfm.data.readers.dicom_files import looks_like_dicom
-from monai_ddfm.data.readers.itk_formats import ITK_SUFFIXES
 from monai_ddfm.data.readers.itk_headers import read_itk_header
-from monai_ddfm.data.readers.nifti import NIFTI_SUFFIXES, open_nifti
+from monai_ddfm.data.readers.nifti import open_nifti
 from monai_ddfm.data.readers.nifti_claims import check_nifti_claim, check_nifti_start
+from monai_ddfm.data.readers.reading import ITK_SUFFIXES, NIFTI_SUFFIXES
 from monai_ddfm.errors import InputError
 
 __all__ = ["find_cases"]

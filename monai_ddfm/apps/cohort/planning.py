@@ -17,6 +17,7 @@ from monai_ddfm.apps.cohort.records import Record, case_state, read_records
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS
 from monai_ddfm.likelihoods.rectifiers import likelihood_of
+from monai_ddfm.utils.words import duration_words
 
 __all__ = ["Plan", "Planned", "lines_of", "make_plan"]
 
@@ -143,7 +144,7 @@ def lines_of(plan: Plan, *, workers: int, who_pairs: bool = True) -> Iterator[st
         yield f"time     not known: {plan.basis}"
     else:
         share = plan.seconds / max(1, min(workers, len(plan.todo)))
-        text = _duration(share)
+        text = duration_words(share)
         yield f"time     about {text} with {workers} workers (after {plan.basis})"
 
 
@@ -163,11 +164,3 @@ def _shown(case: Case, files: Sequence[str], root: Path) -> str:
         return "a series"
     path = Path(files[0])
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

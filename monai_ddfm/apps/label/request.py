@@ -23,8 +23,8 @@ from monai_ddfm.inferers import PRESETS
 from monai_ddfm.inferers.presets import at_speed
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import all_options, options_of
-from monai_ddfm.options.checks import EVALUATED, texts_in
 from monai_ddfm.options.fields import Option
+from monai_ddfm.options.values import EVALUATED, texts_in
 from monai_ddfm.transforms.windows import parse_window
 
 __all__ = ["CHOICES", "EXTENSIONS", "FusionRequest", "offered_options", "read_request"]

@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["check_affine", "check_hounsfield", "check_shape", "check_values", "remark_on_extent"]
+__all__ = [
+    "check_affine",
+    "check_hounsfield",
+    "check_same_patient",
+    "check_shape",
+    "check_values",
+    "remark_on_extent",
+]
 
 MAX_VOXELS = 2**30
 """4 GiB in float32; beyond that a header is far more likely damaged than right."""
@@ -54,6 +61,32 @@ def check_shape(shape: Sequence[int], path: Path) -> None:
             f"{path} claims {sizes} voxels, more than can be worked on; check its header or "
             "resample it to a coarser grid."
         )
+
+
+def check_same_patient(
+    fixed: tuple[Any, str], moving: tuple[Any, str], *, allow_mismatch: bool = False
+) -> bool | None:
+    """Refuse to fuse volumes of two patients.
+
+    Args:
+        fixed: file and patient ID of one volume, ``""`` where unknown.
+        moving: of the other.
+        allow_mismatch: go on although the IDs differ.
+
+    Returns:
+        Whether they are the same; None where one of the IDs is unknown.
+
+    Raises:
+        InputError: the patient IDs differ and that is not allowed.
+    """
+    ids = [patient.strip() for _, patient in (fixed, moving)]
+    same = ids[0] == ids[1] if all(ids) else None
+    if same is False and not allow_mismatch:
+        raise InputError(
+            f"{fixed[0]} and {moving[0]} belong to different patients (their patient IDs "
+            "differ); choose the right pair or allow the mismatch (--allow-patient-mismatch)."
+        )
+    return same
 
 
 def check_affine(affine: npt.NDArray[np.float64], path: Path) -> None:

@@ -21,24 +21,24 @@ from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
 from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
 from monai_ddfm.data.readers.tags import UnreadableError, number, text, whole
-from monai_ddfm.data.readers.volume import FrameStack, Volume, combine_frames
+from monai_ddfm.data.readers.volume import FrameStack, OpenedVolume, Volume, combine_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
-__all__ = ["read_dicom"]
+__all__ = ["opened_dicom"]
 
 _COUNTS = ("US", "{counts}", "{count}", "1", "COUNTS", "CNTS")
 
 
-def read_dicom(
+def opened_dicom(
     path: Path,
     *,
     modality: Modality | None = None,
     series: str | None = None,
     frames: Sequence[int] | None = None,
     allow_unknown_geometry: bool = False,
-) -> Volume:
-    """Read one series from a DICOM file or folder.
+) -> OpenedVolume:
+    """Find one series in a DICOM file or folder, and read its headers.
 
     Args:
         path: a multi-frame file, or a folder.
@@ -48,7 +48,7 @@ def read_dicom(
         allow_unknown_geometry: read frames without a place in space as voxels of 1 mm.
 
     Returns:
-        The volume: HU, SUVbw (where the header allows), counts, or relative values.
+        What loads the volume: HU, SUVbw (where the header allows), counts, or relative values.
 
     Raises:
         InputError: what is there cannot be used.
@@ -58,35 +58,50 @@ def read_dicom(
     kind = modality or _modality(chosen.code)
     found, kind_notes = usable_kinds(found, kind, path)
     places = sort_frames(found, path)
-    header = places[0][0].file.header
     grid = plan_grid([place[0] for place in places], path)
+
+    def load() -> Volume:
+        array, scaling, frame_note = _loaded(places, grid, path, kind, frames)
+        used = frame_note.get("used", [0])
+        notes = [note for note in (grid.note, scaling.explanation, chosen.note) if note]
+        notes += [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)]
+        report = {
+            "format": "DICOM",
+            "modality": str(kind or ""),
+            "units": scaling.units,
+            "relative": scaling.relative and scaling.units not in ("HU", "RGB"),
+            "frames": frame_note,
+            "series": _series_note(chosen, len(places)),
+            "notes": notes,
+        }
+        if kind is Modality.PET or scaling.details:
+            details = {**scaling.details, "reason": scaling.explanation}
+            report["suv"] = {"factor": scaling.factor, **details}
+        if stated := number(places[0][0].file.header, "SpatialResolution"):
+            report["resolution_mm"] = stated
+        meta = _meta(chosen, kind, scaling, [place[used[0]] for place in places])
+        return Volume(array, grid.affine, meta, report)
+
+    patient = text(chosen.header, "PatientID")
+    return OpenedVolume(tuple(grid.shape), grid.affine, load, patient, chosen.description)
+
+
+def _loaded(
+    places: list[list[Frame]],
+    grid: Grid,
+    path: Path,
+    kind: Modality | None,
+    frames: Sequence[int] | None,
+) -> tuple[npt.NDArray[np.float32], Scaling, dict[str, Any]]:
+    """Return [C, H, W, D] in units, what they are, and a note on time frames."""
+    header = places[0][0].file.header
     if is_color(header):
-        array, frame_note = _color(places, grid, path), dict[str, Any]()
-        scaling = Scaling(1.0, "RGB")
-    else:
-        scalings = _scalings(places, kind)
-        scaling = scalings(places[0][0])
-        values, frame_note = _values(places, scalings, path, modality=kind, frames=frames)
-        if _is_inverted(header, kind):
-            values = values.max() + values.min() - values
-        array = onto_grid(values, grid)[None]
-    used = frame_note.get("used", [0])
-    report = {
-        "format": "DICOM",
-        "modality": str(kind or ""),
-        "units": scaling.units,
-        "relative": scaling.relative and scaling.units not in ("HU", "RGB"),
-        "frames": frame_note,
-        "series": _series_note(chosen, len(places)),
-        "notes": [note for note in (grid.note, scaling.explanation, chosen.note) if note]
-        + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)],
-    }
-    if stated := number(header, "SpatialResolution"):
-        report["resolution_mm"] = stated
-    if kind is Modality.PET or scaling.details:
-        report["suv"] = {"factor": scaling.factor, **scaling.details, "reason": scaling.explanation}
-    meta = _meta(chosen, kind, scaling, [place[used[0]] for place in places])
-    return Volume(array, grid.affine, meta, report)
+        return _color(places, grid, path), Scaling(1.0, "RGB"), {}
+    scalings = _scalings(places, kind)
+    values, frame_note = _values(places, scalings, path, modality=kind, frames=frames)
+    if _is_inverted(header, kind):
+        values = values.max() + values.min() - values
+    return onto_grid(values, grid)[None], scalings(places[0][0]), frame_note
 
 
 def _modality(code: str) -> Modality | None:

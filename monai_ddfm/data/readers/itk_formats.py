@@ -22,6 +22,7 @@ from monai_ddfm.data.readers.itk_headers import read_itk_header
 from monai_ddfm.data.readers.itk_placement import fields_of, millimeters, placement_notes
 from monai_ddfm.data.readers.volume import (
     FrameStack,
+    OpenedVolume,
     Volume,
     channels_first,
     combine_frames,
@@ -30,9 +31,8 @@ from monai_ddfm.data.readers.volume import (
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
-__all__ = ["ITK_SUFFIXES", "lps_to_ras", "read_itk"]
+__all__ = ["lps_to_ras", "opened_itk"]
 
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _DOMAINS = ("domain", "space", "time")
 _COLORS = ("rgb-color", "rgba-color", "3-color", "4-color")
 _NAMELESS = ("vector", "3-vector", "4-vector", "???", "none", "stub")
@@ -58,10 +58,10 @@ _NO_FRAMES = (
 _BYTES = (sitk.sitkUInt8, sitk.sitkVectorUInt8)
 
 
-def read_itk(
+def opened_itk(
     path: Path, *, modality: Modality | None = None, frames: Sequence[int] | None = None
-) -> Volume:
-    """Read an NRRD or MetaImage file.
+) -> OpenedVolume:
+    """Read the header of an NRRD or MetaImage file.
 
     Args:
         path: the file.
@@ -69,7 +69,7 @@ def read_itk(
         frames: 0-based time frames of a 4-D file to average.
 
     Returns:
-        The volume; colors give [3, H, W, D].
+        What loads the volume; colors give [3, H, W, D].
 
     Raises:
         InputError: the file cannot be read or is not a usable volume.
@@ -96,22 +96,30 @@ def read_itk(
     check_affine(affine, path)
     color = components > 1 and _is_color(reader, components, kind)
     header.check()
-    try:
-        voxels = sitk.GetArrayFromImage(reader.Execute())
-    except (RuntimeError, MemoryError) as error:
-        raise _unreadable(path, error) from error
-    if color:
-        array, note = _colors(voxels, shape, components, path), dict[str, Any]()
-    else:
-        array, note = _values(voxels, shape, components, path, modality=modality, frames=frames)
-    meta = {"spacing": np.array(reader.GetSpacing()[:3])}
+
+    def load() -> Volume:
+        try:
+            voxels = sitk.GetArrayFromImage(reader.Execute())
+        except (RuntimeError, MemoryError) as error:
+            raise _unreadable(path, error) from error
+        if color:
+            array, note = _colors(voxels, shape, components, path), dict[str, Any]()
+        else:
+            array, note = _values(voxels, shape, components, path, modality=modality, frames=frames)
+        notes = _notes(reader, fields, path)
+        if components > 1 and not color:
+            notes.append(f"{components} values per voxel were taken as frames, not as colors")
+        report = {"format": path.suffix.lstrip(".").upper(), "frames": note, "notes": notes}
+        return Volume(array, affine, {"spacing": np.array(reader.GetSpacing()[:3])}, report)
+
+    return OpenedVolume(tuple(shape[:3]), affine, load)
+
+
+def _notes(reader: Any, fields: Mapping[str, str], path: Path) -> list[str]:
+    """Say what of the placement ITK assumes without a word."""
     rank = reader.GetDimension()
     direction = np.array(reader.GetDirection()).reshape(rank, rank)[:3, :3]
-    notes = placement_notes(fields, direction, path)
-    if components > 1 and not color:
-        notes.append(f"{components} values per voxel were taken as frames, not as colors")
-    report = {"format": path.suffix.lstrip(".").upper(), "frames": note, "notes": notes}
-    return Volume(array, affine, meta, report)
+    return placement_notes(fields, direction, path)
 
 
 def lps_to_ras(affine: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -28,6 +28,7 @@ from monai_ddfm.data.readers.checks import check_affine, check_shape
 from monai_ddfm.data.readers.nifti_claims import check_nifti_claim, check_nifti_start
 from monai_ddfm.data.readers.volume import (
     FrameStack,
+    OpenedVolume,
     Volume,
     channels_first,
     combine_frames,
@@ -36,9 +37,7 @@ from monai_ddfm.data.readers.volume import (
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
-__all__ = ["NIFTI_SUFFIXES", "open_nifti", "read_nifti"]
-
-NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mgz", ".mgh")
+__all__ = ["open_nifti", "opened_nifti"]
 
 _FAULTS = (
     ImageFileError,
@@ -62,10 +61,10 @@ _QUATERNION_LENGTH = 1.05
 _NOWHERE = "the header does not place the volume in space: its axes and its centre are assumed"
 
 
-def read_nifti(
+def opened_nifti(
     path: Path, *, modality: Modality | None = None, frames: Sequence[int] | None = None
-) -> Volume:
-    """Read a NIfTI or MGH file.
+) -> OpenedVolume:
+    """Read the header of a NIfTI or MGH file.
 
     Args:
         path: the file.
@@ -73,7 +72,7 @@ def read_nifti(
         frames: 0-based time frames of a 4-D file to average.
 
     Returns:
-        The volume; values have the header's slope and intercept applied. Colors give
+        What loads the volume; values have the header's slope and intercept applied. Colors give
         [3, H, W, D].
 
     Raises:
@@ -98,15 +97,18 @@ def read_nifti(
     affine[:3] *= _millimetres(image)
     check_affine(affine, path)
     check_nifti_claim(image, shape, path, in_color=_is_color(image, shape, modality))
-    try:
-        array, frame_note = _voxels(image, shape, path, modality, frames)
-    except InputError:
-        raise
-    except _FAULTS as error:
-        raise _unreadable(path, error) from error
-    meta = _header_fields(image)
-    report = {"format": type(image).__name__, "frames": frame_note, "notes": notes}
-    return Volume(array, affine, meta, report)
+
+    def load() -> Volume:
+        try:
+            array, frame_note = _voxels(image, shape, path, modality, frames)
+        except InputError:
+            raise
+        except _FAULTS as error:
+            raise _unreadable(path, error) from error
+        report = {"format": type(image).__name__, "frames": frame_note, "notes": notes}
+        return Volume(array, affine, _header_fields(image), report)
+
+    return OpenedVolume(shape[:3], affine, load)
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:

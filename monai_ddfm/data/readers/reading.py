@@ -1,4 +1,7 @@
-"""One entry for every format: look at what is there, read it, check it."""
+"""One entry for every format: look at what is there, read it, check it.
+
+The library of a format is loaded when a file of it is met: loading takes longer than a header.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +24,14 @@ from monai_ddfm.data.readers.checks import (
     check_values,
     remark_on_extent,
 )
-from monai_ddfm.data.readers.dicom import read_dicom
-from monai_ddfm.data.readers.dicom_files import looks_like_dicom
-from monai_ddfm.data.readers.itk_formats import ITK_SUFFIXES, read_itk
-from monai_ddfm.data.readers.nifti import NIFTI_SUFFIXES, read_nifti
-from monai_ddfm.data.readers.volume import Volume
+from monai_ddfm.data.readers.volume import OpenedVolume, Volume
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
-__all__ = ["read_volume"]
+__all__ = ["ITK_SUFFIXES", "NIFTI_SUFFIXES", "open_volume", "read_volume"]
 
+NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz", ".mgz", ".mgh")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 _FEWEST_ACROSS = 32
 _NO_ANATOMY = re.compile(r"_part-(phase|imag)_")  # names of BIDS
 
@@ -63,6 +66,38 @@ def read_volume(
     Raises:
         InputError: what is there cannot be used.
     """
+    return open_volume(
+        path,
+        modality=modality,
+        series=series,
+        frames=frames,
+        allow_unknown_geometry=allow_unknown_geometry,
+    ).load()
+
+
+def open_volume(
+    path: str | os.PathLike[str],
+    *,
+    modality: str | None = None,
+    series: str | None = None,
+    frames: Sequence[int] | None = None,
+    allow_unknown_geometry: bool = False,
+) -> OpenedVolume:
+    """Find a volume and judge its header; nothing heavy is loaded, and no voxel read.
+
+    Args:
+        path: as for `read_volume`.
+        modality: likewise.
+        series: likewise.
+        frames: likewise.
+        allow_unknown_geometry: likewise.
+
+    Returns:
+        What `read_volume` loads.
+
+    Raises:
+        InputError: what is there cannot be used.
+    """
     place = _existing(path)
     word = Modality.parse(modality) if modality else None
     name = place.name.lower()
@@ -72,14 +107,18 @@ def read_volume(
             "give the magnitude."
         )
     if name.endswith(NIFTI_SUFFIXES) and place.is_file():
-        volume = read_nifti(place, modality=word, frames=frames)
+        from monai_ddfm.data.readers.nifti import opened_nifti  # noqa: PLC0415
+
+        opened = opened_nifti(place, modality=word, frames=frames)
     elif name.endswith(ITK_SUFFIXES) and place.is_file():
-        volume = read_itk(place, modality=word, frames=frames)
-    elif place.is_dir() or looks_like_dicom(place):
-        with warnings.catch_warnings():
-            # What pydicom finds odd in a header is judged here where it matters.
-            warnings.filterwarnings("ignore", module="pydicom")
-            volume = read_dicom(
+        from monai_ddfm.data.readers.itk_formats import opened_itk  # noqa: PLC0415
+
+        opened = opened_itk(place, modality=word, frames=frames)
+    elif place.is_dir() or _looks_like_dicom(place):
+        from monai_ddfm.data.readers.dicom import opened_dicom  # noqa: PLC0415
+
+        with _pydicom_quiet():
+            opened = opened_dicom(
                 place,
                 modality=word,
                 series=series,
@@ -91,7 +130,26 @@ def read_volume(
             f"{place} is not an image known here; give NIfTI (.nii, .nii.gz), MGH, NRRD, MHA or "
             "DICOM."
         )
-    return _finished(volume, place, word)
+
+    def load() -> Volume:
+        with _pydicom_quiet():
+            return _finished(opened.load(), place, word)
+
+    return replace(opened, load=load)
+
+
+@contextmanager
+def _pydicom_quiet() -> Iterator[None]:
+    """What pydicom finds odd in a header is judged here where it matters."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pydicom")
+        yield
+
+
+def _looks_like_dicom(path: Path) -> bool:
+    from monai_ddfm.data.readers.dicom_files import looks_like_dicom  # noqa: PLC0415
+
+    return looks_like_dicom(path)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

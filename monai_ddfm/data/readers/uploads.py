@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_ddfm.data.readers.dicom_files import looks_like_dicom
-from monai_ddfm.data.readers.itk_formats import ITK_SUFFIXES
 from monai_ddfm.data.readers.itk_headers import read_itk_header
 from monai_ddfm.data.readers.nifti_claims import check_nifti_start
+from monai_ddfm.data.readers.reading import ITK_SUFFIXES
 from monai_ddfm.errors import InputError
 
 __all__ = ["check_alone", "check_upload"]

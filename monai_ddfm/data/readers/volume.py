@@ -13,7 +13,7 @@ import numpy.typing as npt
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
-__all__ = ["FrameStack", "Volume", "channels_first", "combine_frames", "reason"]
+__all__ = ["FrameStack", "OpenedVolume", "Volume", "channels_first", "combine_frames", "reason"]
 
 _REASON_LENGTH = 160
 
@@ -33,6 +33,25 @@ class Volume:
     affine: npt.NDArray[np.float64]
     meta: dict[str, Any]
     report: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OpenedVolume:
+    """A volume whose header has been read and judged, and whose voxels have not.
+
+    Attributes:
+        shape: voxels along the three axes of the file.
+        affine: [4, 4] float64, voxel index to millimetres in RAS.
+        load: reads and judges the voxels.
+        patient_id: of the header, ``""`` where unknown.
+        series: what people call the series, ``""`` for a file without one.
+    """
+
+    shape: tuple[int, ...]
+    affine: npt.NDArray[np.float64]
+    load: Callable[[], Volume]
+    patient_id: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True)

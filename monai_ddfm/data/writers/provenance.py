@@ -6,6 +6,7 @@ ends as one JSON document, ``provenance.json``, written when everything else has
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import shlex
@@ -26,6 +27,7 @@ from monai_ddfm.utils.hashes import describe_file, describe_input
 from monai_ddfm.utils.json_files import jsonable
 from monai_ddfm.utils.remarks import warnings
 from monai_ddfm.utils.reports import collect_reports
+from monai_ddfm.utils.warnings_log import STAGES_LOG
 
 __all__ = [
     "MarkStage",
@@ -125,8 +127,9 @@ class MarkStage(Transform):  # type: ignore[misc]
         self.stage = stage
 
     def __call__(self, data: Any) -> Any:
-        """Take the mark and return `data`."""
+        """Take the mark, log it, and return `data`."""
         self.record.mark(self.stage)
+        logging.getLogger(STAGES_LOG).info("%s", self.stage)
         return data
 
 

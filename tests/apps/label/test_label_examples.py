@@ -1,18 +1,11 @@
-"""The clients in ``examples/``, against a real server.
-
-3D Slicer cannot be installed here; its two functions that the script calls are played by nibabel
-and SimpleITK, so what is tried is what the script sends and what it gives Slicer to load.
-"""
+"""The clients in ``examples/``, against a real server."""
 
 from __future__ import annotations
 
-import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,26 +65,33 @@ def test_client(
     assert sessions(running) == []
 
 
-def test_script_for_slicer(
+def test_slicer_module_with_a_server(
     running: Server,
     files: dict[str, Path],
     expected: FusionResult,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def save(node: Path, file: str) -> bool:
-        shutil.copy(node, file)
-        return True
+    monkeypatch.syspath_prepend(str(EXAMPLES / "slicer" / "MONAIDDFM"))
+    from MONAIDDFMLib import fusing  # noqa: PLC0415 - from the folder of the module
 
-    slicer = ModuleType("slicer")
-    slicer.util = SimpleNamespace(getNode=files.get, saveNode=save, loadVolume=sitk.ReadImage)
-    monkeypatch.setitem(sys.modules, "slicer", slicer)
-    fuse_in_slicer = runpy.run_path(str(EXAMPLES / "slicer_fusion.py"))["fuse_in_slicer"]
-    loaded = fuse_in_slicer("T1", "PET", modality="PET", server=running.url, **FAST)
+    by = fusing.LabelServer(running.url)
+    offered = {option["name"]: option for option in by.options()}
+    assert offered["preset"]["words"][0] == "default"
+    assert "store" not in offered
+
+    def fused(**options: object) -> Path:
+        run = by.fuse(files["T1"], files["PET"], modality="PET", folder=tmp_path, options=options)
+        run.wait(300)
+        assert run.finished
+        path: Path = run.outcome().fused
+        return path
+
+    loaded = sitk.ReadImage(str(fused(**FAST)))
     truth = sitk.ReadImage(str(expected.files["fused_rgb.nii.gz"]))
     assert loaded.GetNumberOfComponentsPerPixel() == 3
     assert np.array_equal(sitk.GetArrayFromImage(loaded), sitk.GetArrayFromImage(truth))
     assert loaded.GetOrigin() == truth.GetOrigin()
-    with pytest.raises(RuntimeError, match="window 'wide' is unknown"):
-        fuse_in_slicer("T1", "PET", modality="PET", server=running.url, window="wide")
+    with pytest.raises(fusing.FusionError, match="window 'wide' is unknown"):
+        fused(window="wide")
     assert sessions(running) == []

@@ -1,0 +1,1 @@
+"""What the module MONAIDDFM does without Slicer's own classes."""
