@@ -134,6 +134,19 @@ class JointHistogram:
         """
         return self._statistics(transform)[0]
 
+    def side_by_side(self, one: Any, other: Any) -> tuple[float, float]:
+        """Return the mutual information of two transforms where both see the moving volume.
+
+        What lies beyond its field of view is left out, of both: else the one that covers more of
+        the fixed head would be ahead, whatever fits.
+
+        Args:
+            one: maps points of fixed to points of moving.
+            other: likewise.
+        """
+        seen = self._sees(one) & self._sees(other)
+        return self._statistics(one, seen)[0], self._statistics(other, seen)[0]
+
     def dependence(self, transform: Any) -> float:
         """Return the mutual information as a share of the smaller entropy, about 0 to 1.
 
@@ -143,13 +156,22 @@ class JointHistogram:
         information, smaller = self._statistics(transform)
         return information / smaller if smaller > 0 else 0.0
 
-    def _statistics(self, transform: Any) -> tuple[float, float]:
+    def _sees(self, transform: Any) -> NDArray[np.bool_]:
+        """Return where in the region the moving field of view lies, [N]."""
+        view = sitk.Image(self.moving.coarse.GetSize(), sitk.sitkUInt8) + 1
+        view.CopyInformation(self.moving.coarse)
+        seen = sitk.Resample(view, self.grid, transform, sitk.sitkNearestNeighbor, 0)
+        return np.asarray(sitk.GetArrayViewFromImage(seen)[self.inside] > 0)
+
+    def _statistics(
+        self, transform: Any, within: NDArray[np.bool_] | slice = slice(None)
+    ) -> tuple[float, float]:
         moved = sitk.Resample(
             self.moving.coarse, self.grid, transform, sitk.sitkLinear, self.moving.background
         )
-        values = sitk.GetArrayViewFromImage(moved)[self.inside]
+        values = sitk.GetArrayViewFromImage(moved)[self.inside][within]
         joint = np.bincount(
-            self.fixed_bins * self.bins + self._binned(values, *self.range),
+            self.fixed_bins[within] * self.bins + self._binned(values, *self.range),
             minlength=self.bins**2,
         ).reshape(self.bins, self.bins)
         n = joint.sum()

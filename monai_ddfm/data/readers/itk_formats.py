@@ -96,6 +96,7 @@ def read_itk(
     check_affine(affine, path)
     color = components > 1 and _is_color(reader, components, kind)
     header.check()
+    header.check_whole()
     try:
         voxels = sitk.GetArrayFromImage(reader.Execute())
     except (RuntimeError, MemoryError) as error:

@@ -25,7 +25,11 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from monai_ddfm.data.readers.checks import check_affine, check_shape
-from monai_ddfm.data.readers.nifti_claims import check_nifti_claim, check_nifti_start
+from monai_ddfm.data.readers.nifti_claims import (
+    check_nifti_claim,
+    check_nifti_start,
+    check_nifti_whole,
+)
 from monai_ddfm.data.readers.volume import (
     FrameStack,
     Volume,
@@ -98,6 +102,7 @@ def read_nifti(
     affine[:3] *= _millimetres(image)
     check_affine(affine, path)
     check_nifti_claim(image, shape, path, in_color=_is_color(image, shape, modality))
+    check_nifti_whole(image, shape, path)
     try:
         array, frame_note = _voxels(image, shape, path, modality, frames)
     except InputError:
