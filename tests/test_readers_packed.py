@@ -42,6 +42,15 @@ def read(path: Path) -> np.ndarray:
     return read_volume(path, modality="PET", allow_unknown_geometry=True).array[0]
 
 
+def refusal(path: Path) -> str:
+    """What was said; nothing where it was read, and then it is the volume."""
+    try:
+        np.testing.assert_array_equal(read(path), VALUES)
+    except InputError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_flipped_bit_is_refused_or_changes_nothing(name: str, tmp_path: Path) -> None:
     packed = saved(tmp_path, name)
@@ -52,11 +61,9 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(name: str, tmp_path: Path) 
         changed = bytearray(content)
         changed[chance.randrange(len(content) // 2, len(content))] ^= 1 << chance.randrange(8)
         packed.write_bytes(changed)
-        try:
-            np.testing.assert_array_equal(read(tmp_path / name), VALUES)
-        except InputError as error:
-            assert re.search(r"is damaged: its compressed voxels|CRC check failed", str(error))
-            refusals += 1
+        said = refusal(tmp_path / name)
+        assert not said or re.search(r"is damaged: its compressed voxels|CRC check failed", said)
+        refusals += bool(said)
     assert refusals >= 6
     packed.write_bytes(content[:-3])
     with pytest.raises(InputError, match="they end early"):
@@ -75,9 +82,7 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(name: str, tmp_path: Path) 
         ),  # blocked, as bgzip packs
     ],
 )
-def test_whoever_has_packed_it_it_is_read(
-    pack: Callable[[bytes], bytes], tmp_path: Path
-) -> None:
+def test_whoever_has_packed_it_it_is_read(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = saved(tmp_path, "a.nii.gz")
     path.write_bytes(pack(gzip.decompress(path.read_bytes())))
     np.testing.assert_array_equal(read(path), VALUES)
@@ -114,11 +119,14 @@ def test_one_bit_of_a_checksum_is_enough(parts, place, bit, tmp_path_factory) ->
             check_packed(path, path, claimed=size)
 
 
-def test_what_lies_far_behind_is_not_waited_for(tmp_path: Path) -> None:
+def test_what_lies_far_behind_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.gz"
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    block = bytes(2**24)
-    path.write_bytes(b"".join(packer.compress(block) for _ in range(5)))  # 80 MiB, and no end
+    block = bytes(2**22)
+    path.write_bytes(b"".join(packer.compress(block) for _ in range(5)))  # 20 MiB, and no end
+    monkeypatch.setattr("monai_ddfm.data.readers.packed._BEHIND", 2**23)
     check_packed(path, path, claimed=1000)
     with pytest.raises(InputError, match="end early"):
-        check_packed(path, path, claimed=5 * 2**24)
+        check_packed(path, path, claimed=5 * 2**22)

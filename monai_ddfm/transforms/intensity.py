@@ -163,13 +163,14 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
             return []
         if self.is_default_window:
             return [
-                f"the CT is not in HU, so its percentiles {window.spec} are shown; choose a window "
-                "for its values with window="
+                f"the CT is not in HU, so its percentiles {window.spec} are shown, and what is "
+                "bright in them counts as bone; choose a window for its values with window=, and "
+                "the gray level of bone with finding="
             ]
         if window.spec in ("fusion", *CT_WINDOWS):
             return [
                 f"the window {window.spec!r} is for HU, in which the CT is not; choose one for its "
-                "values with window="
+                "values with window=, and the gray level of bone with finding="
             ]
         return []
 

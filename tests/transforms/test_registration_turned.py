@@ -17,7 +17,7 @@ from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
 from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
 from monai_ddfm.transforms.registration_evidence import outlines
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
-from monai_ddfm.transforms.similarity import sight
+from monai_ddfm.transforms.similarity import JointHistogram, sight
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
@@ -98,6 +98,23 @@ def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not():
     assert told["status"] != "ok"
     assert told["wanted_stretch"][0] == pytest.approx(1.1, abs=0.03)
     assert any("larger in one direction" in reason for reason in told["reasons"])
+
+
+def test_what_covers_more_of_the_head_does_not_count_as_a_better_size():
+    """A slab of a PET, right as it lies: stretched along its axis it covers more of the MRI."""
+    fixed = head("MR", spacing=8.0, shape=(40, 40, 32))
+    whole = head("PET", spacing=8.0, shape=(40, 40, 32))
+    affine = whole.affine.clone()
+    affine[:3, 3] += 12 * affine[:3, 2]
+    slab = MetaTensor(whole.as_tensor()[..., 12:20].contiguous(), affine=affine)
+    score = JointHistogram(*(sight(scalar_image(v), spacing=4.0) for v in (fixed, slab)))
+    right, stretched = sitk.ScaleTransform(3, [1.0] * 3), sitk.ScaleTransform(3, [1.0, 1.0, 0.85])
+    before, after = score.side_by_side(right, stretched)
+    assert score(stretched) / score(right) - 1 > 0.05
+    assert after / before - 1 < 0.02
+    complete = JointHistogram(*(sight(scalar_image(v), spacing=4.0) for v in (fixed, whole)))
+    for one in (right, stretched):  # where all is seen it is the same figure
+        assert complete.side_by_side(one, one)[0] == pytest.approx(complete(one), rel=0.01)
 
 
 def test_a_climb_moves_at_a_half_turn_too():
