@@ -19,7 +19,7 @@ from monai_ddfm.data.readers.dicom_frames import Frame, frames_of
 from monai_ddfm.data.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_frames
 from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
-from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
+from monai_ddfm.data.readers.suv import Scaling, acquired_at, activity_doubts, pet_scaling
 from monai_ddfm.data.readers.tags import UnreadableError, text, whole
 from monai_ddfm.data.readers.volume import FrameStack, Volume, combine_frames
 from monai_ddfm.errors import InputError
@@ -71,6 +71,7 @@ def read_dicom(
             values = values.max() + values.min() - values
         array = onto_grid(values, grid)[None]
     used = frame_note.get("used", [0])
+    voxel_ml = float(abs(np.linalg.det(grid.affine[:3, :3]))) / 1000.0
     report = {
         "format": "DICOM",
         "modality": str(kind or ""),
@@ -79,7 +80,8 @@ def read_dicom(
         "frames": frame_note,
         "series": _series_note(chosen, len(places)),
         "notes": [note for note in (grid.note, scaling.explanation, chosen.note) if note]
-        + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)],
+        + [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)]
+        + activity_doubts(array, voxel_ml, scaling),
     }
     if kind is Modality.PET or scaling.details:
         report["suv"] = {"factor": scaling.factor, **scaling.details, "reason": scaling.explanation}
