@@ -5,7 +5,7 @@ from __future__ import annotations
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.ensemble import EnsembleInferer
-from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases
+from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases, prepare_case
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
     CHOICES,
@@ -35,6 +35,7 @@ __all__ = [
     "TqdmProgress",
     "collate_cases",
     "limit_device_memory",
+    "prepare_case",
     "preset_named",
     "tailored",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -20,7 +21,14 @@ from monai_ddfm.inferers.layout import Patch, SliceLayout
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, noisier, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
-from monai_ddfm.inferers.presets import PRESETS, Preset, at_speed, build_solver, preset_named
+from monai_ddfm.inferers.presets import (
+    PRESETS,
+    Preset,
+    at_speed,
+    build_solver,
+    preset_named,
+    without_units,
+)
 from monai_ddfm.inferers.progress import ProgressCallback
 from monai_ddfm.inferers.running import SliceRunner
 from monai_ddfm.inferers.sampling import SliceSampler
@@ -147,8 +155,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self,
         inputs: Tensor,
         network: nn.Module,
-        *args: Any,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        *args: Any,
+        in_units: bool = True,
+        **kwargs: Any,
     ) -> Tensor:
         """Fuse a batch of slice pairs or of volume pairs.
 
@@ -156,6 +165,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             inputs: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving.
             network: the prior, an `ADMUNet` of one or three image channels.
             args: not used; MONAI's evaluators may pass some.
+            in_units: whether `moving` is in the units in which the preset tells a finding; if not
+                (a CT without HU), what is white is one.
             kwargs: not used.
 
         Returns:
@@ -168,6 +179,10 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 outside [-1, 1], or if memory runs out with the batch size asked for, or with one
                 slice.
         """
+        if not in_units:
+            other = copy(self)
+            other.preset = without_units(self.preset)
+            return other(inputs, network, *args, **kwargs)
         images = convert_to_tensor(inputs, track_meta=False).float()
         if images.ndim not in {4, 5} or images.shape[1] != 2 or images.numel() == 0:
             raise InputError(

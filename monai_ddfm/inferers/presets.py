@@ -29,6 +29,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.balance import Balance
 from monai_ddfm.likelihoods.rectifiers import (
     BalanceRectifier,
     EMRectifier,
@@ -60,6 +61,7 @@ __all__ = [
     "build_solver",
     "preset_named",
     "tailored",
+    "without_units",
 ]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
@@ -259,6 +261,16 @@ def tailored(
             balance = replace(balance, finding=finding, **_KNOWN_FINDING)
         return replace(preset, rectifier=replace(rectifier, balance=balance, **wishes))
     return preset
+
+
+def without_units(preset: Preset) -> Preset:
+    """Return a preset that takes what is white for a finding, as of a source without units."""
+    rectifier = preset.rectifier
+    if not isinstance(rectifier, BalanceRectifier):
+        return preset
+    plain = Balance()
+    balance = replace(rectifier.balance, finding=plain.finding, finding_width=plain.finding_width)
+    return replace(preset, rectifier=replace(rectifier, balance=balance))
 
 
 def at_speed(preset: Preset, name: str) -> Preset:

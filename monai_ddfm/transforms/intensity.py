@@ -164,13 +164,12 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         if self.is_default_window:
             return [
                 f"the CT is not in HU, so its percentiles {window.spec} are shown, and what is "
-                "bright in them counts as bone; choose a window for its values with window=, and "
-                "the gray level of bone with finding="
+                "white in them counts as bone; choose a window for its values with window="
             ]
         if window.spec in ("fusion", *CT_WINDOWS):
             return [
                 f"the window {window.spec!r} is for HU, in which the CT is not; choose one for its "
-                "values with window=, and the gray level of bone with finding="
+                "values with window="
             ]
         return []
 
