@@ -29,6 +29,7 @@ from monai_ddfm.transforms.histogram import head_mask
 __all__ = ["JointHistogram", "Sighting", "sight", "working_spacing"]
 
 _VOXELS_ACROSS = 96
+_MOST_VOXELS = 2**25
 _MARGIN = 5  # working voxels of surroundings that belong to the region around the head
 
 
@@ -61,14 +62,19 @@ class Sighting:
     radius: float
 
 
-def working_spacing(image: Any) -> float:
-    """Return the spacing of the working grid in mm: 1/96 of the longest side of `image`.
+def working_spacing(fixed: Any, moving: Any | None = None) -> float:
+    """Return the spacing of the working grid in mm: 1/96 of the longest side of `fixed`.
 
-    But not less than half its finest spacing, so that small pictures stay small.
+    But not less than half its finest spacing, so that small pictures stay small; and not so little
+    that `moving` would fill the memory, as beside a fixed volume whose voxel sizes are in cm.
     """
-    spacing = np.array(image.GetSpacing())
-    sides = np.array(image.GetSize()) * spacing
-    return float(max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2))
+    spacing = np.array(fixed.GetSpacing())
+    sides = np.array(fixed.GetSize()) * spacing
+    wanted = max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2)
+    if moving is not None:
+        content = np.prod(np.array(moving.GetSize()) * moving.GetSpacing())
+        wanted = max(wanted, (content / _MOST_VOXELS) ** (1 / 3))
+    return float(wanted)
 
 
 def sight(image: Any, *, spacing: float) -> Sighting:

@@ -25,6 +25,7 @@ from monai_ddfm.data.writers import WorkFolder
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.utils.files import StagedFolder
+from monai_ddfm.utils.hashes import describe_input
 
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")
 
@@ -321,6 +322,16 @@ def test_pipes_in_the_place_of_a_small_file(read, tmp_path: Path) -> None:
     for path in (tmp_path / "a", Path("/dev/zero")):
         with pytest.raises(InputError, match=f"{path} is no ordinary file"):
             read(**{"pairs" if read == PairingRules.read else "path": path})
+
+
+def test_pipes_and_devices_in_a_series(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"a")
+    expected = describe_input(tmp_path)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    (tmp_path / "zero.dcm").symlink_to("/dev/zero")
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert describe_input(tmp_path) == expected
 
 
 def test_pipes_in_the_place_of_a_study(tmp_path: Path) -> None:

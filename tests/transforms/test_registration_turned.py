@@ -17,7 +17,7 @@ from monai_ddfm.transforms.registration import RegisterRigid, RegisterVolumes
 from monai_ddfm.transforms.registration_climb import COARSE, climb, distance, linear, turn_between
 from monai_ddfm.transforms.registration_evidence import outlines
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
-from monai_ddfm.transforms.similarity import JointHistogram, sight
+from monai_ddfm.transforms.similarity import JointHistogram, sight, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
@@ -115,6 +115,16 @@ def test_what_covers_more_of_the_head_does_not_count_as_a_better_size():
     complete = JointHistogram(*(sight(scalar_image(v), spacing=4.0) for v in (fixed, whole)))
     for one in (right, stretched):  # where all is seen it is the same figure
         assert complete.side_by_side(one, one)[0] == pytest.approx(complete(one), rel=0.01)
+
+
+@pytest.mark.parametrize("size_mm", [200.0, 20.0, 0.2])
+def test_a_fixed_volume_in_other_units_makes_no_working_grid_that_fills_the_memory(size_mm):
+    fixed, moving = sitk.Image(50, 50, 50, sitk.sitkUInt8), sitk.Image(60, 60, 60, sitk.sitkUInt8)
+    fixed.SetSpacing([size_mm / 50] * 3)
+    moving.SetSpacing([4.0] * 3)
+    spacing = working_spacing(fixed, moving)
+    assert (240.0 / spacing) ** 3 <= 2**25 * 1.001
+    assert (spacing == working_spacing(fixed)) is (size_mm > 100)
 
 
 def test_a_climb_moves_at_a_half_turn_too():
