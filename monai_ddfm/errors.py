@@ -8,11 +8,20 @@ through those wrappings, so that every face of the program prints the sentence a
 
 from __future__ import annotations
 
-__all__ = ["InputError", "StoppedError", "find_input_error"]
+__all__ = ["InputError", "StoppedError", "find_input_error", "printable"]
+
+
+def printable(text: str) -> str:
+    """Return a text on one line in which nothing commands a terminal: names may hold anything."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class InputError(ValueError):
     """What was given cannot be used; the message is one sentence that says what to do about it."""
+
+    def __str__(self) -> str:
+        """Return the sentence on one line, see `printable`."""
+        return printable(super().__str__())
 
 
 class StoppedError(Exception):

@@ -62,6 +62,8 @@ def _root(
         warnings.filterwarnings("ignore")
         logging.getLogger("ignite").setLevel(logging.CRITICAL)
         logging.getLogger("monai").setLevel(logging.ERROR)
+        # It quotes what stands in a header, names among it, once for each image.
+        logging.getLogger("pydicom").setLevel(logging.ERROR)
 
 
 def main() -> None:

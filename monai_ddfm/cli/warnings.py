@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import typer
 
+from monai_ddfm.errors import printable
 from monai_ddfm.utils.warnings_log import WARNINGS_LOG
 
 __all__ = ["warnings_at_the_end"]
@@ -30,7 +31,7 @@ class _Kept(logging.Handler):
         self.texts: dict[str, None] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts[" ".join(record.getMessage().split())] = None
+        self.texts[printable(" ".join(record.getMessage().split()))] = None
 
 
 @contextmanager

@@ -73,6 +73,10 @@ def read_transform(path: str | os.PathLike[str], *, invert: bool = False) -> Any
         matrix = transform_matrix(transform)
         if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
             raise InputError(f"the transform in {file} is singular: give an invertible one")
+        if np.linalg.det(matrix[:3, :3]) < 0:
+            raise InputError(
+                f"the transform in {file} mirrors the head: give one that leaves left and right"
+            )
         transform = as_affine(transform)
     if not invert:
         return transform

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.ensemble import EnsembleInferer
-from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases
+from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases, prepare_case
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
     PRESETS,
@@ -37,6 +37,7 @@ __all__ = [
     "collate_cases",
     "configure",
     "limit_device_memory",
+    "prepare_case",
     "preset_named",
 ]
 

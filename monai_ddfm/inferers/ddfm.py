@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,7 +22,14 @@ from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
-from monai_ddfm.inferers.presets import PRESETS, Preset, at_speed, build_solver, preset_named
+from monai_ddfm.inferers.presets import (
+    PRESETS,
+    Preset,
+    at_speed,
+    build_solver,
+    preset_named,
+    without_units,
+)
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.running import SliceRunner, is_out_of_memory
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep, SliceSampler
@@ -153,8 +161,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self,
         inputs: Tensor,
         network: nn.Module,
-        *args: Any,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        *args: Any,
+        in_units: bool = True,
+        **kwargs: Any,
     ) -> Tensor:
         """Fuse a batch of slice pairs or of volume pairs.
 
@@ -163,6 +172,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             network: the prior, an `ADMUNet` of one or three image channels, or what
                 `monai_ddfm.inferers.denoising` allows: a latent prior, a prior of volumes.
             args: not used; MONAI's evaluators may pass some.
+            in_units: whether `moving` is in the units in which the preset tells a finding; if not
+                (a CT without HU), what is white is one.
             kwargs: not used.
 
         Returns:
@@ -175,6 +186,10 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 outside [-1, 1], or if memory runs out with the batch size asked for, or with one
                 slice.
         """
+        if not in_units:
+            other = copy(self)
+            other.preset = without_units(self.preset)
+            return other(inputs, network, *args, **kwargs)
         images = convert_to_tensor(inputs, track_meta=False).float()
         if images.ndim not in {4, 5} or images.shape[1] != 2 or images.numel() == 0:
             raise InputError(

@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor, list_data_collate
-from monai.engines import SupervisedEvaluator
+from monai.engines import SupervisedEvaluator, default_prepare_batch
 from monai.transforms import Compose, apply_transform
 
-__all__ = ["FusionEvaluator", "collate_cases"]
+from monai_ddfm.modalities import Modality
+
+__all__ = ["FusionEvaluator", "collate_cases", "prepare_case"]
 
 _Case = dict[Hashable, Any]
 
@@ -62,6 +65,27 @@ def collate_cases(cases: Sequence[Mapping[Hashable, Any]]) -> Any:
         batch.copy_meta_from(collated[key])
         collated[key] = batch
     return collated
+
+
+def prepare_case(
+    batch: Mapping[str, Any], device: Any, non_blocking: bool, **options: Any
+) -> tuple[Any, Any, tuple[()], dict[str, bool]]:
+    """Prepare a batch as MONAI does, and tell the inferer whether `moving` is in known units.
+
+    Args:
+        batch: as `collate_cases` makes it, with ``moving_scaled``.
+        device: where the volumes go.
+        non_blocking: see `torch.Tensor.to`.
+        options: likewise.
+
+    Returns:
+        The volumes, their labels, and arguments of the inferer.
+    """
+    images, labels = default_prepare_batch(batch, device, non_blocking, **options)
+    meta = getattr(batch.get("moving_scaled"), "meta", {})
+    known, kind = (np.ravel(meta.get(key) or "") for key in ("units", "modality"))
+    bare = any(u not in ("", "HU") and k == Modality.CT for u, k in zip(known, kind, strict=False))
+    return images, labels, (), {"in_units": False} if bare else {}
 
 
 def _through(chain: Sequence[Callable[[_Case], _Case]], holder: list[_Case]) -> _Case:

@@ -13,6 +13,8 @@ from monai_ddfm.likelihoods.rectifiers import likelihood_of
 
 __all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
 
+_MOST_SLICES = 10_000
+
 
 def startable(preset: Preset, steps: int | None) -> Preset:
     """Start from noise where the rectifier has nothing else to start from.
@@ -71,10 +73,13 @@ def smoothing(given: Any) -> float:
     """Return a standard deviation in slices.
 
     Raises:
-        InputError: if it is not a finite number of at least 0.
+        InputError: if it is no number, below 0, or more than any volume has.
     """
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
-        raise InputError(f"smoothing across {given!r} slices is unusable; give 0 or more.")
+    known = isinstance(given, int | float) and not isinstance(given, bool)
+    if not known or not 0 <= given <= _MOST_SLICES:
+        raise InputError(
+            f"smoothing across {given!r} slices is unusable; give 0 to {_MOST_SLICES}."
+        )
     return float(given)
 
 

@@ -24,11 +24,12 @@ so that seeds differ.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.balance import Balance
 from monai_ddfm.likelihoods.rectifiers import (
     BalanceRectifier,
     EMRectifier,
@@ -60,6 +61,7 @@ __all__ = [
     "build_solver",
     "configure",
     "preset_named",
+    "without_units",
 ]
 
 SolverName = Literal["ddim", "ddpm", "dpm++"]
@@ -216,6 +218,17 @@ def configure(
     if configured is None:
         return preset
     return replace(preset, rectifier=configured(modality=modality, finding=finding, **asked))
+
+
+def without_units(preset: Preset) -> Preset:
+    """Return a preset that takes what is white for a finding, as of a source without units."""
+    rectifier = preset.rectifier
+    if not isinstance(rectifier, BalanceRectifier):
+        return preset
+    plain = Balance()
+    own = {f.name: getattr(plain, f.name) for f in fields(plain) if f.name.startswith("finding")}
+    balance = replace(rectifier.balance, **own)
+    return replace(preset, rectifier=replace(rectifier, balance=balance))
 
 
 def at_speed(preset: Preset, name: str) -> Preset:

@@ -17,7 +17,7 @@ __all__ = ["Interface", "in_words_of"]
 Interface = Literal["command line", "python", "monai"]
 
 _FLAG = re.compile(r"(?<![\w-])--([a-z]+(?:[-_][a-z]+)*)(?: ([a-z]+))?")
-_ARGUMENT = re.compile(r"(?<![\w-])([a-z]+(?:_[a-z]+)*)=(\w)?")
+_ARGUMENT = re.compile(r"(?<![\w-])([a-z]+(?:_[a-z]+)*)=([\w\[])?")
 
 
 def in_words_of(interface: Interface, sentence: str) -> str:

@@ -164,8 +164,8 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
             return []
         if self.is_default_window:
             return [
-                f"the CT is not in HU, so its percentiles {window.spec} are shown; choose a window "
-                "for its values with window="
+                f"the CT is not in HU, so its percentiles {window.spec} are shown, and what is "
+                "white in them counts as bone; choose a window for its values with window="
             ]
         if window.spec in ("fusion", *CT_WINDOWS):
             return [

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.places import check_ordinary
 
 __all__ = ["read_landmarks"]
 
@@ -24,6 +25,7 @@ def read_landmarks(path: str | Path) -> list[float]:
     """
     file = Path(path).expanduser()
     mend = "give a JSON file with the 11 values of learn_landmarks."
+    check_ordinary(file)
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
         return [float(value) for value in values]

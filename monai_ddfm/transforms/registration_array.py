@@ -120,7 +120,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
             InputError: an affine cannot be used, the fields of view do not meet, or the result is
                 not to be trusted.
         """
-        spacing = working_spacing(grid_image(fixed, name="fixed"))
+        grids = grid_image(fixed, name="fixed"), grid_image(moving, name="moving")
+        spacing = working_spacing(*grids)
         images = (
             working_image(scalar_image(fixed, name="fixed"), spacing=spacing),
             working_image(scalar_image(moving, name="moving"), spacing=spacing),

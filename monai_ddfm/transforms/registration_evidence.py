@@ -7,7 +7,10 @@ r"""What a result says about itself, beyond how well the volumes predict each ot
   one volume shows only the brain. The spread, half of what lies between the 10th and the 90th
   percentile, stays small as long as pose and size are right.
 * Wanted stretch: the singular values of :math:`A R^{-1}`, where :math:`A` is a coarse affine search
-  from the rigid result :math:`R`. Two scans of one head differ by a few percent at most.
+  from the rigid result :math:`R`. Two scans of one head differ by a few percent at most. What it
+  gains is measured in two ways, and the smaller counts: over the whole fixed head, where sliding
+  out of the moving field of view cannot win; and where both :math:`A` and :math:`R` see the moving
+  volume, where covering more of the head cannot, as a slab does that is stretched.
 """
 
 from __future__ import annotations
@@ -67,8 +70,9 @@ class Size:
     Attributes:
         stretch: largest and smallest factor by which the moving head is larger (above 1) or smaller
             than the fixed one.
-        gain: in mutual information, as a share of the rigid result's. It may be negative: the fit
-            sees the volumes smoothed.
+        gain: in mutual information, as a share of the rigid result's, over the fixed head or where
+            both see the moving volume, whichever is less. It may be negative: the fit sees the
+            volumes smoothed.
         nearest: the rigid transform that comes nearest to that fit.
     """
 
@@ -127,9 +131,11 @@ def wanted_size(
     few = fixed.radius < _FEW * 2 * fixed.spacing
     affine = optimize_affine(fixed, moving, rigid, _AFFINE_OF_FEW if few else _AFFINE)
     before, after = score(rigid), score(affine)
+    seen_before, seen_after = score.side_by_side(rigid, affine)
     turn = transform_matrix(rigid)[:3, :3]
     stretches = np.linalg.svd(transform_matrix(affine)[:3, :3] @ turn.T, compute_uv=False)
-    gain = after / before - 1 if before > 0 else 0.0
+    positive = min(before, seen_before) > 0
+    gain = min(after / before, seen_after / seen_before) - 1 if positive else 0.0
     places = [np.array(affine.TransformPoint(p)) for p in fixed.corners.tolist()]
     nearest = linear(nearest_rigid(fixed.corners, np.array(places)))
     return Size((float(stretches[0]), float(stretches[-1])), float(gain), nearest)

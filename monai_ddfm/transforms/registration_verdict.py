@@ -77,7 +77,7 @@ def _of_place(figures: Figures) -> list[_Rule]:
     ]
     if figures["stretch"] is not None:
         most = max(figures["stretch"][0], 1 / max(figures["stretch"][1], 1e-9))
-        text = f"it stretches or shrinks the head by a factor of {most:.2f}"
+        text = f"it stretches or shrinks the head by a factor of {most:.3g}"
         rules.append((searched and most > _MAX_STRETCH[0], most > _MAX_STRETCH[1], text))
     return rules
 

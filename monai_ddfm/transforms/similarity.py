@@ -29,6 +29,7 @@ from monai_ddfm.transforms.histogram import head_mask
 __all__ = ["JointHistogram", "WorkingImage", "working_image", "working_spacing"]
 
 _VOXELS_ACROSS = 96
+_MOST_VOXELS = 2**25
 _MARGIN = 5  # working voxels of surroundings that belong to the region around the head
 
 
@@ -61,14 +62,19 @@ class WorkingImage:
     radius: float
 
 
-def working_spacing(image: Any) -> float:
-    """Return the spacing of the working grid in mm: 1/96 of the longest side of `image`.
+def working_spacing(fixed: Any, moving: Any | None = None) -> float:
+    """Return the spacing of the working grid in mm: 1/96 of the longest side of `fixed`.
 
-    But not less than half its finest spacing, so that small pictures stay small.
+    But not less than half its finest spacing, so that small pictures stay small; and not so little
+    that `moving` would fill the memory, as beside a fixed volume whose voxel sizes are in cm.
     """
-    spacing = np.array(image.GetSpacing())
-    sides = np.array(image.GetSize()) * spacing
-    return float(max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2))
+    spacing = np.array(fixed.GetSpacing())
+    sides = np.array(fixed.GetSize()) * spacing
+    wanted = max(sides.max() / _VOXELS_ACROSS, spacing.min() / 2)
+    if moving is not None:
+        content = np.prod(np.array(moving.GetSize()) * moving.GetSpacing())
+        wanted = max(wanted, (content / _MOST_VOXELS) ** (1 / 3))
+    return float(wanted)
 
 
 def working_image(image: Any, *, spacing: float) -> WorkingImage:
@@ -134,6 +140,19 @@ class JointHistogram:
         """
         return self._statistics(transform)[0]
 
+    def side_by_side(self, one: Any, other: Any) -> tuple[float, float]:
+        """Return the mutual information of two transforms where both see the moving volume.
+
+        What lies beyond its field of view is left out, of both: else the one that covers more of
+        the fixed head would be ahead, whatever fits.
+
+        Args:
+            one: maps points of fixed to points of moving.
+            other: likewise.
+        """
+        seen = self._sees(one) & self._sees(other)
+        return self._statistics(one, seen)[0], self._statistics(other, seen)[0]
+
     def dependence(self, transform: Any) -> float:
         """Return the mutual information as a share of the smaller entropy, about 0 to 1.
 
@@ -143,13 +162,22 @@ class JointHistogram:
         information, smaller = self._statistics(transform)
         return information / smaller if smaller > 0 else 0.0
 
-    def _statistics(self, transform: Any) -> tuple[float, float]:
+    def _sees(self, transform: Any) -> NDArray[np.bool_]:
+        """Return where in the region the moving field of view lies, [N]."""
+        view = sitk.Image(self.moving.coarse.GetSize(), sitk.sitkUInt8) + 1
+        view.CopyInformation(self.moving.coarse)
+        seen = sitk.Resample(view, self.grid, transform, sitk.sitkNearestNeighbor, 0)
+        return np.asarray(sitk.GetArrayViewFromImage(seen)[self.inside] > 0)
+
+    def _statistics(
+        self, transform: Any, within: NDArray[np.bool_] | slice = slice(None)
+    ) -> tuple[float, float]:
         moved = sitk.Resample(
             self.moving.coarse, self.grid, transform, sitk.sitkLinear, self.moving.background
         )
-        values = sitk.GetArrayViewFromImage(moved)[self.inside]
+        values = sitk.GetArrayViewFromImage(moved)[self.inside][within]
         joint = np.bincount(
-            self.fixed_bins * self.bins + self._binned(values, *self.range),
+            self.fixed_bins[within] * self.bins + self._binned(values, *self.range),
             minlength=self.bins**2,
         ).reshape(self.bins, self.bins)
         n = joint.sum()

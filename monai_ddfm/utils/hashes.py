@@ -1,7 +1,8 @@
 """SHA-256 of files and of folders.
 
 The SHA-256 of a folder (a DICOM series) is that of the lines ``<SHA-256 of a file>  <its path in
-the folder>``, sorted by path. ``sha256sum`` writes such lines, so anybody can check it.
+the folder>``, sorted by path, of its ordinary files. ``sha256sum`` writes such lines, so anybody
+can check it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,13 @@ def describe_input(path: str | Path) -> dict[str, Any]:
     if not path.is_dir():
         return {"path": str(path), "kind": "file", "files": 1, **describe_file(path)}
     files = sorted(
-        (Path(folder, name) for folder, _, names in os.walk(path) for name in names),
+        # Pipes and devices hold no data of a series, and reading them may never end.
+        (
+            f
+            for folder, _, names in os.walk(path)
+            for f in map(Path(folder).joinpath, names)
+            if f.is_file()
+        ),
         key=lambda file: file.relative_to(path).as_posix(),
     )
     digest, size = hashlib.sha256(), 0

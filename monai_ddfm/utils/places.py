@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["check_apart", "is_inside", "real"]
+__all__ = ["check_apart", "check_ordinary", "is_inside", "real"]
 
 
 def real(path: str | Path) -> Path:
@@ -105,3 +105,16 @@ def _number(path: Path) -> tuple[int, int] | None:
         about = path.stat()
         return about.st_dev, about.st_ino
     return None
+
+
+def check_ordinary(path: Path) -> None:
+    """Refuse what would be waited for, or read, for ever: a pipe, a device.
+
+    Args:
+        path: of a small file that is read as a whole; one that is missing is for its reader to say.
+
+    Raises:
+        InputError: it is neither an ordinary file nor a folder.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is no ordinary file; give one.")

@@ -289,6 +289,8 @@ LIES = {
     "flat.tfm": "Transform: Euler2DTransform_double_2_2\nParameters: 0 0 0\nFixedParameters: 0 0\n",
     "nan.tfm": "Transform: AffineTransform_double_3_3\nParameters: nan 0 0 0 1 0 0 0 1 0 0 0\n"
     "FixedParameters: 0 0 0\n",
+    "mirror.tfm": "Transform: AffineTransform_double_3_3\nParameters: -1 0 0 0 1 0 0 0 1 0 0 0\n"
+    "FixedParameters: 0 0 0\n",
     "nothing.tfm": "",
 }
 

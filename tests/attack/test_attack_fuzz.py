@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mutants import mutant
-from seeds import all_seeds, is_sound
+from seeds import is_sound
 
 HERE = Path(__file__).parent
 MUTANTS = int(os.environ.get("ATTACK_MUTANTS", "1500"))
@@ -28,8 +28,17 @@ def fuzz(folder: Path, *options: str) -> dict:
     return json.loads((folder / "endings.json").read_text())
 
 
-def test_a_few_mutants(tmp_path: Path) -> None:
-    found = fuzz(tmp_path, "--count", "90", "--seed", "77")["summary"]
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of some mutants that have been read, with the sound files they were made from."""
+    folder = tmp_path_factory.mktemp("few")
+    fuzz(folder, "--count", "90", "--seed", "77")
+    return folder
+
+
+def test_a_few_mutants(few: Path) -> None:
+    found = json.loads((few / "endings.json").read_text())["summary"]
+    assert found["mutants"] == 90
     assert set(found["endings"]) <= {"result", "sentence"}
     assert found["endings"]["sentence"] > 20
 
@@ -44,8 +53,8 @@ def test_mutants(tmp_path: Path) -> None:
     assert found["most_mebibytes"] < 2048
 
 
-def test_seeds_are_sound_and_mutants_repeat(tmp_path: Path) -> None:
-    paths = all_seeds(tmp_path)
+def test_seeds_are_sound_and_mutants_repeat(few: Path) -> None:
+    paths = sorted((few / "seeds").iterdir())
     assert len(paths) > 35
     assert all(is_sound(path) for path in paths if path.suffix == ".dcm")
     content = paths[0].read_bytes()

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile_files import nifti
 from run_cases import RecordingNet, command, one_sentence, saved_prior
 
 from monai_ddfm.apps.cohort.clusters import Site, open_client
 from monai_ddfm.apps.cohort.profiles import read_profile
 from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.cli.endings import explanation, was_interrupted
+from monai_ddfm.data.readers import read_volume
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.networks.priors import network_from_file
@@ -150,3 +153,27 @@ def test_landmarks_and_json_are_sound(tmp_path: Path) -> None:
     """The readers above do read what is not nested deep."""
     (tmp_path / "pairs.json").write_text(json.dumps({"a": "b"}))
     assert PairingRules.read(pairs=tmp_path / "pairs.json").pairs == {"a": ("b", None)}
+
+
+def test_names_command_no_terminal(tmp_path: Path, capfd) -> None:
+    name = "a\x1b[31m\nb\u202e.nii.gz"
+    (tmp_path / name).write_bytes(b"x")
+    call = ("fuse", "--fixed", tmp_path / name, "--moving", tmp_path / name, "--modality", "PET")
+    status, _, err = command(capfd, *call, "-o", tmp_path / "out")
+    assert status == 2
+    assert r"a\x1b[31m\nb\u202e.nii.gz" in one_sentence(err)
+
+
+def test_what_nibabel_mends_is_a_note_or_one_sentence(tmp_path: Path, capfd) -> None:
+    """It prints on its own."""
+    content = bytearray(nifti(tmp_path / "a.nii", (6, 7, 5), code=4, data=bytes(420)).read_bytes())
+    struct.pack_into("<4f", content, 76, 1, -2, 2, 2)
+    struct.pack_into("<60h", content, 352, *range(60))
+    (tmp_path / "a.nii").write_bytes(content)
+    report = read_volume(tmp_path / "a.nii", modality="MR").report
+    assert any("damaged: pixdim[1,2,3] should be positive" in note for note in report["notes"])
+    struct.pack_into("<f", content, 108, -100.0)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match="vox offset -100 too low"):
+        read_volume(tmp_path / "a.nii", modality="MR")
+    assert capfd.readouterr() == ("", "")

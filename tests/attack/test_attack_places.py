@@ -19,9 +19,13 @@ from monai_ddfm import fuse
 from monai_ddfm.apps.cohort.cases import Selection
 from monai_ddfm.apps.cohort.finding import find_cases
 from monai_ddfm.apps.cohort.folders import check_places, cleared_cases
+from monai_ddfm.apps.cohort.profiles import read_profile
+from monai_ddfm.apps.label.pairing import PairingRules
 from monai_ddfm.data.writers import WorkFolder
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.landmark_files import read_landmarks
 from monai_ddfm.utils.files import StagedFolder
+from monai_ddfm.utils.hashes import describe_input
 
 FAST = ("--steps", "2", "--registration", "none", "--device", "cpu")
 
@@ -34,13 +38,20 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """A prior that is read in no time."""
+    return saved_prior(tmp_path_factory.mktemp("prior"))
+
+
 @pytest.fixture
-def refuse(capfd, tmp_path: Path):
+def refuse(capfd, tmp_path: Path, small: Path):
     """Run a command that must be refused and must leave everything as it was."""
 
     def run(*arguments: object) -> str:
         before = content(tmp_path)
-        status, _, err = command(capfd, *arguments)
+        own = () if arguments[0] != "fuse" or "--prior" in arguments else ("--prior", small)
+        status, _, err = command(capfd, *arguments, *own)
         assert status == 2, err
         assert content(tmp_path) == before
         return one_sentence(err)
@@ -299,13 +310,31 @@ def test_the_trial_of_a_killed_run_is_swept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["end"]
 
 
-def test_no_path_at_all(pet, tmp_path: Path) -> None:
+def test_no_path_at_all(pet, small, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a path"):
-        fuse(pet.fixed, pet.moving, modality="PET", output_dir=f"{tmp_path}/a\0b")
+        fuse(pet.fixed, pet.moving, modality="PET", prior=small, output_dir=f"{tmp_path}/a\0b")
+
+
+@pytest.mark.parametrize("read", [read_profile, read_landmarks, PairingRules.read])
+def test_pipes_in_the_place_of_a_small_file(read, tmp_path: Path) -> None:
+    """Whoever opens them waits for ever."""
+    os.mkfifo(tmp_path / "a")
+    for path in (tmp_path / "a", Path("/dev/zero")):
+        with pytest.raises(InputError, match=f"{path} is no ordinary file"):
+            read(**{"pairs" if read == PairingRules.read else "path": path})
+
+
+def test_pipes_and_devices_in_a_series(tmp_path: Path) -> None:
+    (tmp_path / "a.dcm").write_bytes(b"a")
+    expected = describe_input(tmp_path)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    (tmp_path / "zero.dcm").symlink_to("/dev/zero")
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert describe_input(tmp_path) == expected
 
 
 def test_pipes_in_the_place_of_a_study(tmp_path: Path) -> None:
-    """Whoever opens them waits for ever."""
     (tmp_path / "sub-01" / "pet").mkdir(parents=True)
     os.mkfifo(tmp_path / "dataset_description.json")
     os.mkfifo(tmp_path / "pairs.csv")

@@ -23,7 +23,7 @@ from monai_ddfm.transforms.registration_optimizer import (
     turn_between,
 )
 from monai_ddfm.transforms.registration_verdict import NOT_SEEN
-from monai_ddfm.transforms.similarity import working_image
+from monai_ddfm.transforms.similarity import JointHistogram, working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
@@ -104,6 +104,35 @@ def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not():
     assert told["status"] != "ok"
     assert told["wanted_stretch"][0] == pytest.approx(1.1, abs=0.03)
     assert any("larger in one direction" in reason for reason in told["reasons"])
+
+
+def test_what_covers_more_of_the_head_does_not_count_as_a_better_size():
+    """A slab of a PET, right as it lies: stretched along its axis it covers more of the MRI."""
+    fixed = head("MR", spacing=8.0, shape=(40, 40, 32))
+    whole = head("PET", spacing=8.0, shape=(40, 40, 32))
+    affine = whole.affine.clone()
+    affine[:3, 3] += 12 * affine[:3, 2]
+    slab = MetaTensor(whole.as_tensor()[..., 12:20].contiguous(), affine=affine)
+    score = JointHistogram(*(working_image(scalar_image(v), spacing=4.0) for v in (fixed, slab)))
+    right, stretched = sitk.ScaleTransform(3, [1.0] * 3), sitk.ScaleTransform(3, [1.0, 1.0, 0.85])
+    before, after = score.side_by_side(right, stretched)
+    assert score(stretched) / score(right) - 1 > 0.05
+    assert after / before - 1 < 0.02
+    complete = JointHistogram(
+        *(working_image(scalar_image(v), spacing=4.0) for v in (fixed, whole))
+    )
+    for one in (right, stretched):  # where all is seen it is the same figure
+        assert complete.side_by_side(one, one)[0] == pytest.approx(complete(one), rel=0.01)
+
+
+@pytest.mark.parametrize("size_mm", [200.0, 20.0, 0.2])
+def test_a_fixed_volume_in_other_units_makes_no_working_grid_that_fills_the_memory(size_mm):
+    fixed, moving = sitk.Image(50, 50, 50, sitk.sitkUInt8), sitk.Image(60, 60, 60, sitk.sitkUInt8)
+    fixed.SetSpacing([size_mm / 50] * 3)
+    moving.SetSpacing([4.0] * 3)
+    spacing = working_spacing(fixed, moving)
+    assert (240.0 / spacing) ** 3 <= 2**25 * 1.001
+    assert (spacing == working_spacing(fixed)) is (size_mm > 100)
 
 
 def test_a_search_moves_at_a_half_turn_too():

@@ -18,7 +18,7 @@ import torch
 from cohort_makers import bids_path, bids_root, save, volumes
 from monai.data import MetaTensor
 from picture_makers import COLORS, GRADIENT, saved
-from run_cases import command, one_sentence
+from run_cases import RecordingNet, command, one_sentence
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -27,7 +27,15 @@ from monai_ddfm.apps.cohort.finding import find_cases
 from monai_ddfm.apps.cohort.fingerprints import Settings
 from monai_ddfm.apps.cohort.worker import Job, fuse_case
 from monai_ddfm.data.writers.anonymity import without_identity
-from monai_ddfm.inferers import SamplingProgress, TqdmProgress, progress
+from monai_ddfm.inferers import (
+    DDFMInferer,
+    SamplingProgress,
+    TqdmProgress,
+    collate_cases,
+    prepare_case,
+    progress,
+    tailored,
+)
 from monai_ddfm.options.names import in_words_of
 from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.utils.reports import reports_of
@@ -209,6 +217,29 @@ def test_a_window_that_is_asked_for_holds_whatever_the_units(window: str, doubtf
     report = reports_of(NormalizeByModality("CT", window=window)(ct("relative")))["intensity"]
     assert report["window"] == window
     assert bool(report["warnings"]) is doubtful
+
+
+def test_in_a_ct_without_hu_white_is_bone() -> None:
+    volume = 2 * torch.rand(1, 2, 24, 20, 2, generator=torch.Generator().manual_seed(0)) - 1
+    preset = tailored("default", modality="CT", finding=0.3)
+    in_hu, without, plain = (
+        DDFMInferer(preset=one, steps=2)(volume, RecordingNet(), **more)
+        for one, more in ((preset, {}), (preset, {"in_units": False}), ("default", {}))
+    )
+    assert torch.equal(without, plain)
+    assert not torch.equal(in_hu, plain)
+
+
+@pytest.mark.parametrize(
+    ("modality", "units", "told"),
+    [("CT", "relative", {"in_units": False}), ("CT", "HU", {}), ("PET", "counts", {})],
+)
+def test_the_inferer_is_told_of_a_ct_without_hu(modality: str, units: str, told: dict) -> None:
+    scaled = MetaTensor(torch.zeros(1, 4, 4, 4), meta={"units": units, "modality": modality})
+    batch = collate_cases([{"image": torch.cat([scaled, scaled]), "moving_scaled": scaled}])
+    image, label, rest, named = prepare_case(batch, torch.device("cpu"), False)
+    assert image.shape == (1, 2, 4, 4, 4)
+    assert (label, rest, named) == (None, (), told)
 
 
 # --- options by the name of the interface

@@ -147,7 +147,7 @@ def _voxels(path: Path) -> int:
     try:
         if name.endswith(NIFTI_SUFFIXES):
             check_nifti_start(path)
-            image = open_nifti(path)
+            image, _ = open_nifti(path)
             check_nifti_claim(image, image.shape, path)
             return prod(image.shape[:3])
         if name.endswith(ITK_SUFFIXES):

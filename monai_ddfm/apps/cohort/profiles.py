@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.places import check_ordinary
 
 __all__ = ["BATCH_SYSTEMS", "Profile", "read_profile"]
 
@@ -59,6 +60,7 @@ def read_profile(path: Path) -> Profile:
     Raises:
         InputError: the file is no profile, or the batch system is not on this machine.
     """
+    check_ordinary(path)
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path} is too large for a profile; give another file.")

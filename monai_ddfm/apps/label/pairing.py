@@ -24,6 +24,7 @@ from pathlib import Path
 from monai_ddfm.data.writers.dicom.context import made_here
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.utils.places import check_ordinary
 
 __all__ = ["Candidate", "PairingRules", "choose_by_name", "choose_series"]
 
@@ -202,6 +203,7 @@ def _list(candidates: Sequence[Candidate]) -> str:
 
 
 def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
+    check_ordinary(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

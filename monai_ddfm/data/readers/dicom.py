@@ -19,7 +19,7 @@ from monai_ddfm.data.readers.dicom_frames import Frame, frames_of
 from monai_ddfm.data.readers.dicom_grid import Grid, onto_grid, plan_grid, sort_frames
 from monai_ddfm.data.readers.dicom_pixels import FrameDecoder, is_color
 from monai_ddfm.data.readers.dicom_values import ACTIVITY_UNITS
-from monai_ddfm.data.readers.suv import Scaling, acquired_at, pet_scaling
+from monai_ddfm.data.readers.suv import Scaling, acquired_at, activity_doubts, pet_scaling
 from monai_ddfm.data.readers.tags import UnreadableError, number, text, whole
 from monai_ddfm.data.readers.volume import FrameStack, OpenedVolume, Volume, combine_frames
 from monai_ddfm.errors import InputError
@@ -65,6 +65,8 @@ def opened_dicom(
         used = frame_note.get("used", [0])
         notes = [note for note in (grid.note, scaling.explanation, chosen.note) if note]
         notes += [*kind_notes, *_notes(places[0][0], kind, len(places)), *_comma_notes(found)]
+        voxel_ml = float(abs(np.linalg.det(grid.affine[:3, :3]))) / 1000.0
+        notes += activity_doubts(array, voxel_ml, scaling)
         report = {
             "format": "DICOM",
             "modality": str(kind or ""),

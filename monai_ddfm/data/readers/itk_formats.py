@@ -98,6 +98,7 @@ def opened_itk(
     header.check()
 
     def load() -> Volume:
+        header.check_whole()
         try:
             voxels = sitk.GetArrayFromImage(reader.Execute())
         except (RuntimeError, MemoryError) as error:

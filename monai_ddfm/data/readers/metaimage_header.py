@@ -124,13 +124,15 @@ def _claim(
         data, begin = path, read.end
     else:
         data, begin = beside(path, os.fsdecode(name.encode("latin-1")), alone=alone), 0
-    there = data.stat().st_size - begin - max(0, _whole(path, fields, "HeaderSize", 0))
+    begin += max(0, _whole(path, fields, "HeaderSize", 0))
+    there = max(0, data.stat().st_size - begin)
     ratio = 1.0
     if fields.get("CompressedData", "False")[:1].upper() in ("T", "Y", "1"):
         ratio = DEFLATE
     elif fields.get("BinaryData", "True")[:1].upper() in ("F", "N", "0"):
         ratio = item / 2 + 1  # a digit and a space, and none after the last
-    return StoredHeader(path, sizes, math.prod(sizes) * item, max(0, there), ratio, "MetaImageIO")
+    claimed = math.prod(sizes) * item
+    return StoredHeader(path, sizes, claimed, data, begin, there, ratio, "MetaImageIO")
 
 
 def _lines(path: Path) -> _Lines:

@@ -12,8 +12,10 @@ color vector, or bytes along the fifth axis, which is the one for vectors.
 
 from __future__ import annotations
 
+import logging
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,11 @@ from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from monai_ddfm.data.readers.checks import check_affine, check_shape
-from monai_ddfm.data.readers.nifti_claims import check_nifti_claim, check_nifti_start
+from monai_ddfm.data.readers.nifti_claims import (
+    check_nifti_claim,
+    check_nifti_start,
+    check_nifti_whole,
+)
 from monai_ddfm.data.readers.volume import (
     FrameStack,
     OpenedVolume,
@@ -80,10 +86,10 @@ def opened_nifti(
     """
     check_nifti_start(path)
     try:
-        image = open_nifti(path)
+        image, mended = open_nifti(path)
         shape = tuple(int(n) for n in image.shape)
         affine = np.array(image.affine, dtype=np.float64)
-        notes = _placement_notes(image, path)
+        notes = [*mended, *_placement_notes(image, path)]
     except InputError:
         raise
     except Exception as error:  # what nibabel raises on a damaged header is not documented
@@ -99,6 +105,7 @@ def opened_nifti(
     check_nifti_claim(image, shape, path, in_color=_is_color(image, shape, modality))
 
     def load() -> Volume:
+        check_nifti_whole(image, shape, path)
         try:
             array, frame_note = _voxels(image, shape, path, modality, frames)
         except InputError:
@@ -181,19 +188,43 @@ def _millimetres(image: Any) -> float:
         return 1.0
 
 
-def open_nifti(path: Path) -> Any:
-    """Open an image, whatever the length of its quaternion; who reads it judges that."""
+@contextmanager
+def _mends() -> Iterator[list[str]]:
+    """Collect what nibabel mends in a header; it would print it, in the midst of anything."""
+    found: list[str] = []
+    logger = logging.getLogger("nibabel.global")
+
+    def keep(record: logging.LogRecord) -> bool:
+        told = f"the header is damaged: {record.getMessage()}"
+        if record.levelno >= logging.WARNING and told not in found:
+            found.append(told)
+        return False
+
+    logger.addFilter(keep)
     try:
-        return nib.load(path, keep_file_open=True)
-    except ValueError as error:
-        if "w2 should be positive" not in str(error):
-            raise
-    for kind in (nib.Nifti1Image, nib.Nifti1Pair, nib.Nifti2Image, nib.Nifti2Pair):
-        lenient: Any = type(kind.__name__, (kind,), {"header_class": _any_quaternion(kind)})
+        yield found
+    finally:
+        logger.removeFilter(keep)
+
+
+def open_nifti(path: Path) -> tuple[Any, list[str]]:
+    """Open an image, whatever the length of its quaternion; who reads it judges that.
+
+    Returns:
+        The image, and what nibabel has mended in its header.
+    """
+    with _mends() as mended:
         try:
-            return lenient.from_filename(path, keep_file_open=True)
-        except (ImageFileError, HeaderDataError):
-            continue
+            return nib.load(path, keep_file_open=True), mended
+        except ValueError as error:
+            if "w2 should be positive" not in str(error):
+                raise
+        for kind in (nib.Nifti1Image, nib.Nifti1Pair, nib.Nifti2Image, nib.Nifti2Pair):
+            lenient: Any = type(kind.__name__, (kind,), {"header_class": _any_quaternion(kind)})
+            try:
+                return lenient.from_filename(path, keep_file_open=True), mended
+            except (ImageFileError, HeaderDataError):
+                continue
     raise ImageFileError("its header is of no known kind")
 
 

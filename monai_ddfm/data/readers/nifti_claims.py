@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_ddfm.data.readers.claims import DEFLATE, check_against_file, check_against_memory
+from monai_ddfm.data.readers.packed import check_packed
 from monai_ddfm.errors import InputError
 
-__all__ = ["check_nifti_claim", "check_nifti_start"]
+__all__ = ["check_nifti_claim", "check_nifti_start", "check_nifti_whole"]
 
 _HEAD = 352
 _SIZES = {348: "<", 540: "<", 0x5C010000: ">", 0x1C020000: ">"}
@@ -67,10 +68,7 @@ def check_nifti_claim(
     """
     item = int(image.get_data_dtype().itemsize)
     claimed = math.prod(shape) * item
-    data = Path(image.file_map["image"].filename)
-    begin = 0
-    with suppress(AttributeError, TypeError, ValueError, OverflowError):
-        begin = max(0, int(image.dataobj.offset))
+    data, begin = _place(image)
     about = data.stat()
     if not stat.S_ISREG(about.st_mode):
         raise InputError(f"{path} keeps its voxels in {data.name}, which is no ordinary file.")
@@ -81,6 +79,31 @@ def check_nifti_claim(
         check_against_memory(path, voxels=0, stored=claimed)
     at_once = math.prod(shape if in_color or _has_colors(shape, item) else shape[:3])
     check_against_memory(path, voxels=at_once, stored=at_once * item)
+
+
+def check_nifti_whole(image: Any, shape: tuple[int, ...], path: Path) -> None:
+    """Compare what is compressed with its checksum.
+
+    Args:
+        image: as nibabel has loaded it, its claim judged.
+        shape: its size.
+        path: the file, for messages.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    data, begin = _place(image)
+    if data.name.lower().endswith(_PACKED):
+        claimed = math.prod(shape) * int(image.get_data_dtype().itemsize)
+        check_packed(path, data, claimed=begin + claimed)
+
+
+def _place(image: Any) -> tuple[Path, int]:
+    """Return the file of the voxels and where they begin in it."""
+    begin = 0
+    with suppress(AttributeError, TypeError, ValueError, OverflowError):
+        begin = max(0, int(image.dataobj.offset))
+    return Path(image.file_map["image"].filename), begin
 
 
 def _has_colors(shape: tuple[int, ...], item: int) -> bool:

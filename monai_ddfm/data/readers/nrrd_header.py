@@ -83,13 +83,18 @@ def read_nrrd_header(path: Path, *, alone: bool = False) -> StoredHeader:
         raise _damaged(path, f"the encoding {encoding[:40]!r} is not known")
     item = _BYTES[kind]
     shape = tuple(map(int, sizes))
-    there = _there(path, fields, end, alone=alone, packed=encoding not in ("raw", "hex", *_TEXT))
+    packed = encoding not in ("raw", "hex", *_TEXT)
+    data, begin = _place(path, fields, end, alone=alone, packed=packed)
     ratio = item / 2 + 1 if encoding in _TEXT else _RATIOS[encoding]
-    return StoredHeader(path, shape, math.prod(shape) * item, max(0, there), ratio, "NrrdImageIO")
+    there = max(0, data.stat().st_size - begin)
+    claimed = math.prod(shape) * item
+    return StoredHeader(path, shape, claimed, data, begin, there, ratio, "NrrdImageIO")
 
 
-def _there(path: Path, fields: dict[str, str], end: int, *, alone: bool, packed: bool) -> int:
-    """Return how many bytes of data there are."""
+def _place(
+    path: Path, fields: dict[str, str], end: int, *, alone: bool, packed: bool
+) -> tuple[Path, int]:
+    """Return the file of the data and where they begin in it."""
     lines, skipped = (_whole(path, fields, name, 0) for name in ("lineskip", "byteskip"))
     if lines < 0 or skipped < -1:
         raise _damaged(path, "line skip or byte skip is negative")
@@ -100,8 +105,14 @@ def _there(path: Path, fields: dict[str, str], end: int, *, alone: bool, packed:
         raise _damaged(path, "the field data file is missing")
     else:
         data, begin = path, end
-    # In compressed data, what is skipped is counted after decompression.
-    return data.stat().st_size - begin - (0 if packed else max(0, skipped))
+    if not packed:
+        return data, begin + max(0, skipped)
+    # Of compressed data, bytes are skipped after they are unpacked, lines before.
+    with data.open("rb") as file:
+        file.seek(begin)
+        while lines > 0 and file.readline(_LONGEST_HEADER):
+            lines -= 1
+        return data, file.tell()
 
 
 def _fields(path: Path) -> tuple[dict[str, str], int]:

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_ddfm.data.readers.claims import check_against_file, check_against_memory
+from monai_ddfm.data.readers.claims import DEFLATE, check_against_file, check_against_memory
+from monai_ddfm.data.readers.packed import check_packed
 
 __all__ = ["StoredHeader"]
 
@@ -19,7 +20,9 @@ class StoredHeader:
         path: the file.
         sizes: along the axes of the file, those of values per voxel among them.
         claimed: bytes of voxels.
-        there: bytes of data that follow the header.
+        data: the file in which they are.
+        begin: where they begin in it.
+        there: bytes of data that follow.
         ratio: the best ratio of their compression.
         library: what ITK calls the part that reads such files.
     """
@@ -27,6 +30,8 @@ class StoredHeader:
     path: Path
     sizes: tuple[int, ...]
     claimed: int
+    data: Path
+    begin: int
     there: int
     ratio: float
     library: str
@@ -40,3 +45,12 @@ class StoredHeader:
         check_against_file(self.path, claimed=self.claimed, there=self.there, ratio=self.ratio)
         voxels = math.prod(self.sizes)
         check_against_memory(self.path, voxels=voxels, stored=self.claimed)
+
+    def check_whole(self) -> None:
+        """Compare what is compressed with its checksum.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        if self.ratio == DEFLATE:
+            check_packed(self.path, self.data, begin=self.begin, claimed=self.claimed)

@@ -21,6 +21,11 @@ The injection may lie a few minutes after the start of a dynamic scan. Its date 
 plausible; de-identification often moves one date and not the other, and then the time of day is
 used for nuclides that live for hours, whereas for those that live for days there is no SUV.
 
+Activity is conserved, so the images cannot hold more than was injected: with the volume V of a
+voxel in ml, the sum of :math:`\mathrm{SUV} \, V` is at most w (1 g of the body is 1 ml). On average
+over the body SUV is 1 or less, and where a tracer goes it is more. Values beyond either tell of a
+dose in another unit, or of a wrong weight or time, and are remarked on.
+
 A number or time that is there but cannot be read withholds the SUV, as one that is missing does.
 
 Philips scanners that write counts (``CNTS``) have the factor to SUV in (7053,1000) or to Bq/ml in
@@ -35,6 +40,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from monai_ddfm.data.readers.clock import (
@@ -56,7 +63,7 @@ from monai_ddfm.data.readers.tags import (
     texts,
 )
 
-__all__ = ["Scaling", "acquired_at", "pet_scaling"]
+__all__ = ["Scaling", "acquired_at", "activity_doubts", "pet_scaling"]
 
 _UNITS = {"BQML": "Bq/ml", "CNTS": "counts", "CPS": "counts/s", "PROPCNTS": "counts"}
 # The words that DICOM defines for them (PS3.3 C.8.9.1.1.3 and C.8.9.1.1.14).
@@ -70,6 +77,21 @@ _HALF_DAY = timedelta(hours=12)
 _DAY = timedelta(days=1)
 _LONG_LIVED = 12 * 3600.0
 _MOST_HALF_LIVES = 10
+_HALF_LIVES_S: Final = {
+    "C-111A1 77004003": ("F-18", 6586.0),
+    "C-105A1 40565003": ("C-11", 1222.0),
+    "C-107A1 21576001": ("N-13", 598.0),
+    "C-B1038 129504001": ("O-15", 122.2),
+    "C-131A3 35337001": ("Ga-68", 4063.0),
+    "C-127A2 3932008": ("Cu-64", 45724.0),
+    "C-168A4 63360001": ("Zr-89", 282280.0),
+    "C-159A2 79197006": ("Rb-82", 76.4),
+    "C-114A5 40937006": ("I-124", 360800.0),
+}
+"""By the codes of SNOMED for nuclides (DICOM PS3.16 CID 4020), older and newer."""
+_HALF_LIVES_AGREE = 0.03
+_MOST_OF_DOSE = 1.5
+_LEAST_SUV = 0.05
 _EARLY_S = 600.0
 """So long before the injection a dynamic scan may begin."""
 _CLOCKS_AGREE_S = 60.0
@@ -162,6 +184,28 @@ def pet_scaling(
     return Scaling(1.0, _UNITS.get(code, code.lower() if defined else "relative"), why)
 
 
+def activity_doubts(
+    values: npt.NDArray[np.float32], voxel_ml: float, scaling: Scaling
+) -> list[str]:
+    """Say so where SUVs cannot be what they are called.
+
+    Args:
+        values: of the volume, scaled.
+        voxel_ml: volume of a voxel.
+        scaling: what they were scaled with.
+    """
+    weight = scaling.details.get("weight_kg")
+    if scaling.units != "SUVbw" or weight is None:
+        return []
+    share = float(values.sum(dtype=np.float64)) * voxel_ml / (1000.0 * weight)
+    asked = "are dose, weight and times in the header right?"
+    if share > _MOST_OF_DOSE:
+        return [f"the images hold {share:.3g} times the activity that was injected: {asked}"]
+    if float(values.max()) < _LEAST_SUV:
+        return [f"no voxel reaches an SUV of {_LEAST_SUV}: {asked}"]
+    return []
+
+
 def _from_counts(header: Dataset, first: datetime | None) -> Scaling:
     """Find the factor for counts, which Philips scanners tell."""
     group = (header, 0x7053, "Philips PET Private Group")
@@ -215,6 +259,7 @@ def _body_weight(header: Dataset, first: datetime | None, concentration: float) 
         scan, how = _reference(header, first, mode, half_life, zone)
         elapsed, doubt = _since_injection(tracer, scan, half_life, zone)
         share = 2.0 ** (-elapsed / half_life)
+        doubt = " ".join(part for part in (doubt, _other_nuclide(tracer, half_life)) if part)
         details |= {"half_life_s": half_life, "decay_s": round(elapsed, 3)}
         assumed = " ".join(part for part in (assumed, doubt) if part)
     factor = concentration * weight * 1000.0 / (dose * share)
@@ -228,6 +273,18 @@ def _within(source: Dataset | None, keyword: str, low: float, high: float) -> fl
     if not low <= value <= high:
         raise _CannotTellError(f"{keyword} is {value:g}, which cannot be")
     return value
+
+
+def _other_nuclide(tracer: Dataset | None, half_life: float) -> str:
+    """Say so where the half-life is not that of the nuclide that the header names."""
+    code = text(item(tracer, "RadionuclideCodeSequence"), "CodeValue")
+    for codes, (name, known) in _HALF_LIVES_S.items():
+        if code in codes.split() and abs(half_life / known - 1) > _HALF_LIVES_AGREE:
+            return (
+                f"RadionuclideHalfLife is {half_life:g} s, where {name}, which the header names, "
+                f"has {known:g} s: the former is used."
+            )
+    return ""
 
 
 def _decay_mode(header: Dataset, corrections: set[str]) -> tuple[str, str]:

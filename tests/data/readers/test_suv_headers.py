@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dicom_makers as make
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from suv_by_hand import C11, CU64, GA68, O15, ZR89, Happened
+from suv_by_hand import C11, CU64, F18, GA68, O15, ZR89, Happened
 
-from monai_ddfm.data.readers.suv import acquired_at, pet_scaling
+from monai_ddfm.data.readers.suv import acquired_at, activity_doubts, pet_scaling
 from monai_ddfm.data.readers.tags import UnreadableError
 
 INJECTED = "RadiopharmaceuticalStartTime"
@@ -63,8 +64,10 @@ def dataset(changes: dict[str, Any]) -> Dataset:
     made, inner = Dataset(), Dataset()
     for target, elements in ((inner, tracer), (made, header)):
         for keyword, value in elements.items():
-            if value is not None:
+            if isinstance(value, str):
                 make.force(target, keyword, value)
+            elif value is not None:
+                setattr(target, keyword, value)
     made.RadiopharmaceuticalInformationSequence = [inner]
     return made
 
@@ -75,6 +78,12 @@ def at(injected: str, referred: str, **other: Any) -> Happened:
 
 def half_life(seconds: float) -> dict[str, str]:
     return {"RadionuclideHalfLife": f"{seconds}"}
+
+
+def nuclide(code: str) -> list[Dataset]:
+    named = Dataset()
+    named.CodeValue = code
+    return [named]
 
 
 HEADERS = [
@@ -269,6 +278,17 @@ HEADERS = [
         "DecayCorrection is not one that DICOM defines",
     ),
     Header("no attenuation correction", {"CorrectedImage": "DECY"}, None, "not attenuation"),
+    Header(
+        "half-life of another nuclide",
+        half_life(GA68) | {"RadionuclideCodeSequence": nuclide("C-111A1")},
+        Happened(half_life=GA68),
+        "RadionuclideHalfLife is 4057.7 s, where F-18, which the header names, has 6586 s",
+    ),
+    Header(
+        "half-life of the nuclide",
+        half_life(GA68) | {"RadionuclideCodeSequence": nuclide("35337001")},
+        Happened(half_life=GA68),
+    ),
     Header("mapping to kBq/ml", {"Units": "CNTS"}, Happened(kbq=True), units="kBq/ml"),
 ]
 
@@ -294,3 +314,25 @@ def test_a_header_gives_the_factor_of_what_happened_or_says_why_not(header: Head
         assert result.units == "SUVbw", result.explanation
         assert result.factor == pytest.approx(header.happened.factor(), rel=1e-9)
         assert bool(result.explanation) is bool(header.told)
+
+
+@pytest.mark.parametrize(
+    ("dose", "told"),
+    [
+        (3e8, ""),
+        (3e5, "hold 183 times the activity that was injected"),  # in kBq
+        (1e12, "no voxel reaches an SUV"),
+    ],
+)
+def test_activity_is_conserved(dose: float, told: str) -> None:
+    """A brain of 1.5 l at 25 kBq/ml, an hour after 300 MBq of F-18."""
+    made = dataset({"RadionuclideTotalDose": f"{dose:g}"})
+    scaling = pet_scaling(made, first=acquired_at(made))
+    voxel_ml, activity = 0.125, np.zeros((1, 40, 40, 40), np.float32)
+    activity[:, :30, :20, :20] = 25_000.0
+    held = activity.sum(dtype=float) * voxel_ml / (dose * 2 ** (-3600 / F18))
+    assert (held > 1.5) == (dose < 1e6)
+    said = activity_doubts(activity * np.float32(scaling.factor), voxel_ml, scaling)
+    assert told in "".join(said) if told else said == []
+    if dose < 1e6:
+        assert f"hold {held:.3g} times" in said[0]
