@@ -244,12 +244,16 @@ def _plain_errors() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keep MONAI's remarks on its own files off the screen, and its folder off the module path."""
+    """Keep MONAI's remarks on its own files off the screen, and its folder off the module path.
+
+    The caller's random numbers go on as if nothing had been: networks and loaders draw some.
+    """
     logger, path = logging.getLogger("monai.bundle.workflows"), list(sys.path)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            yield
     finally:
         logger.setLevel(level)
         sys.path[:] = path

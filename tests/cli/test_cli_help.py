@@ -63,7 +63,7 @@ def test_help_teaches() -> None:
         assert name in shown
     fuse = helped("fuse")
     assert "monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET" in fuse
-    for word in ("CT, PET, SPECT or ultrasound", "reference", "paper", "default", "rigid", "cuda"):
+    for word in ("CT, PET, SPECT, ultrasound or other MRI", "reference", "paper", "default", "rigid", "cuda"):
         assert word in fuse
     assert "convert" in helped("prior")
 

@@ -184,6 +184,8 @@ def test_combinations_arrive_as_they_are_typed(tmp_path: Path) -> None:
         n: [v for v in values if v is not None] for n, values in COMBINED.items() if n in shown
     }
     given: dict[str, Any] = {}
+    paths = [save(tmp_path / f"{n}.nii.gz", v) for n, v in zip("ab", volumes(1), strict=True)]
+    sources = [f"--{role}={path}" for role, path in zip(("fixed", "moving"), paths, strict=True)]
 
     def run(fixed: Path, moving: Path, **options: Any) -> None:
         given.update(options)
@@ -195,7 +197,7 @@ def test_combinations_arrive_as_they_are_typed(tmp_path: Path) -> None:
             row["format"] = "both"  # some options are for DICOM only
             typed = [f"{shown[n].flag}={v}" for n, v in row.items() if not isinstance(v, bool)]
             typed += [shown[n].flag for n, v in row.items() if v is True]
-            case = ["--fixed=a", "--moving=b", "--modality=PET", f"--output-dir={tmp_path}"]
+            case = [*sources, "--modality=PET", f"--output-dir={tmp_path / 'out'}"]
             result = CliRunner().invoke(app, ["fuse", *case, *typed])
             assert str(result.exception) == "that will do", result.output
             assert {name: given[name] for name in row} == row
@@ -224,6 +226,7 @@ def test_combinations_run(tmp_path: Path) -> None:
         "allow_burned_in": [False],
         "batch_size": ["auto", 2],
     }
+    del few["dry_run"]  # it records a plan
     for number, (row, _) in enumerate(zip(pairwise_rows(few), range(2), strict=False)):
         out = tmp_path / str(number)
         result = fuse(*paths, modality="PET", output_dir=out, prior=prior, device="cpu", **row)

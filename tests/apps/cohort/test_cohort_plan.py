@@ -100,7 +100,7 @@ def test_table_of_pairs(tmp_path: Path) -> None:
         "2,a_T2w.nii.gz,pet.nii.gz,pet,x\n"
         "2,a_T2w.nii.gz,pet.nii.gz,PET,ses-x\n"
         "3,a_T2w.nii.gz,gone.nii.gz,PET,\n"
-        "4,a_T2w.nii.gz,pet.nii.gz,MR,\n"
+        "4,a_T2w.nii.gz,pet.nii.gz,XA,\n"
         "a b,a_T2w.nii.gz,pet.nii.gz,CT,\n"
         "6,,pet.nii.gz,CT,\n"
     )
@@ -110,7 +110,7 @@ def test_table_of_pairs(tmp_path: Path) -> None:
     said = sentences(found)
     assert "listed 2 times with a PET (lines 3, 4)" in said["sub-2_ses-x"]
     assert "gone.nii.gz does not exist" in said["sub-3"]
-    assert "'MR'" in said["line 6"]
+    assert "'XA'" in said["line 6"]
     assert "letters and digits" in said["line 7"]
     assert said["line 8"].startswith("has no fixed")
 

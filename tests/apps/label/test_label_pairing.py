@@ -76,7 +76,7 @@ def test_a_map_goes_before_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"a": 1}', '{"a": {"modality": "PET"}}', '{"a": {"image": ""}}',
-                '{"a": {"image": "b", "modality": "MR"}}'],
+                '{"a": {"image": "b", "modality": "XA"}}'],
 )  # fmt: skip
 def test_a_map_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "pairs.json"
