@@ -22,6 +22,14 @@ from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
+from monai_ddfm.inferers.planes import (
+    PlaneRunner,
+    Planes,
+    PlanesName,
+    checked_planes,
+    choose_planes,
+    note_planes,
+)
 from monai_ddfm.inferers.presets import (
     PRESETS,
     Preset,
@@ -33,7 +41,7 @@ from monai_ddfm.inferers.presets import (
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.running import SliceRunner, is_out_of_memory
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep, SliceSampler
-from monai_ddfm.inferers.sharing import gather, share_of
+from monai_ddfm.inferers.sharing import gather, process_count, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import Likelihood, Rectifier, Run, likelihood_of
@@ -65,6 +73,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         batch_size: slices per call of the network; "auto" starts large and halves when memory
             runs out.
         axis: spatial axis of a volume along which slices follow each other; 2 is axial in RAS.
+        planes: "axial" samples the slices across `axis`; "three" has the prior look at volumes
+            along another axis at every step, see `monai_ddfm.inferers.planes`. `noise` is then that
+            of the volume, and `store` of no use.
         noise: "shared" gives every slice the same noise, "independent" its own.
         rectifier: instead of the preset's.
         autocast_dtype: "bfloat16" or "float16" for the network's arithmetic, None for float32.
@@ -100,6 +111,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         seed: int = 0,
         batch_size: int | Literal["auto"] = "auto",
         axis: int = 2,
+        planes: PlanesName = "axial",
         noise: NoiseMode = "shared",
         rectifier: Rectifier[Any] | Likelihood | None = None,
         autocast_dtype: str | None = None,
@@ -142,6 +154,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.noise = NoiseSource(seed=seed, mode=noise)
         self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
+        self.planes = checked_planes(planes)
         self.acceleration = Acceleration.named(autocast_dtype, compile)
         self.start_timestep = checked_start(start, num_timesteps)
         self.early_stop = tolerance(chosen.early_stop if early_stop is None else early_stop)
@@ -203,7 +216,11 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 "scale them to -1..1 first, with ScaleIntensityRange for example."
             )
         noises: list[MeasuredNoise | None] = []
-        spacing = _spacing_of(inputs, self.axis)
+        voxel = _voxel_of(inputs)
+        spacing = _spacing_of(voxel, self.axis)
+        planes = None
+        if self.planes == "three":
+            planes = choose_planes(inputs, network, axis=self.axis, voxel=voxel)
         if images.ndim == 4 and self._measures_noise:
             # Unrelated images have each their own noise, and so their own first timestep.
             parts = [
@@ -215,7 +232,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         elif images.ndim == 4:
             fused, _ = self._fuse_slices(images, network, volume=False, spacing=spacing)
         else:
-            outcomes = [self._fuse_volume(volume, network, spacing) for volume in images]
+            outcomes = [self._fuse_volume(volume, network, spacing, planes) for volume in images]
             volumes = [volume for volume, _ in outcomes]
             noises = [noise for _, noise in outcomes]
             # A stack of one would be a copy, and a volume may be large.
@@ -223,6 +240,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
         note_noise(result, noises)
+        if planes is not None:
+            steps = self.preset.steps
+            note_planes(result, planes, steps=steps if isinstance(steps, int) else None)
         return result
 
     def __repr__(self) -> str:
@@ -234,6 +254,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             "seed": self.noise.seed,
             "batch_size": self.batch_size,
             "axis": self.axis,
+            "planes": self.planes,
             "noise": self.noise.mode,
             "autocast_dtype": self.acceleration.dtype_name,
             "compile": self.acceleration.compile,
@@ -262,15 +283,27 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         return measures or self.preset.start == "sources"
 
     def _fuse_volume(
-        self, volume: Tensor, network: nn.Module, spacing: Spacing | None
+        self,
+        volume: Tensor,
+        network: nn.Module,
+        spacing: Spacing | None,
+        planes: Planes | None,
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse one volume [2, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
-        fused, noise = self._fuse_slices(slices, network, volume=True, spacing=spacing)
+        fused, noise = self._fuse_slices(
+            slices, network, volume=True, spacing=spacing, planes=planes
+        )
         return fused.movedim(0, 1 + self.axis), noise
 
     def _fuse_slices(
-        self, slices: Tensor, network: nn.Module, *, volume: bool, spacing: Spacing | None
+        self,
+        slices: Tensor,
+        network: nn.Module,
+        *,
+        volume: bool,
+        spacing: Spacing | None,
+        planes: Planes | None = None,
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
         whole = spatial_dims(network) == 3
@@ -294,6 +327,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 noise = MeasuredNoise(noises, sampler.plan.shares)
             if whole:
                 result = self._fuse_whole(slices, network, sampler)
+            elif planes is not None and len(planes.axes) > 1:
+                self._fill_planes(result, slices, network, layout, sampler=sampler, planes=planes)
             else:
                 store = self.store if volume else None
                 self._fill(
@@ -344,6 +379,35 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             runner(slices, left, on_batch=keep)
         if self.distributed:
             gather(result, layout)
+
+    def _fill_planes(
+        self,
+        result: Tensor,
+        slices: Tensor,
+        network: nn.Module,
+        layout: SliceLayout,
+        *,
+        sampler: FusionSampler,
+        planes: Planes,
+    ) -> None:
+        """Put what is sampled in several planes in its place in `result`."""
+        if self.distributed and process_count() > 1:
+            raise InputError(
+                "three planes cannot be shared among processes; use planes axial, or one process."
+            )
+        with self.acceleration.prepared(network, slices.device) as called:
+            runner = PlaneRunner(
+                sampler=sampler,
+                network=called,
+                noise=self.noise,
+                layout=layout,
+                axes=planes.axes,
+                divisor=getattr(network, "size_divisor", 1),
+                crop=self.crop_foreground,
+                batch_size=self.batch_size,
+                progress=self.progress,
+            )
+            runner(slices, result)
 
     def _fuse_whole(self, slices: Tensor, network: nn.Module, sampler: FusionSampler) -> Tensor:
         """Fuse the slices [N, 2, H, W] of a volume at once, with a prior of volumes."""
@@ -433,11 +497,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         )
 
 
-def _spacing_of(inputs: Tensor, axis: int) -> Spacing | None:
-    """Size in mm of a pixel of the slices across `axis`; None where nothing says it."""
+def _voxel_of(inputs: Tensor) -> list[float] | None:
+    """Edges in mm of a volume's voxels; None where nothing says it."""
     if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
         return None
     affine = inputs.affine.reshape(-1, 4, 4)[0]
-    sizes = [float(size) for size in affine[:3, :3].norm(dim=0)]
-    del sizes[axis]
-    return sizes[0], sizes[1]
+    return [float(size) for size in affine[:3, :3].norm(dim=0)]
+
+
+def _spacing_of(voxel: list[float] | None, axis: int) -> Spacing | None:
+    """Size in mm of a pixel of the slices across `axis`; None where nothing says it."""
+    if voxel is None:
+        return None
+    height, width = (size for number, size in enumerate(voxel) if number != axis)
+    return height, width

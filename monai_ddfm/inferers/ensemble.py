@@ -43,6 +43,7 @@ from monai_ddfm.utils.slabs import slabs
 __all__ = ["EnsembleInferer"]
 
 _ETA = 1.0
+_REPORTS = ("noise", "planes")
 
 
 class EnsembleInferer(Inferer):  # type: ignore[misc]
@@ -89,7 +90,8 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             return result
         first = self._seeded(0)(inputs, network, *args, **kwargs)
         notes = MetaTensor(torch.zeros(0))  # without the sample's voxels
-        copy_report(first, notes, "noise")
+        for name in _REPORTS:
+            copy_report(first, notes, name)
         first = first.as_subclass(Tensor)
         merged = first.new_zeros((first.shape[0], 4, *first.shape[2:]), dtype=torch.float32)
         mean, squares = merged[:, :2], merged[:, 2:]
@@ -106,7 +108,8 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         squares[:, 1:].div_(self.samples).sqrt_().mul_(-2).add_(1).clamp_(0, 1)
         # Metadata of the inputs goes on, as from a single sample.
         spread: Tensor = convert_to_dst_type(merged, inputs, dtype=torch.float32)[0]
-        copy_report(notes, spread, "noise")
+        for name in _REPORTS:
+            copy_report(notes, spread, name)
         return spread
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ from monai_ddfm.inferers.noise import FramedNoise, Noise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep
 
-__all__ = ["SliceRunner", "cpu_workers", "is_out_of_memory"]
+__all__ = ["Batches", "SliceRunner", "Workers", "cpu_workers", "is_out_of_memory"]
 
 _log = logging.getLogger(__name__)
 _AUTO_BATCH = {"cuda": 256, "cpu": 4}
@@ -77,25 +77,17 @@ class SliceRunner:
             InputError: if memory runs out with the batch size asked for, or with one slice.
         """
         done = self.total - len(patches)
-        size = self._first_batch_size(slices.device)
-        with _Workers.on(slices.device) as workers:
-            for queue in _same_sizes(patches):
-                while queue:
-                    batch = queue[:size]
-                    try:
-                        outcome = self._sample(slices, batch, done=done, workers=workers)
-                    except RuntimeError as error:
-                        if not is_out_of_memory(error):
-                            raise
-                        size = self._smaller(len(batch), error)
-                        continue
-                    on_batch(batch, outcome)
-                    done += len(batch)
-                    del queue[: len(batch)]
+        batches = Batches(self.batch_size, slices.device)
+        with Workers.on(slices.device) as workers:
 
-    def _sample(
-        self, slices: Tensor, batch: list[Patch], *, done: int, workers: _Workers
-    ) -> Tensor:
+            def sample(batch: list[Patch]) -> Tensor:
+                return self._sample(slices, batch, done=done, workers=workers)
+
+            for batch, outcome in batches(patches, sample):
+                on_batch(batch, outcome)
+                done += len(batch)
+
+    def _sample(self, slices: Tensor, batch: list[Patch], *, done: int, workers: Workers) -> Tensor:
         parts = workers.divide(batch, alone=self.sampler.tolerance is not None)
         meter = _Meter(self, parts, done)
 
@@ -120,10 +112,40 @@ class SliceRunner:
         )
         return torch.cat([rectified.luminance, rectified.weight], dim=1).float()
 
-    def _first_batch_size(self, device: torch.device) -> int:
-        if self.batch_size == "auto":
-            return max(_AUTO_BATCH.get(device.type, 4), cpu_workers())
-        return self.batch_size
+
+class Batches:
+    """Patches in batches of one size, which shrink when memory runs out.
+
+    Args:
+        batch_size: slices at a time; "auto" starts large and halves.
+        device: that computes.
+    """
+
+    def __init__(self, batch_size: int | Literal["auto"], device: torch.device) -> None:
+        self.batch_size = batch_size
+        largest = max(_AUTO_BATCH.get(device.type, 4), cpu_workers())
+        self._size = largest if batch_size == "auto" else batch_size
+
+    def __call__(
+        self, patches: Sequence[Patch], work: Callable[[list[Patch]], Tensor]
+    ) -> Iterator[tuple[list[Patch], Tensor]]:
+        """Yield every batch with what `work` makes of it.
+
+        Raises:
+            InputError: if memory runs out with the batch size asked for, or with one slice.
+        """
+        for queue in _same_sizes(patches):
+            while queue:
+                batch = queue[: self._size]
+                try:
+                    outcome = work(batch)
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._size = self._smaller(len(batch), error)
+                    continue
+                del queue[: len(batch)]
+                yield batch, outcome
 
     def _smaller(self, size: int, error: BaseException) -> int:
         """Return half of a batch size that was too large, or give up."""
@@ -144,7 +166,7 @@ class _StoppedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Workers:
+class Workers:
     """Threads of a CPU, or none."""
 
     count: int
@@ -152,7 +174,7 @@ class _Workers:
 
     @classmethod
     @contextmanager
-    def on(cls, device: torch.device) -> Iterator[_Workers]:
+    def on(cls, device: torch.device) -> Iterator[Workers]:
         """Start them; while they live, PyTorch uses one thread for an operation on the CPU."""
         if device.type != "cpu":
             yield cls(count=0, pool=None)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.inferers.denoising import NetworkDenoiser
 from monai_ddfm.inferers.noise import Noise
-from monai_ddfm.likelihoods.guidance import GuidedDenoiser, as_slices, rectified_images
+from monai_ddfm.likelihoods.guidance import Denoiser, GuidedDenoiser, as_slices, rectified_images
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
 from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier
 from monai_ddfm.networks.schedulers import Solver, SolverState
@@ -74,6 +74,7 @@ class SliceSampler:
         tolerance: a slice is finished when no luminance value changes by more than this in a step;
             None is never. On the scale from -1 to 1.
         axis: spatial axis of a volume along which slices follow each other.
+        as_volumes: makes a denoiser of volumes of the one of slices; None leaves it as it is.
     """
 
     solver: Solver
@@ -86,6 +87,7 @@ class SliceSampler:
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
     axis: int = 2
+    as_volumes: Callable[[NetworkDenoiser], Denoiser] | None = None
 
     @property
     def steps(self) -> int:
@@ -117,13 +119,14 @@ class SliceSampler:
         Returns:
             Outcome of the last step: luminance and weight of `moving`, [B, 1, ...].
         """
-        denoiser = NetworkDenoiser(
+        of_network = NetworkDenoiser(
             network=network,
             solver=self.solver,
             start_index=self.start_index,
             mirror=self.mirror,
             autocast_dtype=self.autocast_dtype,
         )
+        denoiser = of_network if self.as_volumes is None else self.as_volumes(of_network)
         total = len(self.solver.schedule)
         guided = GuidedDenoiser(denoiser, rectifier, sources, steps=total, axis=self.axis)
         sample = self._start(guided, noise, slices)

@@ -14,7 +14,12 @@ from torch import Tensor, distributed
 
 from monai_ddfm.inferers.layout import Patch, SliceLayout
 
-__all__ = ["gather", "share_of"]
+__all__ = ["gather", "process_count", "share_of"]
+
+
+def process_count() -> int:
+    """How many processes there are; 1 where none were started together."""
+    return _place()[1]
 
 
 def share_of(patches: Sequence[Patch]) -> list[Patch]:

@@ -13,9 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
+from monai_ddfm.utils.slabs import slabs
 
 __all__ = ["Denoised", "Denoiser", "Guided", "GuidedDenoiser", "as_slices", "rectified_images"]
 
@@ -84,26 +86,47 @@ class GuidedDenoiser:
     axis: int = 2
 
     def __post_init__(self) -> None:
-        self._slices = as_slices(self.sources, self.axis)
-        self._state = self.rectifier.initial_state(self._slices)
+        slices = as_slices(self.sources, self.axis)
+        # Of volumes a few slices at a time, so that what is computed on the way stays small.
+        whole = [slice(0, len(slices))]
+        self._slabs = whole if self.sources.ndim == 4 else list(slabs(slices.shape))
+        self._slices = [slices[slab] for slab in self._slabs]
+        self._states = [self.rectifier.initial_state(part) for part in self._slices]
 
     @property
     def mode(self) -> Tensor | None:
         """The likelihood's mode, [B, 1, ...] in [-1, 1]; None if it has none."""
         if not isinstance(self.rectifier, SourceRectifier):
             return None
-        return as_images(self.rectifier.mode(self._state), self.sources, self.axis)
+        mode = torch.cat([self.rectifier.mode(state) for state in self._states])
+        return as_images(mode, self.sources, self.axis)
 
     def __call__(self, x_t: Tensor, index: int) -> Guided:
         """Tell the clean image that agrees with the sources; see `Denoiser`."""
         told = self.denoiser(x_t, index)
         image = as_slices(self.denoiser.decode(told.x0), self.axis)
-        rectified = self.rectifier.step(
-            image, self._slices, self._state, index=index, steps=self.steps
-        )
-        self._state = rectified.state
-        rectified = rectified_images(rectified, self.sources, self.axis)
+        parts = []
+        for number, slab in enumerate(self._slabs):
+            state = self._states[number]
+            part = self.rectifier.step(
+                image[slab], self._slices[number], state, index=index, steps=self.steps
+            )
+            self._states[number] = part.state
+            parts.append(part)
+        rectified = rectified_images(_joined(parts), self.sources, self.axis)
         return Guided(self.denoiser.encode(rectified.x0), told.output, rectified=rectified)
+
+
+def _joined(parts: list[Rectified[Any]]) -> Rectified[Any]:
+    """Put the slabs of a volume together; their states are with the denoiser."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rectified(
+        torch.cat([part.x0 for part in parts]),
+        None,
+        torch.cat([part.weight for part in parts]),
+        torch.cat([part.luminance for part in parts]),
+    )
 
 
 def as_slices(images: Tensor, axis: int) -> Tensor:

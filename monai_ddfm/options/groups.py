@@ -152,6 +152,15 @@ class Sampling(TypedDict, total=False):
             unit="of the scale from -1 to 1",
         ),
     ]
+    planes: Annotated[
+        Literal["axial", "three"] | None,
+        Option(
+            "What the prior looks at: slices alone, or at every step along another axis.",
+            default="axial",
+            faces=_STUDY,
+            page="how-to/noise.md",
+        ),
+    ]
     noise: Annotated[
         Literal["shared", "independent"] | None,
         Option("The start noise: one for all slices, or one for each.", default="shared"),

@@ -9,8 +9,9 @@ A method is a name, and after a colon options as ``name=value``, separated by co
   (``prior_share``, ``tv`` and so on) and of the rectifier's likelihood (``fine_lean``,
   ``scale_share``), ``rectifier`` (name of a class of `monai_ddfm.likelihoods.rectifiers`; one
   without a mode needs ``steps``, from noise), options of
-  `DDFMInferer` (``seed``, ``noise``, ``speed``, ``start_timestep``, ``early_stop``,
-  ``autocast_dtype``), and ``prior``: a file, or ``identity`` for a network that removes nothing.
+  `DDFMInferer` (``seed``, ``noise``, ``planes``, ``speed``, ``start_timestep``,
+  ``early_stop``, ``autocast_dtype``), and ``prior``: a file, or ``identity`` for a network that
+  removes nothing.
 
 An option that begins with a modality (``CT.prior_share=0.2``) holds for that modality alone.
 ``as=NAME`` gives the method a shorter name in the tables.
@@ -49,6 +50,7 @@ __all__ = [
 _INFERER_OPTIONS: Final = (
     "seed",
     "noise",
+    "planes",
     "speed",
     "start_timestep",
     "early_stop",
