@@ -283,7 +283,7 @@ class _PlaneDenoiser:
 
             def one(number: int) -> Tensor:
                 part = parts[number]
-                told = self.denoiser(cut([noisy[p.number] for p in part], part), index)
+                told = self.denoiser(cut(noisy[[p.number for p in part]], part), index)
                 outputs = [] if output is None or told.output is None else [told.output]
                 return torch.cat([told.x0, *outputs], dim=1)
 
