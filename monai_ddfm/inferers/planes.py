@@ -131,8 +131,8 @@ def note_planes(result: Tensor, planes: Planes, *, steps: int | None) -> None:
     if not isinstance(result, MetaTensor):
         return
     if steps is not None and steps < len(planes.axes):
-        left = ", ".join(planes.names[steps:])
-        words = f"{steps} step{'s' * (steps > 1)} of {len(planes.axes)} planes leave out: {left}"
+        left = " and ".join(planes.names[steps:])
+        words = f"too few steps for the planes {left}; give {len(planes.axes)} or more"
         planes = replace(planes, names=planes.names[:steps], warnings=(*planes.warnings, words))
     add_report(result, "planes", planes.described())
 
@@ -202,6 +202,7 @@ class PlaneRunner:
                 whole = slices.new_zeros((len(slices), found.shape[1], *slices.shape[2:]))
                 whole[box[0], :, box[1], box[2]] = found
                 estimates.append(whole)
+            told.finish()
             self._fuse(slices, estimates, result, batches, workers)
 
     def _visits(self, layouts: Sequence[SliceLayout]) -> list[int]:
@@ -319,6 +320,11 @@ class _Told:
         if self.progress is not None:
             self.progress(SamplingProgress(self.done, count, self.total, 1, 1))
         self.done += count
+
+    def finish(self) -> None:
+        """Sampling has ended, perhaps before its last step."""
+        if self.done < self.total:
+            self(self.total - self.done)
 
 
 def _nothing() -> None:

@@ -105,7 +105,9 @@ def test_planes_are_called_what_the_affine_says() -> None:
 def test_too_few_steps_are_told() -> None:
     result = three(1)(placed(head(5, *SHAPE), 1, 1, 1), RecordingNet())
     assert told(result)["used"] == ["axial"]
-    assert told(result)["warnings"] == ["1 step of 3 planes leave out: coronal, sagittal"]
+    assert told(result)["warnings"] == [
+        "too few steps for the planes coronal and sagittal; give 3 or more"
+    ]
 
 
 def test_several_samples_hand_the_report_on() -> None:
@@ -168,6 +170,7 @@ def test_a_noisy_volume_is_freed_of_more_noise_at_equal_steps() -> None:
         planes: float(flicker(result, (clean + 1) / 2, mask=head_mask))
         for planes, result in results.items()
     }
+    print(psnr, between)
     print(psnr, between)
     assert psnr["three"] > psnr["axial"] + 0.5
     assert between["three"] < 0.7 * between["axial"]

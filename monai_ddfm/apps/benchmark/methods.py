@@ -20,11 +20,12 @@ An option that begins with a modality (``CT.prior_share=0.2``) holds for that mo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 import torch
+from monai.data import MetaTensor
 from torch import Tensor, nn
 
 from monai_ddfm.apps.benchmark.bundle import Prior
@@ -137,7 +138,9 @@ class Method:
             finding=setting.finding,
         )
         height, width = setting.spacing[:2]
-        return _prepare_preset(preset.on_grid((height, width)), options, self.label, prior)
+        return _prepare_preset(
+            preset.on_grid((height, width)), options, self.label, prior, spacing=setting.spacing
+        )
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,8 @@ def _prepare_preset(
     options: dict[str, Any],
     label: str,
     prior: Callable[[str | None], Prior],
+    *,
+    spacing: Sequence[float],
 ) -> Prepared:
     chosen = prior(options.pop("prior", None))
     inferer_options = {name: options.pop(name) for name in _INFERER_OPTIONS if name in options}
@@ -311,7 +316,10 @@ def _prepare_preset(
     device = next(chosen.network.parameters(), torch.zeros(())).device
 
     def fuse(image: Tensor) -> Tensor:
-        fused = inferer(image.to(device) * 2 - 1, chosen.network)
+        sources = image.to(device) * 2 - 1
+        if inferer.planes != "axial" and image.ndim == 5:  # which planes, the voxels decide
+            sources = MetaTensor(sources, affine=torch.diag(torch.tensor([*spacing, 1.0])))
+        fused = inferer(sources, chosen.network).as_subclass(Tensor)
         return ((fused[:, :1] + 1) / 2).to(image)
 
     key = f"{preset!r} {sorted(inferer_options.items())} {chosen.key}"
