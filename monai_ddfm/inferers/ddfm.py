@@ -401,7 +401,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 network=called,
                 noise=self.noise,
                 layout=layout,
-                axes=planes.axes,
+                planes=planes,
                 divisor=getattr(network, "size_divisor", 1),
                 crop=self.crop_foreground,
                 batch_size=self.batch_size,

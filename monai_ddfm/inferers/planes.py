@@ -14,8 +14,10 @@ steps together; the network still gets batches of patches, and the rectifier a f
 Where a plane has only background, the estimate of the step before stays.
 
 A plane across thick slices has pixels that are far from square, and heads in it are no heads to the
-prior. It would be of no use to resample them: interpolated noise is not white, and the prior takes
-for texture what is not. So such planes are left out.
+prior. To interpolate would be of no use, for interpolated noise is not white, and the prior takes
+it for texture. Where pixels are about twice as long as wide, every second one along their short
+side makes an image of nearly square pixels, and two such images are the whole plane: nothing is
+interpolated, and they cost what the plane costs. Planes with longer pixels are left out.
 
 References:
     [1] S. Lee et al., Improving 3D imaging with pre-trained perpendicular 2D diffusion models
@@ -50,6 +52,7 @@ PlanesName = Literal["axial", "three"]
 
 # The prior has learned from volumes whose voxels are that far from cubes, and no farther.
 _SQUARE: Final = 1.6
+_LONGEST: Final = 2.5
 _NARROWEST: Final = 16
 _NAMES: Final = {"L": "sagittal", "P": "coronal", "I": "axial"}
 _NAMES_OF_RAS: Final = ("sagittal", "coronal", "axial")
@@ -62,11 +65,13 @@ class Planes:
     Attributes:
         axes: across which their slices lie, in the order of the steps.
         names: of the planes, in the same order.
+        thinning: of each plane along H, W, D: every so many voxels make an image.
         warnings: what was asked for and is not done, a clause each.
     """
 
     axes: tuple[int, ...]
     names: tuple[str, ...]
+    thinning: tuple[tuple[int, int, int], ...] = ()
     warnings: tuple[str, ...] = ()
 
     def described(self) -> dict[str, Any]:
@@ -98,15 +103,20 @@ def choose_planes(
     if reason is not None:
         words = f"{reason}, so three planes are not used"
         return Planes(axes=(axis,), names=(names[axis],), warnings=(words,))
-    used, warnings = [axis], []
+    edges = [1.0] * 3 if voxel is None else list(voxel)
+    used, warnings, thinning = [axis], [], [(1, 1, 1)]
     for other in sorted({0, 1, 2} - {axis}, reverse=True):
-        sides = [inputs.shape[2 + side] for side in range(3) if side != other]
-        edges = [1.0] * 2 if voxel is None else [voxel[side] for side in range(3) if side != other]
-        ratio = max(edges) / min(edges)
-        if ratio > _SQUARE:
+        within = [side for side in range(3) if side != other]
+        longest = max(edges[side] for side in within)
+        ratio = longest / min(edges[side] for side in within)
+        every = [1, 1, 1]
+        for side in within:
+            every[side] = 2 if longest / edges[side] > _SQUARE else 1
+        sides = [inputs.shape[2 + side] // every[side] for side in within]
+        if ratio > _LONGEST:
             warnings.append(
                 f"the {names[other]} plane is left out, its pixels are {ratio:.1f} times as long "
-                f"as wide (at most {_SQUARE:g}); a spacing resamples the volume"
+                f"as wide (at most {_LONGEST:g}); a spacing resamples the volume"
             )
         elif min(sides) < _NARROWEST:
             warnings.append(
@@ -115,8 +125,12 @@ def choose_planes(
             )
         else:
             used.append(other)
+            thinning.append((every[0], every[1], every[2]))
     return Planes(
-        axes=tuple(used), names=tuple(names[one] for one in used), warnings=tuple(warnings)
+        axes=tuple(used),
+        names=tuple(names[one] for one in used),
+        thinning=tuple(thinning),
+        warnings=tuple(warnings),
     )
 
 
@@ -146,7 +160,7 @@ class PlaneRunner:
         network: the prior.
         noise: drawn for the volume as a whole.
         layout: of the slices that are fused.
-        axes: across which the planes lie; the first one is that of the slices.
+        planes: to look at; the first one is that of the slices.
         divisor: sides of a patch are multiples of this.
         crop: give the network patches around what is not background.
         batch_size: patches at a time.
@@ -157,7 +171,7 @@ class PlaneRunner:
     network: nn.Module
     noise: Noise
     layout: SliceLayout
-    axes: tuple[int, ...]
+    planes: Planes
     divisor: int
     crop: bool
     batch_size: int | Literal["auto"]
@@ -174,16 +188,16 @@ class PlaneRunner:
         Raises:
             InputError: as `Batches`.
         """
-        axis = self.axes[0]
+        axis = self.planes.axes[0]
         box = _box(self.layout, slices.shape, self.divisor)
         volume = slices[box[0], :, box[1], box[2]].movedim(0, 1 + axis)[None]
         inner = tuple(volume.shape[2:])
-        framed = pad_to_frame(volume, [side + -side % self.divisor for side in inner])
+        # Even sides, for images of every second voxel.
+        framed = pad_to_frame(volume, [side + -side % max(2, self.divisor) for side in inner])
+        views = [_View(*one) for one in zip(self.planes.axes, self.planes.thinning, strict=True)]
         layouts = [
-            SliceLayout.of(
-                framed[0].movedim(1 + one, 0), divisor=self.divisor, crop=self.crop, together=True
-            )
-            for one in self.axes
+            SliceLayout.of(view.images(framed), divisor=self.divisor, crop=self.crop, together=True)
+            for view in views
         ]
         batches = Batches(self.batch_size, slices.device)
         with Workers.on(slices.device) as workers:
@@ -195,7 +209,7 @@ class PlaneRunner:
                     continue
 
                 def as_volumes(denoiser: NetworkDenoiser) -> _PlaneDenoiser:
-                    return _PlaneDenoiser(denoiser, self.axes, layouts, batches, workers, told)
+                    return _PlaneDenoiser(denoiser, views, layouts, batches, workers, told)
 
                 found = self._sample(framed, run, replace(sampler, as_volumes=as_volumes))
                 found = found[0, :, : inner[0], : inner[1], : inner[2]].movedim(1 + axis, 0)
@@ -254,12 +268,42 @@ class PlaneRunner:
                 self.layout.place(part, patch, result)
 
 
+@dataclass(frozen=True)
+class _View:
+    """A volume as images of a plane: slices, or parts of slices of every second voxel."""
+
+    axis: int
+    thinning: tuple[int, int, int]
+
+    def images(self, volume: Tensor) -> Tensor:
+        """Return the images [N, C, h, w] of [1, C, H, W, D]."""
+        slices = volume[0].movedim(1 + self.axis, 0)
+        down, right = self._within()
+        if down == right == 1:
+            return slices
+        count, channels, height, width = slices.shape
+        parts = slices.reshape(count, channels, height // down, down, width // right, right)
+        return parts.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
+
+    def volume(self, images: Tensor) -> Tensor:
+        """Return the volume of images."""
+        down, right = self._within()
+        _, channels, height, width = images.shape
+        parts = images.reshape(-1, down, right, channels, height, width).permute(0, 3, 4, 1, 5, 2)
+        slices = parts.reshape(-1, channels, height * down, width * right)
+        return slices.movedim(0, 1 + self.axis)[None]
+
+    def _within(self) -> tuple[int, int]:
+        down, right = (f for side, f in enumerate(self.thinning) if side != self.axis)
+        return down, right
+
+
 @dataclass
 class _PlaneDenoiser:
     """A denoiser of slices as one of volumes, which looks along another axis at every step."""
 
     denoiser: NetworkDenoiser
-    axes: Sequence[int]
+    views: Sequence[_View]
     layouts: Sequence[SliceLayout]
     batches: Batches
     workers: Workers
@@ -268,16 +312,16 @@ class _PlaneDenoiser:
 
     def __call__(self, x_t: Tensor, index: int) -> Denoised:
         """Estimate the clean volume behind [1, C, H, W, D]."""
-        turn = (index - self.denoiser.start_index) % len(self.axes)
-        axis, layout = self.axes[turn], self.layouts[turn]
+        turn = (index - self.denoiser.start_index) % len(self.views)
+        view, layout = self.views[turn], self.layouts[turn]
         if self.before is None:
             signal = self.denoiser.solver.schedule.alphas_cumprod[index] ** 0.5
             self.before = (x_t / signal).clamp(-1, 1)
-        x0 = self.before.clone()
         channels = x_t.shape[1]
-        variance = getattr(self.denoiser.network, "learns_variance", False)
-        output = x_t.new_zeros((1, 2 * channels, *x_t.shape[2:])) if variance else None
-        noisy = x_t[0].movedim(1 + axis, 0)
+        found = self.before
+        if getattr(self.denoiser.network, "learns_variance", False):
+            found = torch.cat([found, found.new_zeros((1, 2 * channels, *found.shape[2:]))], dim=1)
+        noisy, images = pad_to_frame(view.images(x_t), layout.frame), view.images(found).clone()
 
         def work(batch: list[Patch]) -> Tensor:
             parts = self.workers.divide(batch, alone=False)
@@ -285,19 +329,19 @@ class _PlaneDenoiser:
             def one(number: int) -> Tensor:
                 part = parts[number]
                 told = self.denoiser(cut(noisy[[p.number for p in part]], part), index)
-                outputs = [] if output is None or told.output is None else [told.output]
-                return torch.cat([told.x0, *outputs], dim=1)
+                if images.shape[1] == channels or told.output is None:
+                    return told.x0
+                return torch.cat([told.x0, told.output], dim=1)
 
             return torch.cat(self.workers.map(one, len(parts), stop=_nothing))
 
         for batch, outcome in self.batches(layout.patches, work):
             for patch, part in zip(batch, outcome, strict=True):
-                layout.place(part[:channels], patch, x0[0].movedim(1 + axis, 0))
-                if output is not None:
-                    layout.place(part[channels:], patch, output[0].movedim(1 + axis, 0))
+                layout.place(part, patch, images)
             self.told(len(batch))
-        self.before = x0
-        return Denoised(x0, output)
+        found = view.volume(images)
+        self.before = found[:, :channels]
+        return Denoised(self.before, found[:, channels:] if found.shape[1] > channels else None)
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the image; latent priors keep to one plane."""
