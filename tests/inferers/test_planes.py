@@ -69,6 +69,13 @@ def test_slices_twice_as_thick_are_seen_in_square_pixels() -> None:
     assert told(result)["warnings"] == []
 
 
+def test_without_the_prior_there_is_nothing_to_look_at() -> None:
+    preset, volume, network = configure("default", prior_share=0.0), head(9, *SHAPE), RecordingNet()
+    result = three(preset=preset)(volume, network)
+    assert network.seen == []
+    assert torch.equal(result, DDFMInferer(preset=preset, steps=3)(volume, network))
+
+
 def test_views_of_a_volume_lose_nothing() -> None:
     volume = uniform(3, 1, 1, 6, 8, 4)
     view = _View(1, (2, 1, 1))
