@@ -120,7 +120,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> 
     }
     switches = ("amp", "allow_patient_mismatch", "invert_transform", "bias_correction")
     switches += ("deidentify", "allow_burned_in", "deterministic_uids")
-    not_here = {"bone_tint", "push", "compile", "max_memory", "dry_run", "recover_moving"}
+    not_here = {"bone_tint", "push", "compile", "max_memory", "dry_run", "recover_moving", "planes"}
     command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
     known = {p.opts[0].removeprefix("--").replace("-", "_") for p in command.params}
     known -= {"fixed", "moving", "modality", "output_dir", "help", "help_all", "help_json"}

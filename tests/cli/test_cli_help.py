@@ -63,7 +63,8 @@ def test_help_teaches() -> None:
         assert name in shown
     fuse = helped("fuse")
     assert "monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET" in fuse
-    for word in ("CT, PET, SPECT, ultrasound or other MRI", "reference", "paper", "default", "rigid", "cuda"):
+    assert "CT, PET, SPECT, ultrasound or other MRI" in fuse
+    for word in ("reference", "paper", "default", "rigid", "cuda"):
         assert word in fuse
     assert "convert" in helped("prior")
 
