@@ -15,6 +15,9 @@ PACKAGE = ROOT / "monai_ddfm"
 FOLDER = "reference/api"
 NOT_ROOMS = {"__init__", "__main__", "cli"}
 _ENTRY = "- Python: reference/python.md"
+# By use: what scripts call comes first, and in it what they call first.
+_USED = ("workflow", "inferers", "transforms", "data", "metrics", "networks", "training", "errors")
+_FIRST = {"workflow": "fusion", "inferers": "ddfm", "metrics": "table"}
 
 
 def rooms() -> list[str]:
@@ -36,7 +39,8 @@ def page(room: str) -> str:
         return "\n".join(lines)
     lines += [f"::: monai_ddfm.{room}", "    options:", "      members: false", ""]
     every = rooms()
-    for module in sorted(folder.rglob("*.py")):
+    first = _FIRST.get(room, "")
+    for module in sorted(folder.rglob("*.py"), key=lambda path: (path.stem != first, path)):
         parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         if (module.parent == folder and is_package) or not _is_public(module):
@@ -65,10 +69,13 @@ def main() -> int:
     """Make the pages and a configuration that has them in its navigation; build or serve it."""
     folder = ROOT / "docs" / FOLDER
     folder.mkdir(exist_ok=True)
-    entries = ["- Python:", "- reference/python.md"]
-    for room in rooms():
+    every = rooms()
+    for room in every:
         (folder / f"{room}.md").write_text(page(room), encoding="utf-8")
-        entries.append(f"- {room}: {FOLDER}/{room}.md")
+    entries = ["- Python:", "- reference/python.md"]
+    entries += [f"- {room}: {FOLDER}/{room}.md" for room in _USED]
+    entries += ["- What they are built from:"]
+    entries += [f"    - {room}: {FOLDER}/{room}.md" for room in every if room not in _USED]
     said = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     whole = said.replace(_ENTRY, f"\n{' ' * 10}".join(entries))
     assert whole != said
