@@ -263,9 +263,11 @@ class PlaneRunner:
 
             return torch.cat(workers.map(one, len(parts), stop=_nothing))
 
-        for batch, outcome in batches(self.layout.patches, work):
+        def keep(batch: list[Patch], outcome: Tensor) -> None:
             for patch, part in zip(batch, outcome, strict=True):
                 self.layout.place(part, patch, result)
+
+        batches(self.layout.patches, work, keep=keep)
 
 
 @dataclass(frozen=True)
@@ -335,10 +337,12 @@ class _PlaneDenoiser:
 
             return torch.cat(self.workers.map(one, len(parts), stop=_nothing))
 
-        for batch, outcome in self.batches(layout.patches, work):
+        def keep(batch: list[Patch], outcome: Tensor) -> None:
             for patch, part in zip(batch, outcome, strict=True):
                 layout.place(part, patch, images)
             self.told(len(batch))
+
+        self.batches(layout.patches, work, keep=keep)
         found = view.volume(images)
         self.before = found[:, :channels]
         return Denoised(self.before, found[:, channels:] if found.shape[1] > channels else None)

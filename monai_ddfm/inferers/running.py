@@ -83,9 +83,12 @@ class SliceRunner:
             def sample(batch: list[Patch]) -> Tensor:
                 return self._sample(slices, batch, done=done, workers=workers)
 
-            for batch, outcome in batches(patches, sample):
+            def keep(batch: list[Patch], outcome: Tensor) -> None:
+                nonlocal done
                 on_batch(batch, outcome)
                 done += len(batch)
+
+            batches(patches, sample, keep=keep)
 
     def _sample(self, slices: Tensor, batch: list[Patch], *, done: int, workers: Workers) -> Tensor:
         parts = workers.divide(batch, alone=self.sampler.tolerance is not None)
@@ -127,9 +130,15 @@ class Batches:
         self._size = largest if batch_size == "auto" else batch_size
 
     def __call__(
-        self, patches: Sequence[Patch], work: Callable[[list[Patch]], Tensor]
-    ) -> Iterator[tuple[list[Patch], Tensor]]:
-        """Yield every batch with what `work` makes of it.
+        self,
+        patches: Sequence[Patch],
+        work: Callable[[list[Patch]], Tensor],
+        *,
+        keep: Callable[[list[Patch], Tensor], None],
+    ) -> None:
+        """Call `keep` with every batch and what `work` makes of it.
+
+        Whatever these two raise goes on, StopIteration of a caller's callback, too.
 
         Raises:
             InputError: if memory runs out with the batch size asked for, or with one slice.
@@ -145,7 +154,7 @@ class Batches:
                     self._size = self._smaller(len(batch), error)
                     continue
                 del queue[: len(batch)]
-                yield batch, outcome
+                keep(batch, outcome)
 
     def _smaller(self, size: int, error: BaseException) -> int:
         """Return half of a batch size that was too large, or give up."""
