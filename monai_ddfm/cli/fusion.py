@@ -99,7 +99,8 @@ def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
             typer.echo("Finished slices are kept; the same command goes on from there.", err=True)
         raise
     if options.get("dry_run"):
-        for line in plan_lines(result.provenance["plan"], folder=result.output_dir):
+        plan, unnamed = result.provenance["plan"], bool(options.get("deidentify"))
+        for line in plan_lines(plan, folder=result.output_dir, deidentify=unnamed):
             typer.echo(line)
         return
     excess = result.provenance["bound"]["largest"]

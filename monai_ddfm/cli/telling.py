@@ -42,16 +42,17 @@ def stages_told() -> Iterator[None]:
         logger.propagate = propagates
 
 
-def plan_lines(plan: Mapping[str, Any], *, folder: Path) -> Iterator[str]:
+def plan_lines(plan: Mapping[str, Any], *, folder: Path, deidentify: bool = False) -> Iterator[str]:
     """Yield a plan (`monai_ddfm.workflow.dry.plan_only`) as text.
 
     Args:
         plan: what a run would do.
         folder: where its results would be.
+        deidentify: leave out what the headers call the series: people write names there.
     """
     for role, report in plan["reading"].items():
         grid = grid_words(tuple(report["shape"][-3:]), tuple(report["spacing_mm"]))
-        series = report.get("series", {}).get("description")
+        series = None if deidentify else report.get("series", {}).get("description")
         units = report["units"] or "units not stated"
         yield f"{role:12} {report['path']}: {report['modality']}, " + ", ".join(
             filter(None, (f"series '{series}'" if series else "", grid, units))

@@ -8,7 +8,7 @@ would end with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,8 @@ def glance(
     allowed = bool(options.get("allow_patient_mismatch"))
     check_same_patient(known[0], known[1], allow_mismatch=allowed)
     prepare_output_dir(output_dir)
+    if options.get("deidentify"):  # people write names into descriptions
+        opened = {role: replace(one, series="") for role, one in opened.items()}
     return Glance({role: places[role] for role in opened}, kind, opened)
 
 

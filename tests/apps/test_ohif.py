@@ -17,7 +17,7 @@ import pytest
 import requests
 from dicom_fusions import demo
 from dicom_objects import written
-from label_servers import free_port, orthanc
+from local_servers import free_port, orthanc
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -50,8 +50,8 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def viewer(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the viewer of a study with an MRI, a PET and their fusion."""
-    with orthanc(tmp_path_factory.mktemp("archive")) as archive:
-        root, subject = archive.removesuffix("/dicom-web"), demo("PET")
+    with orthanc(tmp_path_factory.mktemp("archive"), users=dict([LOGIN])) as root:
+        archive, subject = f"{root}/dicom-web", demo("PET")
         assert subject.fixed_dicom is not None
         for folder in (written("PET"), subject.fixed_dicom, subject.moving_dicom):
             for file in sorted(Path(str(folder)).rglob("*.dcm")):
