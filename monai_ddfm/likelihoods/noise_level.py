@@ -16,11 +16,20 @@ nearly a :math:`\chi^2` variable), and divided out.
 Windows with background, or with saturated pixels, say nothing of the noise and are left out.
 The estimate is the level of white noise; smooth noise, as in reconstructed PET, counts as image.
 
+**Magnitudes.** The values of an MRI are magnitudes of complex ones, and their noise is Rician [3].
+Where there is no signal it is Rayleigh's: with the deviation :math:`\sigma` of the noise elsewhere,
+the mean is :math:`\sqrt{\pi / 2}\,\sigma = 1.25\,\sigma` and the deviation
+:math:`\sqrt{2 - \pi / 2}\,\sigma = 0.66\,\sigma`, while normal noise that was cut at black has
+:math:`0.4\,\sigma` and :math:`0.58\,\sigma`. The windows below :math:`2\,\sigma` tell one from the
+other.
+
 References:
     [1] J. Immerkær, Fast noise variance estimation, Computer Vision and Image Understanding 64
         (1996).
     [2] X. Liu, M. Tanaka, M. Okutomi, Single-image noise level estimation for blind denoising, IEEE
         Transactions on Image Processing 22 (2013), has the idea of weak texture, in another form.
+    [3] H. Gudbjartsson, S. Patz, The Rician distribution of noisy MRI data, Magnetic Resonance in
+        Medicine 34 (1995).
 """
 
 from __future__ import annotations
@@ -35,7 +44,7 @@ from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 
-__all__ = ["Windows", "smooth_windows"]
+__all__ = ["Windows", "has_noise_floor", "smooth_windows"]
 
 _MASK: Final = ((1 / 6, -2 / 6, 1 / 6), (-2 / 6, 4 / 6, -2 / 6), (1 / 6, -2 / 6, 1 / 6))
 _WINDOW: Final = 7
@@ -45,6 +54,9 @@ _NORMAL_QUANTILE: Final = -0.6744897501960817
 _TISSUE: Final = 0.06
 _EDGE_OF_RANGE: Final = 0.02
 _FEWEST_WINDOWS: Final = 20
+_FLOOR_MEAN: Final = math.sqrt(math.pi / 2)
+_FLOOR_DEVIATION: Final = math.sqrt(2 - math.pi / 2)
+_FLOOR_TOLERANCE: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +80,12 @@ class Windows:
         return 2 * deviation / _quantile_of_noise()
 
 
-def smooth_windows(images: Tensor) -> Windows:
+def smooth_windows(images: Tensor, *, above: float = _TISSUE) -> Windows:
     """Measure windows that hold neither background nor saturated pixels.
 
     Args:
         images: [N, 1, H, W] in [-1, 1], -1 being background; the slices of one volume, say.
+        above: mean of a window that is no background, on values in [0, 1].
 
     Returns:
         The windows; none if an image is smaller than one.
@@ -80,19 +93,53 @@ def smooth_windows(images: Tensor) -> Windows:
     Raises:
         InputError: if `images` has another shape.
     """
+    unit, variance, mean = _measured(images)
+    inside = (unit > _EDGE_OF_RANGE) & (unit < 1 - _EDGE_OF_RANGE)
+    telling = (mean > above) & _wholly(inside)
+    return Windows(mean[telling], variance[telling])
+
+
+def has_noise_floor(images: Tensor, *, level: float) -> bool:
+    """Whether the background shows the noise of magnitudes.
+
+    Args:
+        images: as above.
+        level: deviation of the noise where there is signal, on the scale from -1 to 1.
+
+    Raises:
+        InputError: if `images` has another shape.
+    """
+    unit, variance, mean = _measured(images)
+    dark = (mean < level) & _wholly(unit < 1 - _EDGE_OF_RANGE)
+    if level == 0 or int(dark.sum()) < _FEWEST_WINDOWS:
+        return False
+    typical = float(mean[dark].median()) / (level / 2)
+    spread = math.sqrt(float(variance[dark].median())) / (level / 2)
+    return (
+        abs(typical / _FLOOR_MEAN - 1) < _FLOOR_TOLERANCE
+        and abs(spread / _FLOOR_DEVIATION - 1) < _FLOOR_TOLERANCE
+    )
+
+
+def _measured(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images on values in [0, 1], and variance and mean of their windows."""
     if images.ndim != 4 or images.shape[1] != 1:
         raise InputError(f"noise is estimated in images [N, 1, H, W], not {tuple(images.shape)}.")
-    if min(images.shape[-2:]) < _WINDOW:
-        return Windows(images.new_empty(0), images.new_empty(0))
     unit = (images.float() + 1) / 2
+    if min(images.shape[-2:]) < _WINDOW:
+        none = images.new_empty((len(images), 1, 0, 0))
+        return none, none, none
     mask = unit.new_tensor(_MASK)[None, None]
     rough = functional.conv2d(functional.pad(unit, (1, 1, 1, 1), mode="replicate"), mask).square()
-    inside = (unit > _EDGE_OF_RANGE) & (unit < 1 - _EDGE_OF_RANGE)
-    variance, mean, share = (
-        functional.avg_pool2d(part, _WINDOW, _STRIDE) for part in (rough, unit, inside.float())
-    )
-    telling = (mean > _TISSUE) & (share > 1 - 0.5 / _WINDOW**2)
-    return Windows(mean[telling], variance[telling])
+    variance, mean = (functional.avg_pool2d(part, _WINDOW, _STRIDE) for part in (rough, unit))
+    return unit, variance, mean
+
+
+def _wholly(inside: Tensor) -> Tensor:
+    """In which windows a condition holds everywhere."""
+    if inside.numel() == 0:
+        return inside
+    return functional.avg_pool2d(inside.float(), _WINDOW, _STRIDE) > 1 - 0.5 / _WINDOW**2
 
 
 def _quantile_of_noise() -> float:

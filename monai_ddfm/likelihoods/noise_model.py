@@ -29,9 +29,21 @@ is not the signal u but the mean of the clipped values [1],
 n being normal, :math:`\Phi_0, \varphi_0` and :math:`\Phi_1, \varphi_1` its distribution and density
 at :math:`-u / \sigma(u)` and at :math:`(1 - u) / \sigma(u)`. Its inverse makes bone white again.
 
+**Magnitudes.** Rician noise, that of the magnitude images of MRI, does not end at black: it lifts
+what is dark. There the mean is [3]
+
+.. math::
+
+    E(u) = \sigma \sqrt{\tfrac{\pi}{2}}\; e^{-z} \left((1 + 2 z)\,I_0(z) + 2 z\,I_1(z)\right), \qquad
+    z = \frac{u^2}{4 \sigma^2},
+
+with the modified Bessel functions I; towards white it is clipped as above. Its inverse makes what is
+dark dark again.
+
 **Estimation.** In windows the mean and the variance of the noise are known (`noise_level`). Windows
 are grouped by their means; in each group the smoothest ones give a variance; a line is laid through
-these, weighted by their own relative precision.
+these, weighted by their own relative precision. Noise is of magnitudes where the background says so
+(`noise_level.has_noise_floor`); windows near its floor are left out then.
 
 References:
     [1] A. Foi, M. Trimeche, V. Katkovnik, K. Egiazarian, Practical Poissonian-Gaussian noise
@@ -39,12 +51,14 @@ References:
         (2008); A. Foi, Clipped noisy images, Signal Processing 89 (2009).
     [2] F. J. Anscombe, The transformation of Poisson, binomial and negative-binomial data,
         Biometrika 35 (1948).
+    [3] H. Gudbjartsson, S. Patz, The Rician distribution of noisy MRI data, Magnetic Resonance in
+        Medicine 34 (1995).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -53,7 +67,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.likelihoods.noise_level import Windows, smooth_windows
+from monai_ddfm.likelihoods.noise_level import Windows, has_noise_floor, smooth_windows
 
 __all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
 
@@ -66,6 +80,9 @@ _ROUNDS: Final = 5
 _TABLE: Final = 2049
 # Counts of nothing have no noise, but a scale with an infinite slope at black helps nobody.
 _LEAST_CONSTANT: Final = 0.02
+# Deviations over which the mean of magnitudes is that of their signal, but for a sixth of one.
+_CLEAR_OF_THE_FLOOR: Final = 3.0
+_BRIGHT: Final = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class NoiseModel:
     Attributes:
         constant: a, not below 0.
         slope: b, not below 0.
+        magnitudes: whether the noise is Rician.
 
     Raises:
         InputError: if one is negative or not a number.
@@ -84,6 +102,7 @@ class NoiseModel:
 
     constant: float
     slope: float = 0.0
+    magnitudes: bool = False
 
     def __post_init__(self) -> None:
         if not (0 <= self.constant < math.inf and 0 <= self.slope < math.inf):
@@ -108,8 +127,9 @@ class NoiseModel:
         return 2 * (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
 
     def described(self) -> dict[str, float | str]:
-        """Return deviations for a record: on the stabilized scale, at black, and at white."""
+        """Return kind and deviations for a record: stabilized, at black, and at white."""
         return {
+            "kind": "Rician" if self.magnitudes else "normal",
             "level": self.level,
             "at_black": 2 * math.sqrt(self.constant),
             "at_white": 2 * math.sqrt(self.constant + self.slope),
@@ -134,11 +154,11 @@ class NoiseModel:
         return (images + 1) * (risen + 2 * math.sqrt(self.constant)) / self.level - 1
 
     def unclip(self, means: Tensor) -> Tensor:
-        """Return the signal whose clipped noisy values have the given means, both in [-1, 1]."""
+        """Return the signal whose noisy values have the given means, both in [-1, 1]."""
         if self.constant + self.slope == 0:
             return means
         signal = torch.linspace(0, 1, _TABLE, dtype=torch.float64)
-        mean = self._clipped_mean(signal).to(means)
+        mean = self._mean_of(signal).to(means)
         signal = signal.to(means)
         values = ((means + 1) / 2).clamp(mean[0], mean[-1])
         right = torch.searchsorted(mean, values.contiguous()).clamp(1, _TABLE - 1)
@@ -147,16 +167,33 @@ class NoiseModel:
         found: Tensor = torch.lerp(signal[right - 1], signal[right], share.clamp(0, 1)) * 2 - 1
         return found
 
-    def _clipped_mean(self, signal: Tensor) -> Tensor:
+    def _mean_of(self, signal: Tensor) -> Tensor:
+        """Mean E of the noisy values of signals in [0, 1]."""
         deviation = (self.constant + self.slope * signal).clamp_min(1e-12).sqrt()
-        below, above = -signal / deviation, (1 - signal) / deviation
-        cdf_0, cdf_1 = torch.special.ndtr(below), torch.special.ndtr(above)
-        pdf_0, pdf_1 = (
-            torch.exp(-0.5 * at.square()) / math.sqrt(2 * math.pi) for at in (below, above)
-        )
-        mean = signal * (cdf_1 - cdf_0) + (1 - cdf_1) + deviation * (pdf_0 - pdf_1)
+        above = (1 - signal) / deviation
+        cdf_1, pdf_1 = torch.special.ndtr(above), _normal_density(above)
+        if self.magnitudes:
+            # Black and white are many deviations apart: where one end matters the other does not.
+            mean = _rician_mean(signal, deviation)
+            mean = mean + (signal - 1) * (cdf_1 - 1) - deviation * pdf_1
+        else:
+            below = -signal / deviation
+            cdf_0, pdf_0 = torch.special.ndtr(below), _normal_density(below)
+            mean = signal * (cdf_1 - cdf_0) + (1 - cdf_1) + deviation * (pdf_0 - pdf_1)
         rising: Tensor = mean.cummax(0).values
         return rising
+
+
+def _normal_density(at: Tensor) -> Tensor:
+    density: Tensor = torch.exp(-0.5 * at.square()) / math.sqrt(2 * math.pi)
+    return density
+
+
+def _rician_mean(signal: Tensor, deviation: Tensor) -> Tensor:
+    z = (signal / deviation).square() / 4
+    bessel = (1 + 2 * z) * torch.special.i0e(z) + 2 * z * torch.special.i1e(z)
+    mean: Tensor = deviation * math.sqrt(math.pi / 2) * bessel
+    return mean
 
 
 def noisier(noises: tuple[NoiseModel, NoiseModel]) -> NoiseModel:
@@ -178,7 +215,17 @@ def noise_model(images: Tensor) -> NoiseModel:
         InputError: if `images` has another shape.
     """
     windows = smooth_windows(images)
-    flat = NoiseModel.white(windows.level)
+    level, magnitudes = windows.level, False
+    if level:
+        bright = smooth_windows(images, above=max(_BRIGHT, _CLEAR_OF_THE_FLOOR * level / 2))
+        magnitudes = has_noise_floor(images, level=bright.level)
+        windows = bright if magnitudes else windows
+    return _fitted(windows, magnitudes=magnitudes)
+
+
+def _fitted(windows: Windows, *, magnitudes: bool) -> NoiseModel:
+    """The model that the windows of one kind of noise tell."""
+    flat = replace(NoiseModel.white(windows.level), magnitudes=magnitudes)
     count = len(windows.means)
     groups = min(_GROUPS, count // _FEWEST_IN_GROUP)
     if groups < 2:
@@ -192,7 +239,8 @@ def noise_model(images: Tensor) -> NoiseModel:
     if slope == 0:
         return flat
     middle = sum(mean for mean, _ in points) / groups
-    return NoiseModel(max(constant, _LEAST_CONSTANT * (constant + slope * middle)), slope)
+    constant = max(constant, _LEAST_CONSTANT * (constant + slope * middle))
+    return NoiseModel(constant, slope, magnitudes)
 
 
 def _line_through(points: list[tuple[float, float]]) -> tuple[float, float]:

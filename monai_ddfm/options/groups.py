@@ -289,8 +289,8 @@ class Likelihood(TypedDict, total=False):
     noise_margin: Annotated[
         float | None,
         Option(
-            "Leave the range between the sources by so much of their measured noise: 2, say.",
-            unset="0",
+            "Leave the range between clearly noisy sources by so much of their noise; 0: never.",
+            unset="1, 0 with other presets than default",
             least=0,
             unit="standard deviations",
             faces=_PICTURES_SERVED,

@@ -10,8 +10,15 @@ Of two estimates with errors of these sizes the best mixture is
 
 Noise that grows with the signal, and noise at the ends of the range, are no noise of one deviation.
 So sampling runs on the scale g of a measured noise model (`monai_ddfm.likelihoods.noise_model`), on
-which they are, and what the prior predicts there is brought back by :math:`g^{-1}` and freed of the
-bias of clipping before it is mixed in.
+which they are, and what the prior predicts there is brought back by :math:`g^{-1}`. It is the mean
+E of the noisy values. The signal behind it is free of the bias of noise, which clipping and
+magnitudes have, and the source differs from it by what it differs from its mean:
+
+.. math::
+
+    \hat s = E^{-1}(x_0) + (1 - k)\,(y - x_0) .
+
+With magnitudes sampling goes on with the mean, and the bias is taken off at the last step.
 """
 
 from __future__ import annotations
@@ -66,14 +73,14 @@ class EstimateRectifier:
         sources: Tensor,  # noqa: ARG002
         state: Tensor,
         *,
-        index: int = 0,  # noqa: ARG002
-        steps: int = 1,  # noqa: ARG002
+        index: int = 0,
+        steps: int = 1,
     ) -> Rectified[Tensor]:
         with torch.autocast(x0.device.type, enabled=False):
             x0 = at_least_float32(x0)
-            predicted = self.noise_model.unclip(
-                self.noise_model.restore(luminance_of(x0, self.luminance))
-            )
-            mixed = torch.lerp(state, predicted, self.share)
+            mean = self.noise_model.restore(luminance_of(x0, self.luminance))
+            goes_on = self.noise_model.magnitudes and index < steps - 1
+            signal = mean if goes_on else self.noise_model.unclip(mean)
+            mixed = signal + (1 - self.share) * (state - mean)
             rectified = with_luminance(x0, self.noise_model.stabilize(mixed), self.luminance)
         return Rectified(rectified, state, torch.full_like(mixed, 0.5), mixed)
