@@ -11,13 +11,14 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from run_cases import RecordingNet
+from scipy import stats
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, configure
 from monai_ddfm.likelihoods.balance import balanced_mode
 from monai_ddfm.likelihoods.noise_model import NoiseModel
-from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, EstimateRectifier
 from monai_ddfm.networks.priors.loading import network_from_file
 from monai_ddfm.networks.schedulers import NoiseSchedule
 from monai_ddfm.utils.reports import reports_of
@@ -170,6 +171,36 @@ def test_a_margin_widens_the_box_beside_measured_noise_and_not_where_both_are_bl
         expected = extreme(ends, 1, keepdim=True)
         expected[..., :3] = -1
         torch.testing.assert_close(found, expected, atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize(("steps", "unbiased"), [(1, True), (2, False)])
+def test_the_bias_of_magnitudes_is_taken_off_at_the_last_step(steps: int, unbiased: bool) -> None:
+    sigma, signal, residual = 0.05, 0.06, 0.04
+    mean = 2 * float(stats.rice.mean(signal / sigma, scale=sigma)) - 1
+    rectifier = EstimateRectifier(share=0.75, noise_model=NoiseModel(sigma**2, magnitudes=True))
+    x0 = torch.full((1, 1, 8, 8), mean)
+    sources = (x0 + residual).expand(1, 2, 8, 8)
+    state = rectifier.initial_state(sources)
+    found = rectifier.step(x0, sources, state, index=0, steps=steps).luminance
+    expected = (2 * signal - 1 if unbiased else mean) + 0.25 * residual
+    torch.testing.assert_close(found, torch.full_like(found, expected), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.033, 0.036, 0.045])
+def test_beside_sources_without_clear_noise_the_box_is_strict(level: float) -> None:
+    sources = 2 * torch.rand(1, 2, 24, 24, generator=torch.Generator().manual_seed(3)) - 1
+    noises = [NoiseModel.white(level)] * 2
+    free = [sources[:, 1:], sources[:, :1]]  # as far off as estimates may be
+    fused = BalanceRectifier(noise_margin=3.0).fuse(sources, free, noises=noises).luminance
+    assert beyond(fused, sources).abs().max() == 0
+
+
+def test_by_default_the_box_is_one_deviation_wider_beside_clear_noise() -> None:
+    sources = torch.zeros(1, 2, 64, 64)
+    noises = [NoiseModel.white(0.0), NoiseModel.white(0.1)]
+    white = [torch.full((1, 1, 64, 64), 0.9)] * 2
+    fused = BalanceRectifier().fuse(sources, white, noises=noises).luminance
+    assert float(fused.max()) == pytest.approx(math.sqrt(0.1**2 - 0.032**2), abs=1e-6)
 
 
 def test_no_margin_keeps_every_value_between_sources_however_noisy() -> None:

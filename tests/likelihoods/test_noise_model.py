@@ -135,3 +135,60 @@ def test_where_little_can_be_told_there_is_no_slope() -> None:
 def test_impossible_noise_is_refused(values: tuple[float, float]) -> None:
     with pytest.raises(InputError, match="unusable"):
         NoiseModel(*values)
+
+
+# --- noise of magnitudes
+
+
+def rician(signal: torch.Tensor, sigma: float, seed: int = 0) -> torch.Tensor:
+    """Magnitudes in [-1, 1] of a signal in [-1, 1] with complex noise of sigma on [0, 1]."""
+    rng = np.random.default_rng(seed)
+    unit = ((signal + 1) / 2).numpy()
+    first, second = (sigma * rng.standard_normal(unit.shape) for _ in range(2))
+    return torch.from_numpy(np.hypot(unit + first, second).clip(0, 1) * 2 - 1).float()
+
+
+def head_in_air() -> torch.Tensor:
+    """Hills of tissue inside a disc, nothing around: [4, 1, 128, 128] in [-1, 1]."""
+    images = hills(4, 128)
+    row, column = np.ogrid[-64:64, -64:64]
+    return torch.where(torch.from_numpy(row**2 + column**2 < 45**2), images, -1.0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.floats(0.01, 0.1), st.floats(0.05, 0.6))
+def test_the_bias_of_magnitudes_is_that_of_rices_distribution(sigma: float, value: float) -> None:
+    mean = float(stats.rice.mean(value / sigma, scale=sigma))
+    model = NoiseModel(sigma**2, magnitudes=True)
+    found = model.unclip(torch.tensor([2 * mean - 1], dtype=torch.float64))
+    assert float(found) == pytest.approx(2 * value - 1, abs=2e-3)
+
+
+def test_what_is_at_the_floor_of_magnitudes_is_black_and_white_stays_white() -> None:
+    model = NoiseModel(0.06**2, magnitudes=True)
+    floor = 2 * 0.06 * math.sqrt(math.pi / 2) - 1
+    assert float(model.unclip(torch.tensor([floor]))) == pytest.approx(-1, abs=2e-3)
+    white = rician(torch.ones(100_000), 0.06).mean()
+    assert float(model.unclip(white[None])) == pytest.approx(1, abs=5e-3)
+
+
+@pytest.mark.parametrize("sigma", [0.03, 0.06, 0.1])
+def test_magnitudes_are_told_by_their_background(sigma: float) -> None:
+    found = noise_model(rician(head_in_air(), sigma))
+    assert found.magnitudes
+    assert found.level == pytest.approx(2 * sigma, rel=0.1)
+    assert found.described()["kind"] == "Rician"
+
+
+def test_other_noise_and_other_backgrounds_are_no_magnitudes() -> None:
+    head = head_in_air()
+    tissue_only = hills(4, 128)
+    blackened = torch.where(head == -1, head, rician(head, 0.06))
+    for images in (
+        noisy(head, 0.06**2, 0.0).clamp(-1, 1).float(),  # normal, cut at black
+        noisy(head, 0.0, 0.01).clamp(-1, 1).float(),  # counts
+        rician(tissue_only, 0.06),  # no background to tell it by
+        blackened,  # by a window that begins above the noise of air
+        head.float(),
+    ):
+        assert not noise_model(images).magnitudes

@@ -99,7 +99,8 @@ def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:
     for report in _reports(provenance, "noise"):
         # The scale from -1 to 1 is 255 gray levels long.
         dark, bright = (report[key] * 255 / 2 for key in ("at_black", "at_white"))
-        yield "noise of the sources", f"{dark:.1f} at black, {bright:.1f} at white, of 255"
+        kind = f", {report['kind']}" if "kind" in report else ""
+        yield "noise of the sources", f"{dark:.1f} at black, {bright:.1f} at white, of 255{kind}"
     bound = provenance.get("bound") or {}
     if bound.get("largest") is not None:
         yield "largest excess over the sources", f"{bound['largest']:.2g}"
