@@ -34,11 +34,11 @@ what is dark. There the mean is [3]
 
 .. math::
 
-    E(u) = \sigma \sqrt{\tfrac{\pi}{2}}\; e^{-z} \left((1 + 2 z)\,I_0(z) + 2 z\,I_1(z)\right), \qquad
-    z = \frac{u^2}{4 \sigma^2},
+    E(u) = \sigma \sqrt{\tfrac{\pi}{2}}\; e^{-z} \left((1 + 2 z)\,I_0(z) + 2 z\,I_1(z)\right),
+    \qquad z = \frac{u^2}{4 \sigma^2},
 
-with the modified Bessel functions I; towards white it is clipped as above. Its inverse makes what is
-dark dark again.
+with the modified Bessel functions I; towards white it is clipped as above. Its inverse makes what
+is dark dark again.
 
 **Estimation.** In windows the mean and the variance of the noise are known (`noise_level`). Windows
 are grouped by their means; in each group the smoothest ones give a variance; a line is laid through

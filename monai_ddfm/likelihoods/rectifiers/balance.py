@@ -27,10 +27,10 @@ it is as wide as the noise makes it, by a margin of c deviations,
           \max_k\left(y_k + c\,r_k\,\sigma_k(y_k)\right)\right], \qquad
     r_k = q(\hat\sigma)\,\sigma / \hat\sigma,
 
-with the deviation :math:`\sigma_k(\cdot)` of the noise model at that signal. What may still be texture
-widens nothing: q rises smoothly from 0 to 1 between levels that no clean slice has been seen to
-reach and those of noise that anyone sees. Where both sources are black the box is not widened: an
-empty background stays empty.
+with the deviation :math:`\sigma_k(\cdot)` of the noise model at that signal. What may still be
+texture widens nothing: q rises smoothly from 0 to 1 between levels that no clean slice has been
+seen to reach and those of noise that anyone sees. Where both sources are black the box is not
+widened: an empty background stays empty.
 """
 
 from __future__ import annotations
@@ -236,7 +236,7 @@ class BalanceRectifier:
 
 
 def _clearness(level: float) -> float:
-    """q of a measured level: how certain it is that it is noise."""
+    """Say how certain it is that a measured level is noise: q above."""
     begin, end = _CLEAR_NOISE
     rise = min(max((level - begin) / (end - begin), 0.0), 1.0)
     return rise * rise * (3 - 2 * rise)
