@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from monai_ddfm.inferers.noise import NoiseMode
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import Options, Pictures, all_options, options_of
 from monai_ddfm.options.fields import Option
+from monai_ddfm.options.resolved import ResolvedOptions
 from monai_ddfm.transforms.grid import SliceAlong
 from monai_ddfm.transforms.windows import CT_WINDOWS, parse_window
 from monai_ddfm.utils.color import COLOR_TABLES
@@ -57,14 +59,16 @@ def test_the_configuration_has_an_entry_for_every_option() -> None:
     assert plain == {name: option.entry for name, option in ENTRIES.items()} | of_monai
 
 
-def test_the_record_of_a_run_has_every_option() -> None:
-    """MONAI's configurations know no reference to all entries, so the record lists them."""
-    recorded = {name: f"@{name}" for name, option in ENTRIES.items() if option.recorded}
-    assert read("inference.json")["run_record"]["options"] == recorded
-    pictures = read("pictures.json")["run_record"]["options"]
-    assert all(value == f"@{name}" for name, value in pictures.items())
-    shown = {name for name, option in options_of("fuse-2d").items() if option.recorded}
-    assert shown <= pictures.keys() <= {*all_options()}
+def test_options_are_read_off_what_is_resolved() -> None:
+    entries: dict[str, Any] = {"seed": 3, "network": object(), "device": "cpu"}
+    options = ResolvedOptions(entries)
+    assert dict(options) == {"seed": 3}  # the device has an entry of its own in the record
+    entries |= {"preset": "default", "seed": 4}
+    assert list(options.items()) == [("preset", "default"), ("seed", 4)]  # as they are declared
+    assert "network" not in options
+    sent = pickle.loads(pickle.dumps(options))
+    entries["seed"] = 5
+    assert (sent["seed"], len(options)) == (4, 2)
 
 
 # --- what is declared is true
@@ -231,6 +235,7 @@ def test_combinations_run(tmp_path: Path) -> None:
         out = tmp_path / str(number)
         result = fuse(*paths, modality="PET", output_dir=out, prior=prior, device="cpu", **row)
         recorded = result.provenance["options"]
+        assert recorded.keys() == {name for name, option in ENTRIES.items() if option.recorded}
         for name, value in row.items():
             assert recorded[name] == (ENTRIES[name].default if value is None else value), name
 

@@ -61,7 +61,8 @@ class RunRecord:
     Args:
         inputs: role and path of what was read, for example ``{"fixed": ..., "moving": ...}``.
         prior: checkpoint of the diffusion model.
-        options: what the user chose: preset, steps, seed, modality and whatever else there is.
+        options: what the user chose: preset, steps, seed, modality and whatever else there is; may
+            still grow.
         device: the device of the network.
     """
 
@@ -75,7 +76,7 @@ class RunRecord:
     ) -> None:
         self.inputs = dict(inputs or {})
         self.prior = prior
-        self.options = dict(options or {})
+        self.options: Mapping[str, Any] = {} if options is None else options
         self.device = torch.device(device)
         self.restart()
 
