@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from monai_ddfm.cli import app
 from monai_ddfm.utils.former_names import FORMER_NAMES
 
 
@@ -44,6 +46,8 @@ def test_a_former_name_is_the_module_of_today(former: str) -> None:
 @pytest.mark.parametrize(
     ("module", "former", "today"),
     [
+        ("apps.recovery", "bench_recovery", "benchmark_recovery"),
+        ("apps.speed", "BenchOptions", "SpeedBenchmarkOptions"),
         ("inferers", "tailored", "configure"),
         ("likelihoods.saliency", "Choice", "SaliencyParameters"),
         ("transforms", "SplitSpreadd", "SplitEnsembled"),
@@ -56,6 +60,15 @@ def test_a_former_name_in_a_module_is_that_of_today(module: str, former: str, to
         assert getattr(home, former) is getattr(home, today)
     with pytest.raises(AttributeError, match="'nothing'"):
         home.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("former", ["bench", "bench-cohort", "bench-recovery"])
+def test_a_former_command_is_that_of_today(former: str) -> None:
+    commands = typer.main.get_command(app).commands
+    today = commands[former.replace("bench", "benchmark") if "-" in former else "benchmark-speed"]
+    assert commands[former].callback.__wrapped__ is today.callback.__wrapped__
+    assert commands[former].hidden
+    assert commands[former].deprecated
 
 
 def test_a_former_name_in_a_script(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE, CommandWithMore
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
-from monai_ddfm.cli.speed import bench, bench_cohort, bench_recovery
+from monai_ddfm.cli.speed import benchmark_cohort, benchmark_recovery, benchmark_speed
 from monai_ddfm.cli.warnings import warnings_at_the_end
 from monai_ddfm.errors import InputError, StoppedError
 from monai_ddfm.version import __version__
@@ -37,12 +37,16 @@ app.command()(demo)
 app.command("fuse-2d")(fuse_2d)
 app.command()(evaluate)
 app.command()(benchmark)
-app.command()(bench)
-app.command("bench-cohort")(bench_cohort)
-app.command("bench-recovery")(bench_recovery)
+app.command()(benchmark_speed)
+app.command("benchmark-cohort")(benchmark_cohort)
+app.command("benchmark-recovery")(benchmark_recovery)
 app.command()(label)
 app.command(cls=CommandWithMore)(cohort)
 app.add_typer(prior_app, name="prior")
+# For one release, under the names that they had before.
+app.command("bench", hidden=True, deprecated=True)(benchmark_speed)
+app.command("bench-cohort", hidden=True, deprecated=True)(benchmark_cohort)
+app.command("bench-recovery", hidden=True, deprecated=True)(benchmark_recovery)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""Commands that measure the program itself: ``bench``, ``bench-cohort``, ``bench-recovery``."""
+"""Commands that measure the program itself: its speed, its cohorts, its recovery."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,13 +9,13 @@ import typer
 from monai_ddfm.cli.options import with_options
 from monai_ddfm.errors import InputError
 
-__all__ = ["bench", "bench_cohort", "bench_recovery"]
+__all__ = ["benchmark_cohort", "benchmark_recovery", "benchmark_speed"]
 
 _PARTS = ("sizes", "run")
 
 
 @with_options()
-def bench(
+def benchmark_speed(
     output_dir: Path,
     steps: Annotated[
         int, typer.Option(help="Of the plain loop and of what it is compared to.")
@@ -48,15 +48,15 @@ def bench(
 ) -> None:
     """Measure what this machine does, against a plain loop written from the paper.
 
-    Writes `bench.md`, `bench.json` and `bench.png`.
+    Writes `benchmark-speed.md`, `benchmark-speed.json` and `benchmark-speed.png`.
 
-    **Example**: `monai-ddfm bench --slices 8 -o bench`
+    **Example**: `monai-ddfm benchmark-speed --slices 8 -o speed`
     """
     import torch  # noqa: PLC0415 - keeps --help fast
 
-    from monai_ddfm.apps.speed import BenchOptions, write_bench  # noqa: PLC0415
-    from monai_ddfm.apps.speed import bench as run  # noqa: PLC0415
-    from monai_ddfm.apps.speed.report import bench_text  # noqa: PLC0415
+    from monai_ddfm.apps.speed import SpeedBenchmarkOptions, write_speed_benchmark  # noqa: PLC0415
+    from monai_ddfm.apps.speed import benchmark_speed as run  # noqa: PLC0415
+    from monai_ddfm.apps.speed.report import speed_text  # noqa: PLC0415
     from monai_ddfm.apps.speed.scan import scan_sizes, time_stages  # noqa: PLC0415
     from monai_ddfm.apps.speed.subjects import (  # noqa: PLC0415
         demo_pair,
@@ -79,7 +79,7 @@ def bench(
             raise InputError(f"{name} {value} is unusable; give {least} or more.")
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     check_device(str(where))
-    options = BenchOptions(
+    options = SpeedBenchmarkOptions(
         steps=steps,
         batch_size=batch_size,
         compile=compile,
@@ -99,12 +99,12 @@ def bench(
             result["sizes"] = scan_sizes(network, where, bfloat16=bfloat16)
         if "run" in wanted and pair is not None and random_prior is None:
             result["stages"] = time_stages(*pair, device=where, prior=prior)
-    write_bench(result, output_dir)
-    typer.echo(bench_text(result), nl=False)
+    write_speed_benchmark(result, output_dir)
+    typer.echo(speed_text(result), nl=False)
 
 
 @with_options()
-def bench_cohort(
+def benchmark_cohort(
     output_dir: Path,
     subjects: Annotated[int, typer.Option(help="Simulated subjects.")] = 40,
     workers: Annotated[str, typer.Option(help="Numbers of workers to compare.")] = "1,2",
@@ -116,16 +116,16 @@ def bench_cohort(
 ) -> None:
     """Measure what a cohort costs beside its fusions, and what more workers bring.
 
-    Writes `bench-cohort.md` and `bench-cohort.json`.
+    Writes `benchmark-cohort.md` and `benchmark-cohort.json`.
 
-    **Example**: `monai-ddfm bench-cohort -o bench`
+    **Example**: `monai-ddfm benchmark-cohort -o cohort`
     """
     from monai_ddfm.apps.speed.cohorts import (  # noqa: PLC0415 - keeps --help fast
-        CohortBenchOptions,
+        CohortBenchmarkOptions,
         cohort_table,
-        write_cohort_bench,
+        write_cohort_benchmark,
     )
-    from monai_ddfm.apps.speed.cohorts import bench_cohort as run  # noqa: PLC0415
+    from monai_ddfm.apps.speed.cohorts import benchmark_cohort as run  # noqa: PLC0415
     from monai_ddfm.utils.files import prepare_output_dir  # noqa: PLC0415
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
 
@@ -136,17 +136,17 @@ def bench_cohort(
         raise InputError(f"subjects {subjects} are too few; give at least one for each worker.")
     where = device or "cpu"
     check_device(where)
-    options = CohortBenchOptions(
+    options = CohortBenchmarkOptions(
         subjects=subjects, workers=counts, scale=scale, device=where, prior=prior
     )
     prepare_output_dir(output_dir)
     result = run(options)
-    write_cohort_bench(result, output_dir)
+    write_cohort_benchmark(result, output_dir)
     typer.echo(cohort_table(result), nl=False)
 
 
 @with_options()
-def bench_recovery(
+def benchmark_recovery(
     output_dir: Path,
     modality: Annotated[str, typer.Option(help="PET or SPECT.")] = "PET",
     seeds: Annotated[str, typer.Option(help="Of the simulated heads, with commas.")] = "0,1,2",
@@ -159,9 +159,9 @@ def bench_recovery(
 
     Writes `recovery.txt` and `recovery.json`.
 
-    **Example**: `monai-ddfm bench-recovery --seeds 0 -o bench`
+    **Example**: `monai-ddfm benchmark-recovery --seeds 0 -o recovery`
     """
-    from monai_ddfm.apps.recovery import bench_recovery as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.apps.recovery import benchmark_recovery as run  # noqa: PLC0415 - keeps --help fast
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
 
     numbers = [int(text) if text.strip().isdigit() else -1 for text in seeds.split(",")]

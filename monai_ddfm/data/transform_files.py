@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "CONVENTION",
     "as_affine",
     "attach_transform",
+    "has_transform",
     "read_transform",
     "transform_matrix",
     "transform_of",
@@ -167,6 +169,11 @@ def attach_transform(volume: MetaTensor, transform: Any) -> None:
         volume.meta[_KEY] = file.read_text(encoding="ascii")
 
 
+def has_transform(volume: MetaTensor) -> bool:
+    """Whether `transform_of` has a transform for a volume."""
+    return isinstance(volume.meta.get(_KEY), str) or "file" in _registration(volume)
+
+
 def transform_of(volume: MetaTensor) -> Any:
     """Return the transform that `volume` was resampled with.
 
@@ -185,10 +192,15 @@ def transform_of(volume: MetaTensor) -> Any:
             file = Path(folder) / "transform.tfm"
             file.write_text(text, encoding="ascii")
             return sitk.ReadTransform(str(file)).Downcast()
-    report = reports_of(volume).get("registration", {})
+    report = _registration(volume)
     if "file" not in report:
         raise InputError("this volume carries no transform: register it first")
     return read_transform(report["file"], invert=bool(report.get("inverted")))
+
+
+def _registration(volume: MetaTensor) -> Mapping[str, Any]:
+    report: Mapping[str, Any] = reports_of(volume).get("registration", {})
+    return report
 
 
 def transform_matrix(transform: Any) -> npt.NDArray[np.float64]:
@@ -220,8 +232,9 @@ def as_affine(transform: Any) -> Any:
     if hasattr(transform, "GetMatrix"):
         matrix = np.reshape(transform.GetMatrix(), (3, 3))
     else:
-        axes = [np.array(transform.TransformPoint(e)) - offset for e in np.eye(3).tolist()]
-        matrix = np.stack(axes, axis=1)
+        # Far from the origin, so that differences keep their digits.
+        axes = [np.array(transform.TransformPoint(e)) - offset for e in (1e3 * np.eye(3)).tolist()]
+        matrix = np.stack(axes, axis=1) / 1e3
     affine = sitk.AffineTransform(3)
     affine.SetMatrix(matrix.ravel().tolist())
     affine.SetTranslation(offset.tolist())

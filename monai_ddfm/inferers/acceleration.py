@@ -6,7 +6,8 @@ that have it (AVX512-BF16, AMX) and more on GPUs.
 
 Compilation fuses what lies between the convolutions. It begins with a warm-up, of a minute or more,
 for every size of patch; it pays for many volumes, not for one. What is compiled rounds otherwise,
-by about 3e-6 of the network's output in float32; `monai-ddfm bench --compile` measures both.
+by about 3e-6 of the network's output in float32; `monai-ddfm benchmark-speed --compile` measures
+both.
 """
 
 from __future__ import annotations

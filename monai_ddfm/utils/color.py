@@ -57,12 +57,14 @@ __all__ = [
     "COLOR_TABLES",
     "apply_color_table",
     "color_table",
+    "from_linear",
     "lab_to_rgb",
     "luminance",
     "merge_chroma",
     "rgb_to_lab",
     "rgb_to_ycbcr",
     "rgb_to_ycbcr_limited",
+    "to_linear",
     "white_level",
     "ycbcr_limited_to_rgb",
     "ycbcr_to_rgb",
@@ -214,7 +216,7 @@ def rgb_to_lab(rgb: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
     Raises:
         ValueError: if `dim` does not hold three channels or the type is not floating point.
     """
-    channels = [_to_linear(channel) for channel in _three(rgb, dim)]
+    channels = [to_linear(channel) for channel in _three(rgb, dim)]
     x, y, z = (
         _compress(sum(m * c for m, c in zip(row, channels, strict=True)) / white)
         for row, white in zip(_XYZ, _WHITE_XYZ, strict=True)
@@ -240,7 +242,7 @@ def lab_to_rgb(lab: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
     compressed = (y + a / 500, y, y - b / 200)
     xyz = [white * _expand(t) for white, t in zip(_WHITE_XYZ, compressed, strict=True)]
     rows = [sum(m * c for m, c in zip(row, xyz, strict=True)) for row in _XYZ_INVERSE]
-    return torch.stack([_from_linear(torch.as_tensor(row)) for row in rows], dim)
+    return torch.stack([from_linear(torch.as_tensor(row)) for row in rows], dim)
 
 
 def merge_chroma(
@@ -348,13 +350,13 @@ def apply_color_table(
     return torch.lerp(colors[below], colors[above], fraction).movedim(-1, dim).contiguous()
 
 
-def _to_linear(value: torch.Tensor) -> torch.Tensor:
+def to_linear(value: torch.Tensor) -> torch.Tensor:
     """Undo the transfer curve of sRGB; below the knee it is a line, also for negative values."""
     curved = ((value.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(value > 0.04045, curved, value / 12.92)
 
 
-def _from_linear(value: torch.Tensor) -> torch.Tensor:
+def from_linear(value: torch.Tensor) -> torch.Tensor:
     """Apply the transfer curve of sRGB."""
     curved = 1.055 * value.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(value > 0.0031308, curved, 12.92 * value)

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from monai_ddfm.utils.color import from_linear, to_linear
+
 __all__ = ["oklab_to_rgb", "reduce_chroma", "rgb_to_oklab"]
 
 _M1: Final = (
@@ -66,9 +68,7 @@ def rgb_to_oklab(rgb: Tensor, *, dim: int = 1) -> Tensor:
     Raises:
         ValueError: if `dim` does not hold three channels or the type is not floating point.
     """
-    curved = ((rgb.clamp_min(0.04045) + 0.055) / 1.055) ** 2.4
-    linear = torch.where(rgb > 0.04045, curved, rgb / 12.92)
-    cones = _times(_TO_CONES, linear, dim)
+    cones = _times(_TO_CONES, to_linear(rgb), dim)
     return _times(_TO_LAB, cones.sign() * cones.abs() ** (1 / 3), dim)
 
 
@@ -85,9 +85,7 @@ def oklab_to_rgb(lab: Tensor, *, dim: int = 1) -> Tensor:
     Raises:
         ValueError: if `dim` does not hold three channels or the type is not floating point.
     """
-    linear = _linear(lab, dim)
-    curved = 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055
-    return torch.where(linear > 0.0031308, curved, 12.92 * linear)
+    return from_linear(_linear(lab, dim))
 
 
 def reduce_chroma(lab: Tensor, *, dim: int = 1) -> Tensor:

@@ -29,8 +29,8 @@ __all__ = ["plan_only"]
 
 _BESIDE_S = 3.0
 _BESIDE_S_PER_VOXEL = 0.8e-6
-"""Of everything but the sampling: `monai-ddfm bench --parts run` on an AMD EPYC, two cores,
-2026-11-29, took 4 s beside the sampling of 180 x 216 x 66 voxels."""
+"""Of everything but the sampling: `monai-ddfm benchmark-speed --parts run` on an AMD EPYC, two
+cores, 2026-11-29, took 4 s beside the sampling of 180 x 216 x 66 voxels."""
 
 
 def plan_only(evaluator: Any, dataset: Any, output_dir: str | Path) -> None:

@@ -87,7 +87,8 @@ def test_command_line_reference_lists_every_command() -> None:
 
     def leaves(command: Any, path: str) -> Iterator[str]:
         for name, child in getattr(command, "commands", {}).items():
-            yield from leaves(child, f"{path} {name}")
+            if not child.hidden:
+                yield from leaves(child, f"{path} {name}")
         if not getattr(command, "commands", {}):
             yield path
 

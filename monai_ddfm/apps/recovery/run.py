@@ -1,4 +1,4 @@
-r"""`bench_recovery`: figures of the recovery from partial volumes on simulated heads.
+r"""`benchmark_recovery`: figures of the recovery from partial volumes on simulated heads.
 
 With the true uptake t, a volume x, and b the true mean in a shell of 4 mm around a sphere S,
 
@@ -44,7 +44,7 @@ from monai_ddfm.utils.json_files import write_json
 from monai_ddfm.utils.reports import add_report, reports_of
 from monai_ddfm.version import __version__
 
-__all__ = ["RecoveryResult", "bench_recovery"]
+__all__ = ["RecoveryResult", "benchmark_recovery"]
 
 Row = Mapping[str, Any]
 
@@ -117,7 +117,7 @@ class RecoveryResult:
         }
 
 
-def bench_recovery(
+def benchmark_recovery(
     *,
     modality: str = "PET",
     seeds: Sequence[int] = (0,),

@@ -30,14 +30,14 @@ from monai_ddfm.utils.files import atomic_path, make_folder
 from monai_ddfm.utils.json_files import write_json
 from monai_ddfm.version import __version__
 
-__all__ = ["CohortBenchOptions", "bench_cohort", "cohort_table", "write_cohort_bench"]
+__all__ = ["CohortBenchmarkOptions", "benchmark_cohort", "cohort_table", "write_cohort_benchmark"]
 
 _HEADS = 4
 _COLUMNS = ("workers", "s in all", "s fusing", "x first", "s beside, median", "s beside, mean")
 
 
 @dataclass(frozen=True)
-class CohortBenchOptions:
+class CohortBenchmarkOptions:
     """What is measured.
 
     Attributes:
@@ -55,7 +55,7 @@ class CohortBenchOptions:
     prior: Path | None = None
 
 
-def bench_cohort(options: CohortBenchOptions) -> dict[str, Any]:
+def benchmark_cohort(options: CohortBenchmarkOptions) -> dict[str, Any]:
     """Fuse made-up subjects with different numbers of workers, in a temporary folder.
 
     Args:
@@ -103,19 +103,19 @@ def cohort_table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_cohort_bench(result: dict[str, Any], folder: Path) -> None:
-    """Write ``bench-cohort.json`` and ``bench-cohort.md``.
+def write_cohort_benchmark(result: dict[str, Any], folder: Path) -> None:
+    """Write ``benchmark-cohort.json`` and ``benchmark-cohort.md``.
 
     Raises:
         InputError: the folder cannot be written to.
     """
     make_folder(folder)
-    write_json(folder / "bench-cohort.json", result)
-    with atomic_path(folder / "bench-cohort.md") as temporary:
+    write_json(folder / "benchmark-cohort.json", result)
+    with atomic_path(folder / "benchmark-cohort.md") as temporary:
         temporary.write_text(cohort_table(result), encoding="utf-8")
 
 
-def _made_up(folder: Path, options: CohortBenchOptions) -> Path:
+def _made_up(folder: Path, options: CohortBenchmarkOptions) -> Path:
     """Write the subjects and the table of pairs."""
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
@@ -133,7 +133,7 @@ def _made_up(folder: Path, options: CohortBenchOptions) -> Path:
     return path
 
 
-def _row(table: Path, out: Path, workers: int, options: CohortBenchOptions) -> dict[str, Any]:
+def _row(table: Path, out: Path, workers: int, options: CohortBenchmarkOptions) -> dict[str, Any]:
     call = [sys.executable, "-m", "monai_ddfm", "cohort", table, out, "participant"]
     call += ["--nprocs", workers, "--device", options.device, "--progress", "json"]
     call += ["--prior", options.prior.absolute()] if options.prior else []

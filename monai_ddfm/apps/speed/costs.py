@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["NetworkCost", "network_cost", "predicted_seconds"]
+__all__ = ["NetworkCost", "network_cost"]
 
 _DEVICES = {
     # Dense bfloat16 peak and memory bandwidth as their maker publishes them.
@@ -83,11 +83,6 @@ def network_cost(network: nn.Module, size: tuple[int, int]) -> NetworkCost:
     return NetworkCost(
         size=size, operations=counter.get_total_flops(), weights=weights, features=features
     )
-
-
-def predicted_seconds(operations: float, *, peak: float, share: float, rest: float = 0.0) -> float:
-    """Return the seconds of so many operations at a share of the peak, and the rest."""
-    return operations / (peak * share) + rest
 
 
 def on_other_devices(

@@ -1,4 +1,4 @@
-"""What the bench found: a table, a JSON file and a picture."""
+"""What the benchmark found: a table, a JSON file and a picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from monai_ddfm.apps.speed.costs import NetworkCost, on_other_devices
 from monai_ddfm.utils.files import atomic_path, make_folder
 from monai_ddfm.utils.json_files import write_json
 
-__all__ = ["bench_table", "bench_text", "cost_table", "write_bench"]
+__all__ = ["cost_table", "speed_table", "speed_text", "write_speed_benchmark"]
 
 _COLUMNS = (
     ("way", "way"),
@@ -27,23 +27,23 @@ _COLUMNS = (
 _DEVICE_SHARE = 0.35
 
 
-def write_bench(result: dict[str, Any], folder: Path) -> None:
-    """Write ``bench.json``, ``bench.md`` and ``bench.png`` to a folder.
+def write_speed_benchmark(result: dict[str, Any], folder: Path) -> None:
+    """Write ``benchmark-speed.json``, ``.md`` and ``.png`` to a folder.
 
     Raises:
         InputError: if it cannot be written to.
     """
     make_folder(folder)
-    write_json(folder / "bench.json", result)
-    with atomic_path(folder / "bench.md") as temporary:
-        temporary.write_text(bench_text(result), encoding="utf-8")
-    with atomic_path(folder / "bench.png") as temporary:
+    write_json(folder / "benchmark-speed.json", result)
+    with atomic_path(folder / "benchmark-speed.md") as temporary:
+        temporary.write_text(speed_text(result), encoding="utf-8")
+    with atomic_path(folder / "benchmark-speed.png") as temporary:
         _draw(result, temporary)
 
 
-def bench_text(result: dict[str, Any]) -> str:
+def speed_text(result: dict[str, Any]) -> str:
     """Return all tables that there is something for."""
-    parts = [bench_table(result), cost_table(result)]
+    parts = [speed_table(result), cost_table(result)]
     if result.get("sizes"):
         parts.append(sizes_table(result["sizes"]))
     if result.get("stages"):
@@ -81,7 +81,7 @@ def stages_table(seconds: dict[str, float]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def bench_table(result: dict[str, Any]) -> str:
+def speed_table(result: dict[str, Any]) -> str:
     """Return the rows as a Markdown table, under a line that says where and when."""
     machine = result["machine"]
     about = (

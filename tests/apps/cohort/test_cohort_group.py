@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +89,8 @@ def test_displays_tell_what_happens(name: str, capsys: pytest.CaptureFixture[str
         assert "1 done, 1 failed in 9 s" in said
 
 
-def made_up(count: int, pictures: Sequence[bytes] = ()) -> str:
-    """A page of cases that never were: PET and CT in turn, and the pictures in turn."""
+def made_up(count: int) -> str:
+    """A page of cases that never were: PET and CT in turn, all with one picture."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 255, (60, 240, 3), dtype=np.uint8)
     picture = io.BytesIO()
@@ -127,9 +126,8 @@ def made_up(count: int, pictures: Sequence[bytes] = ()) -> str:
     }
     for row, names in zip(rows, outlying(rows, list(MAIN_FIGURES)), strict=True):
         row["outliers"] = names
-    texts = [base64.b64encode(one).decode() for one in pictures or [picture.getvalue()]]
+    shown = [base64.b64encode(picture.getvalue()).decode()] * count
     problem = {"who": "sub-x", "sentence": "has a PET but no MRI"}
-    shown = [texts[i % len(texts)] for i in range(count)]
     return group_page(rows, [problem], shown, figures=MAIN_FIGURES)
 
 
@@ -234,32 +232,3 @@ def test_page_loads_nothing_and_holds_text_as_data() -> None:
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "default-src 'none'" in text
     assert "research use only - not for diagnosis" in text
-
-
-@pytest.mark.slow
-def test_picture_for_the_documentation(browser: Any, tmp_path: Path) -> None:
-    """Simulated heads, really fused, on the page of 1,000; `COHORT_PICTURE=FILE` keeps it."""
-    pytest.importorskip("distributed", reason="needs the extra cohort")
-    demo = pytest.importorskip("monai_ddfm.apps.demo", reason="needs the extra demo")
-    from monai_ddfm.apps.cohort.fingerprints import Settings  # noqa: PLC0415
-    from monai_ddfm.apps.cohort.worker import Job, fuse_case  # noqa: PLC0415
-
-    (tmp_path / "work").mkdir()
-    pictures = []
-    for seed, modality in enumerate((Modality.PET, Modality.CT)):
-        head = demo.make_demo(tmp_path / str(modality), modality=modality, seed=seed, scale=3)
-        case = Case(str(seed), modality, (str(head.fixed),), (str(head.moving),))
-        job = Job(case, Settings({}, device="cpu"), tmp_path / "out", tmp_path / "work")
-        record = fuse_case(job)
-        assert record.status == "done", record.reason
-        pictures.append((tmp_path / "out" / record.thumbnail).read_bytes())
-    (tmp_path / "group.html").write_text(made_up(1000, pictures), encoding="utf-8")
-    opened = browser.new_page(viewport={"width": 1400, "height": 800})
-    opened.goto((tmp_path / "group.html").as_uri())
-    opened.wait_for_selector("#rows tr img[src]")
-    opened.wait_for_function("[...document.images].every((i) => !i.src || i.naturalWidth > 0)")
-    path = Path(os.environ.get("COHORT_PICTURE", tmp_path / "group.jpg"))
-    opened.screenshot(path=path, type="jpeg", quality=80)
-    with Image.open(path) as picture:
-        assert picture.size == (1400, 800)
-        assert np.asarray(picture.convert("L")).std() > 10

@@ -1,4 +1,4 @@
-"""The bench: its plain loop agrees with ours, its figures add up, its command writes them."""
+"""A plain loop agrees with ours, its figures add up, its command writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import torch
 from run_cases import RecordingNet, command, demo_subject, one_sentence
 from torch import nn
 
-from monai_ddfm.apps.speed import BenchOptions, bench, scan, write_bench
+from monai_ddfm.apps.speed import (
+    SpeedBenchmarkOptions,
+    benchmark_speed,
+    scan,
+    write_speed_benchmark,
+)
 from monai_ddfm.apps.speed.costs import NetworkCost, network_cost, on_other_devices
 from monai_ddfm.apps.speed.machine import Stopwatch, TimedNetwork, arithmetic_peak
 from monai_ddfm.apps.speed.plain import plain_loop
@@ -45,8 +50,8 @@ def test_the_plain_loop_is_our_reference(channels: int, predicts: str) -> None:
 
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
-    options = BenchOptions(steps=3, speeds=("fast",), bfloat16=True)
-    return bench(synthetic_volume(64, 4), RecordingNet(), options)
+    options = SpeedBenchmarkOptions(steps=3, speeds=("fast",), bfloat16=True)
+    return benchmark_speed(synthetic_volume(64, 4), RecordingNet(), options)
 
 
 def test_the_plain_loop_and_ours_agree_in_work_and_result(result: dict[str, Any]) -> None:
@@ -77,13 +82,13 @@ def test_the_plain_loop_and_ours_agree_in_work_and_result(result: dict[str, Any]
 
 
 def test_rows_are_written_as_json_table_and_picture(result: dict[str, Any], tmp_path: Path) -> None:
-    write_bench(result, tmp_path / "new")
-    stored = json.loads((tmp_path / "new" / "bench.json").read_text())
+    write_speed_benchmark(result, tmp_path / "new")
+    stored = json.loads((tmp_path / "new" / "benchmark-speed.json").read_text())
     assert [row["way"] for row in stored["rows"]] == [row["way"] for row in result["rows"]]
-    table = (tmp_path / "new" / "bench.md").read_text()
+    table = (tmp_path / "new" / "benchmark-speed.md").read_text()
     assert "| same frame, float32 |" in table
     assert "predicted s" in table
-    assert (tmp_path / "new" / "bench.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "new" / "benchmark-speed.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_operations_are_those_of_the_layers() -> None:
@@ -147,11 +152,13 @@ def test_the_command_measures_a_given_prior(
     save_prior(RecordingNet(), prior)
     arguments = ["--size", 32, "--slices", 2, "--steps", 2, "--speeds", "fast", "--prior", prior]
     arguments += ["--parts", ""]
-    status, out, _ = command(capfd, "bench", *arguments, "--no-bfloat16", "-o", tmp_path / "out")
+    status, out, _ = command(
+        capfd, "benchmark-speed", *arguments, "--no-bfloat16", "-o", tmp_path / "out"
+    )
     assert status == 0
     assert "| plain loop, float32 |" in out
     assert "bfloat16" not in out
-    rows = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "out" / "benchmark-speed.json").read_text())["rows"]
     assert [row["way"] for row in rows][-1] == "fast, float32"
     assert all(math.isfinite(row["seconds"]) for row in rows)
 
@@ -183,8 +190,8 @@ def test_sizes_types_and_batches(
         assert row["slices per second"] == 1
         assert row["seconds per slice-step"] == 1
         assert 0 < row["network share"] <= 1
-    write_bench({**result, "sizes": rows}, tmp_path)
-    assert "| 48 x 48 | bfloat16 | 2 |" in (tmp_path / "bench.md").read_text()
+    write_speed_benchmark({**result, "sizes": rows}, tmp_path)
+    assert "| 48 x 48 | bfloat16 | 2 |" in (tmp_path / "benchmark-speed.md").read_text()
 
 
 def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
@@ -195,8 +202,8 @@ def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
     assert {"loading", "registration", "intensity", "sampling", "color", "writing"} < set(stages)
     parts = sum(spent for stage, spent in stages.items() if stage != "total")
     assert parts == pytest.approx(stages["total"], rel=0.05)
-    write_bench({**result, "stages": stages}, tmp_path / "out")
-    assert "| sampling | " in (tmp_path / "out" / "bench.md").read_text()
+    write_speed_benchmark({**result, "stages": stages}, tmp_path / "out")
+    assert "| sampling | " in (tmp_path / "out" / "benchmark-speed.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -214,7 +221,7 @@ def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
 def test_a_measurement_that_cannot_be_is_refused(
     arguments: list[Any], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = command(capfd, "bench", *arguments, "-o", tmp_path)
+    status, _, err = command(capfd, "benchmark-speed", *arguments, "-o", tmp_path)
     assert status == 2
     assert words in one_sentence(err)
 

@@ -1,4 +1,4 @@
-"""`bench-cohort`: what is refused, why a run failed, and the command itself."""
+"""`benchmark-cohort`: what is refused, why a run failed, and the command itself."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from monai_ddfm.apps.speed.cohorts import _reason
 def test_wrong_options_are_refused_and_leave_nothing(
     arguments: list[str], words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, err = command(capfd, "bench-cohort", *arguments, "-o", tmp_path / "out")
+    status, _, err = command(capfd, "benchmark-cohort", *arguments, "-o", tmp_path / "out")
     assert status == 2
     assert words in one_sentence(err)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-cohort"])
+@pytest.mark.parametrize("name", ["benchmark-speed", "benchmark-cohort"])
 def test_an_output_that_is_no_folder_is_refused_before_anything_is_measured(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,13 +59,13 @@ def test_the_command_writes_what_it_prints(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ["--subjects", "2", "--workers", "1", "-o", "out"]
-    status, out, err = command(capfd, "bench-cohort", *options)
+    status, out, err = command(capfd, "benchmark-cohort", *options)
     assert status == 0, err
     assert sorted(path.name for path in Path("out").iterdir()) == [
-        "bench-cohort.json",
-        "bench-cohort.md",
+        "benchmark-cohort.json",
+        "benchmark-cohort.md",
     ]
-    (row,) = json.loads(Path("out/bench-cohort.json").read_text(encoding="utf-8"))["rows"]
+    (row,) = json.loads(Path("out/benchmark-cohort.json").read_text(encoding="utf-8"))["rows"]
     assert 0 < row["fusion seconds"] < row["engine seconds"] < row["seconds"]
     assert row["times first"] == 1
-    assert Path("out/bench-cohort.md").read_text(encoding="utf-8") == out
+    assert Path("out/benchmark-cohort.md").read_text(encoding="utf-8") == out

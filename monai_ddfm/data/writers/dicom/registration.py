@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import DeformableSpatialRegistrationStorage, SpatialRegistrationStorage
 
+from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.data.writers.dicom.context import Context, referenced_series
 from monai_ddfm.data.writers.dicom.sources import ImageReference
-from monai_ddfm.data.writers.dicom.transform import linear_matrix, map_points
+from monai_ddfm.data.writers.dicom.transform import map_points
 from monai_ddfm.data.writers.dicom.values import code, decimals, item, update
 from monai_ddfm.utils.files import NOTICE
 
@@ -57,7 +58,7 @@ def registration_object(
         moving: the source images of `moving`.
         shape: rows and columns of a slice.
     """
-    matrix = linear_matrix(transform)
+    matrix = transform_matrix(transform) if transform.IsLinear() else None
     sop_class = (
         DeformableSpatialRegistrationStorage if matrix is None else SpatialRegistrationStorage
     )

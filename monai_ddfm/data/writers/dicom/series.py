@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from monai_ddfm.data.readers.tags import text
+from monai_ddfm.data.transform_files import has_transform, transform_of
 from monai_ddfm.data.writers.dicom.blending import Layer, presentation_object
 from monai_ddfm.data.writers.dicom.color import as_bytes, color_series
 from monai_ddfm.data.writers.dicom.context import Context
@@ -19,7 +20,7 @@ from monai_ddfm.data.writers.dicom.images import stored
 from monai_ddfm.data.writers.dicom.moving import MovingValues, moving_series, moving_values
 from monai_ddfm.data.writers.dicom.registration import registration_object
 from monai_ddfm.data.writers.dicom.sources import ImageReference
-from monai_ddfm.data.writers.dicom.transform import sources_of_slices, transform_of
+from monai_ddfm.data.writers.dicom.transform import sources_of_slices
 from monai_ddfm.data.writers.dicom.weight import weight_object
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.color import color_table, luminance
@@ -74,7 +75,8 @@ def all_series(context: Context, volumes: Volumes, case: Mapping[Any, Any]) -> O
     """
     windows, table = _windows(case, context.modality), _color_table(case)
     fixed, below = yield from _fixed(context, volumes.fixed, windows)
-    transform = transform_of(volumes.moving)
+    moving = volumes.moving
+    transform = transform_of(moving) if has_transform(moving) else None
     values = _moving_values(context, volumes.moving, windows)
     size = values.kept.pixels.shape[1:3]
     origins = sources_of_slices(context.grid, size, transform, context.moving)

@@ -1,4 +1,4 @@
-"""The bench: a plain loop and ours, one after the other, on the same slices with the same prior.
+"""A plain loop and ours, one after the other, on the same slices with the same prior.
 
 Every row samples the same volume. ``same frame`` computes exactly what the plain loop does and must
 agree with it; the rows after it leave out what the program leaves out: background.
@@ -34,7 +34,7 @@ from monai_ddfm.likelihoods.rectifiers import likelihood_of
 from monai_ddfm.networks.schedulers import NoiseSchedule
 from monai_ddfm.version import __version__
 
-__all__ = ["BenchOptions", "bench"]
+__all__ = ["SpeedBenchmarkOptions", "benchmark_speed"]
 
 _log = logging.getLogger(__name__)
 _PUBLISHED_STEPS = 100
@@ -43,7 +43,7 @@ _SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions:
+class SpeedBenchmarkOptions:
     """What is measured.
 
     Attributes:
@@ -65,7 +65,7 @@ class BenchOptions:
 class _Bench:
     volume: Tensor
     network: nn.Module
-    options: BenchOptions
+    options: SpeedBenchmarkOptions
     rows: list[dict[str, Any]] = field(default_factory=list)
     costs: dict[tuple[int, int], NetworkCost] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
@@ -79,7 +79,9 @@ class _Bench:
         return int(self.volume.shape[-1])
 
 
-def bench(volume: Tensor, network: nn.Module, options: BenchOptions) -> dict[str, Any]:
+def benchmark_speed(
+    volume: Tensor, network: nn.Module, options: SpeedBenchmarkOptions
+) -> dict[str, Any]:
     """Measure.
 
     Args:

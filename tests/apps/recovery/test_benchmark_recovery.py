@@ -1,4 +1,4 @@
-"""`bench-recovery`: what is refused, the table, and the figures that are promised."""
+"""`benchmark-recovery`: what is refused, the table, and the figures that are promised."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from monai_ddfm.apps.demo.anatomy import Anatomy
 from monai_ddfm.apps.demo.spheres import add_spheres, place_spheres
-from monai_ddfm.apps.recovery import RecoveryResult, bench_recovery
+from monai_ddfm.apps.recovery import RecoveryResult, benchmark_recovery
 from monai_ddfm.cli import app
 from monai_ddfm.errors import InputError
 
@@ -80,7 +80,9 @@ def test_the_table_has_means_and_the_worst() -> None:
     ],
 )
 def test_what_cannot_be_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["bench-recovery", "-o", str(tmp_path / "out"), *arguments])
+    result = CliRunner().invoke(
+        app, ["benchmark-recovery", "-o", str(tmp_path / "out"), *arguments]
+    )
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
     assert not (tmp_path / "out").exists()
@@ -88,7 +90,7 @@ def test_what_cannot_be_is_refused(arguments: list[str], message: str, tmp_path:
 
 @pytest.mark.slow
 def test_figures_on_a_simulated_head(tmp_path: Path) -> None:
-    result = bench_recovery(seeds=[0], output_dir=tmp_path)
+    result = benchmark_recovery(seeds=[0], output_dir=tmp_path)
     for row in result.spheres:
         if row["kind"] == "marked":
             assert abs(row["trace"]) < 0.05
