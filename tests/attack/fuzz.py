@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import chain, cycle
 from pathlib import Path
 
 from mutants import mutant
@@ -36,6 +37,8 @@ from monai_ddfm.transforms.landmark_files import read_landmarks
 MOST_BYTES = 2 * 2**30
 MOST_SECONDS = 60
 _FINE = ("result", "sentence")
+_IN_A_CHILD = (".tfm", ".h5", ".mat")
+"""Read by a further process, which loads SimpleITK anew."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true", help="transforms, which take long, once")
     chosen = parser.parse_args()
     folder, kept = chosen.folder.absolute(), chosen.folder.absolute() / "kept"
     for made in (folder / "seeds", folder / "work", kept):
@@ -140,8 +144,9 @@ def main() -> int:
     for path in (folder / "seeds").iterdir():
         (folder / "work" / path.name).write_bytes(path.read_bytes())
     endings = []
-    for number in range(chosen.count):
-        source = seeds[number % len(seeds)]
+    again = [path for path in seeds if not chosen.quick or path.suffix not in _IN_A_CHILD]
+    order = chain(seeds, cycle(again))
+    for number, source in zip(range(chosen.count), order, strict=False):
         seed = chosen.seed * 1_000_000 + number
         target = folder / "work" / source.name
         target.write_bytes(mutant(source.read_bytes(), seed))

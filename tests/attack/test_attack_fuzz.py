@@ -32,7 +32,7 @@ def fuzz(folder: Path, *options: str) -> dict:
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of some mutants that have been read, with the sound files they were made from."""
     folder = tmp_path_factory.mktemp("few")
-    fuzz(folder, "--count", "90", "--seed", "77")
+    fuzz(folder, "--quick", "--count", "90", "--seed", "77")
     return folder
 
 

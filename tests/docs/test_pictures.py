@@ -36,7 +36,7 @@ GROUP = {
     "group_narrow_dark": (600, "dark"),
 }
 HEIGHTS = {1400: 900, 600: 1200}
-SUBJECTS = 6
+SUBJECTS = 4
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = ["subject,fixed,moving,modality"]
     for seed in range(SUBJECTS):
         for modality in ("PET", "CT"):
-            head = make_demo(root / str(seed), modality=modality, seed=seed, scale=2)
+            head = make_demo(root / str(seed), modality=modality, seed=seed, scale=3)
             lines.append(f"{seed:02d},{head.fixed},{head.moving},{modality}")
     (root / "study.csv").write_text("\n".join(lines), encoding="utf-8")
     run("cohort", root / "study.csv", root / "out", "participant", "--device", "cpu")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,8 @@ import SimpleITK as sitk
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, CopyItemsd
+from run_cases import demo
 
-from monai_ddfm.apps.demo import DemoSubject, make_demo
 from monai_ddfm.transforms.colorize import ColorizeFusiond
 from monai_ddfm.transforms.grid import RestoreGridd, ToCanonicald
 from monai_ddfm.transforms.intensity import NormalizeByModalityd
@@ -23,21 +21,6 @@ from monai_ddfm.transforms.loading import LoadVolumed
 from monai_ddfm.transforms.registration import RegisterVolumesd
 
 ON_GRID = ["fused", "fused_rgb", "weight", "moving", "fixed"]
-SCALE = 4.0
-
-
-@functools.cache
-def scratch() -> Path:
-    """A folder that lasts as long as the process."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
-@functools.cache
-def demo(modality: str) -> DemoSubject:
-    """The demo's subject as NIfTI and DICOM, small."""
-    return make_demo(scratch() / "demo", modality=modality, scale=SCALE, dicom=True)
 
 
 def fusion_case(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from dicom_fusions import demo_case, scratch
+from dicom_fusions import demo_case
+from run_cases import scratch
 
 from monai_ddfm.data.writers.dicom import SaveFusionDicomd
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import re
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +77,32 @@ def bundle_network() -> ADMUNet:
     return randomize(ADMUNet(**options))
 
 
+@functools.cache
+def scratch() -> Path:
+    """A folder that lasts as long as the process."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def demo(modality: str) -> DemoSubject:
+    """A coarse demo subject as NIfTI and DICOM, made once; for reading only."""
+    folder = scratch() / f"demo-{modality}"
+    return make_demo(folder, modality=modality, scale=4, dicom=True)
+
+
 def demo_subject(base: Path, modality: str = "PET", *, dicom: bool = False) -> DemoSubject:
-    """A coarse demo subject below `base`; made once for each modality."""
-    folder = base / "demo-subject"
-    marker = folder / f"{modality}-{dicom}"
-    if not marker.exists():
-        _SUBJECTS[marker] = make_demo(folder, modality=modality, scale=4, dicom=dicom)
-        marker.touch()
-    return _SUBJECTS[marker]
-
-
-_SUBJECTS: dict[Path, DemoSubject] = {}
+    """A copy of a coarse demo subject below `base`; modalities share the MRI."""
+    made, folder = demo(modality), base / "demo-subject"
+    names = ["fixed", "moving", "truth", *(("fixed_dicom", "moving_dicom") if dicom else ())]
+    places = {name: folder / getattr(made, name).name for name in names}
+    folder.mkdir(exist_ok=True)
+    for name, place in places.items():
+        source = getattr(made, name)
+        if not place.exists():
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, place)
+    return replace(made, **({"fixed_dicom": None, "moving_dicom": None} | places))
 
 
 def command(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
