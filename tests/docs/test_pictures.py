@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsers import Page
+from cohort_pages import made_up
 from PIL import Image
 
 from monai_ddfm.apps.demo import make_demo
@@ -36,7 +37,7 @@ GROUP = {
     "group_narrow_dark": (600, "dark"),
 }
 HEIGHTS = {1400: 900, 600: 1200}
-SUBJECTS = 4
+CASES = 1000
 
 
 @pytest.fixture(scope="module")
@@ -59,17 +60,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Simulated heads, each with a PET and a CT, fused by one command."""
+    """The page of 1,000 cases, with the pictures of a simulated head and its PET and CT."""
     pytest.importorskip("distributed", reason="needs the extra cohort")
     root = tmp_path_factory.mktemp("cohort")
     lines = ["subject,fixed,moving,modality"]
-    for seed in range(SUBJECTS):
-        for modality in ("PET", "CT"):
-            head = make_demo(root / str(seed), modality=modality, seed=seed, scale=3)
-            lines.append(f"{seed:02d},{head.fixed},{head.moving},{modality}")
+    for modality in ("PET", "CT"):
+        head = make_demo(root / "head", modality=modality, scale=2)
+        lines.append(f"00,{head.fixed},{head.moving},{modality}")
     (root / "study.csv").write_text("\n".join(lines), encoding="utf-8")
     run("cohort", root / "study.csv", root / "out", "participant", "--device", "cpu")
-    return root / "out" / "group.html"
+    found = [next(root.rglob(f"*thumbnail_{kind}.jpg")).read_bytes() for kind in ("pet", "ct")]
+    page = root / "out" / "group.html"
+    page.write_text(made_up(CASES, found), encoding="utf-8")
+    return page
 
 
 def opened(browser: Any, path: Path, ready: str, width: int, theme: str) -> Page:
@@ -98,6 +101,6 @@ def test_the_report(browser: Any, report: Path, folder: Path, name: str) -> None
 @pytest.mark.parametrize("name", GROUP)
 def test_the_page_of_a_cohort(browser: Any, group: Path, folder: Path, name: str) -> None:
     page = opened(browser, group, "#rows tr img[src]", *GROUP[name])
-    assert page.page.locator("#rows tr").count() == 2 * SUBJECTS
+    assert page.page.locator("#rows tr").count() == CASES
     page.page.wait_for_function("[...document.images].every((i) => !i.src || i.naturalWidth > 0)")
     take(page, folder / f"{name}.webp")
