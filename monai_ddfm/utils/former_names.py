@@ -29,7 +29,6 @@ FORMER_NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "apart": "utils.apart",
         "apps.label.guard": "apps.label.identifiers",
         "apps.label.wishes": "apps.label.request",
-        "apps.speed.bench": "apps.speed.benchmark",
         "balance": "likelihoods.balance",
         "baselines": "likelihoods.baselines",
         "benchmarks": "apps.benchmark",
