@@ -1,7 +1,7 @@
 r"""The outline of a trunk: what is brighter than air, without the table, filled slice by slice.
 
-On gray levels themselves Otsu's threshold may part fat from muscle, or the bladder of a PET from all
-else. Their cube root brings tissues together and leaves air where it is:
+On gray levels themselves Otsu's threshold may part fat from muscle, or the bladder of a PET from
+all else. Their cube root brings tissues together and leaves air where it is:
 
 .. math::
     x = \operatorname{clip}\Big(\frac{v - v_1}{v_{99.9} - v_1},\,0,\,1\Big)^{1/3}, \qquad

@@ -6,9 +6,9 @@ A window names two intensities, black :math:`a` and white :math:`b`. Its map is
     y = \operatorname{clip}\Big(\frac{x - m}{h},\,-1,\,1\Big),\qquad
     m = \frac{a + b}{2},\quad h = \frac{b - a}{2}
 
-and the inverse :math:`x = m + h\,y` restores every intensity that was not clipped. Two maps have
-more than one straight piece: the CT windows "fusion" and "body", and the landmarks of Nyul and Udupa [1],
-which send the percentiles of a volume to those of a standard histogram.
+and the inverse :math:`x = m + h\,y` restores every intensity that was not clipped. Some maps have
+more than one straight piece: the CT windows "fusion" and "body", and the landmarks of Nyul and
+Udupa [1], which send the percentiles of a volume to those of a standard histogram.
 
 Black of an MRI is :math:`\operatorname{median} + 3 \cdot 1.4826 \operatorname{MAD}` of the air
 around the head, so that its noise becomes an even -1. Percentiles are taken inside the head, so

@@ -1,9 +1,9 @@
 """Bring each modality to [-1, 1], with one invertible map per volume.
 
-MRI has arbitrary units, so its percentiles inside the head (or the body) become black and white, optionally after
-a correction of the coil's bias field (N4) and by the landmarks of Nyul and Udupa. CT has HU and
-is windowed. PET and SPECT start at zero uptake and end at a given SUV, a percentile, the maximum,
-or a multiple of a reference region. Volumes in color are reduced to their luminance.
+MRI has arbitrary units, so its percentiles inside the head (or the body) become black and white,
+optionally after a correction of the coil's bias field (N4) and by the landmarks of Nyul and Udupa.
+CT has HU and is windowed. PET and SPECT start at zero uptake and end at a given SUV, a percentile,
+the maximum, or a multiple of a reference region. Volumes in color are reduced to their luminance.
 
 The words for windows are explained in `monai_ddfm.transforms.windows`, the mathematics is in
 `monai_ddfm.transforms.histogram` and `monai_ddfm.transforms.bias`.
@@ -58,8 +58,10 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
     Args:
         modality: "MR", "CT", "PET" or "SPECT", see `Modality.parse`.
         window: what is black and what is white, see `monai_ddfm.transforms.windows`; by default
-            percentiles inside the head for MR, the window "fusion" for CT ("body" where a volume
-            is said to show a body), zero to the 99.9th (99th) percentile for PET, zero to the maximum for SPECT, and black to white for color.
+            percentiles inside the head for MR, the window "fusion" for CT, zero to the 99.9th
+            percentile for PET, zero to the maximum for SPECT, and black to white for color. A
+            volume that `ChooseRegiond` has found to show a body has other ones: "body" for CT,
+            zero to the 99th percentile for PET.
         bias_correction: run N4 first; for MR only.
         shrink_factor: of the copy that N4 works on.
         landmarks: standard histogram from `learn_landmarks`, or a JSON file with its 11 values;

@@ -1,8 +1,8 @@
 """Which part of the body two volumes show: a head, or a trunk.
 
 What holds for a head does not for a trunk: its outline, how it may lie in a scanner, how far two
-scans of it can agree at all. `ChooseRegiond` decides once, and leaves the word as ``meta["region"]``
-on all volumes of the case; transforms that find none take a head.
+scans of it can agree at all. `ChooseRegiond` decides once, and leaves the word with all volumes of
+the case, as ``meta["region"]``; transforms that find none take a head.
 
 ``auto`` asks in this order, and the first that can tell decides:
 
@@ -54,12 +54,14 @@ _LATTICE_MM: Final = 6.0
 _MOST_PER_AXIS: Final = 96
 # Defined terms of BodyPartExamined, DICOM PS3.16 annex L. A neck may be scanned with a head or with
 # shoulders, and a whole body holds both: they do not tell.
-_HEAD_PARTS: Final = frozenset("HEAD BRAIN SKULL FACE ORBIT EYE EAR SINUS JAW TMJ IAC".split())
-_BODY_PARTS: Final = frozenset(
-    "ABDOMEN ABDOMENPELVIS PELVIS CHEST CHESTABDOMEN CHESTABDPELVIS THORAX LIVER KIDNEY SPLEEN "
-    "PANCREAS STOMACH COLON BOWEL RECTUM BLADDER PROSTATE UTERUS OVARY HEART LUNG MEDIASTINUM "
-    "BREAST TSPINE LSPINE TLSPINE LSSPINE SSPINE COCCYX HIP ADRENAL GALLBLADDER AORTA".split()
-)
+_PARTS: Final[Mapping[Region, str]] = {
+    "head": " HEAD BRAIN SKULL FACE ORBIT EYE EAR SINUS JAW TMJ IAC ",
+    "body": (
+        " ABDOMEN ABDOMENPELVIS PELVIS CHEST CHESTABDOMEN CHESTABDPELVIS THORAX LIVER KIDNEY "
+        "SPLEEN PANCREAS STOMACH COLON BOWEL RECTUM BLADDER PROSTATE UTERUS OVARY HEART LUNG "
+        "MEDIASTINUM BREAST TSPINE LSPINE TLSPINE LSSPINE SSPINE COCCYX HIP ADRENAL AORTA "
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,13 @@ def width_of_outline(volume: MetaTensor) -> float | None:
 
 def _told_by(volume: MetaTensor, name: str) -> Decision | None:
     word = str(volume.meta.get("body_part") or "").upper()
-    for region, parts in (("head", _HEAD_PARTS), ("body", _BODY_PARTS)):
-        if word in parts:
-            return Decision(region, f"the header of {name} names {word}")  # type: ignore[arg-type]
+    for part, words in _PARTS.items():
+        if word and f" {word} " in words:
+            return Decision(part, f"the header of {name} names {word}")
     width = width_of_outline(volume)
     if width is not None and not _WIDEST_HEAD < width < _NARROWEST_BODY:
-        region = "head" if width <= _WIDEST_HEAD else "body"
-        return Decision(region, f"the outline in {name} is {width:.0f} mm across")  # type: ignore[arg-type]
+        shown: Region = "head" if width <= _WIDEST_HEAD else "body"
+        return Decision(shown, f"the outline in {name} is {width:.0f} mm across")
     return None
 
 

@@ -22,9 +22,9 @@ from monai_ddfm.data.transform_files import (
     transform_matrix,
 )
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.region import Region, check_region, decide_region
 from monai_ddfm.transforms.registration_engine import Alignment, Model, StartFrom, align
 from monai_ddfm.transforms.registration_quality import RegistrationQuality, assess
-from monai_ddfm.transforms.region import Region, check_region, decide_region
 from monai_ddfm.transforms.similarity import WorkingImage, working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import (
     Interpolation,
@@ -199,8 +199,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         if quality.status == "refuse" and self.refuse:
             raise InputError(
                 f"{names[0]} could not be aligned with {names[1]} ({reasons}): check that both "
-                f"show the same {quality.region}, give a transform file, or set registration=none if they are "
-                "aligned already"
+                f"show the same {quality.region}, give a transform file, or set registration=none "
+                "if they are aligned already"
             )
         if quality.status != "ok":
             _LOG.warning("Registration of %s to %s: %s.", names[0], names[1], reasons)

@@ -16,9 +16,9 @@ Local searches find local maxima. So there are three kinds of start:
 * near: the position by the headers, the match of the heads' centers, and turns of 15 degrees about
   either. What share of them ends in one and the same place is the "agreement". They all know of one
   orientation only, so they may agree and be wrong together.
-* turned: the other 23 orientations of a cube (of a body only the half turns), about the place found and about the heads' centers,
-  each searched quickly. The best of them that ends truly elsewhere is the "rival" of the result, or
-  takes its place if it is clearly better.
+* turned: the other 23 orientations of a cube (of a body only the half turns), about the place found
+  and about the centers, each searched quickly. The best of them that ends truly elsewhere is the
+  "rival" of the result, or takes its place if it is clearly better.
 * wide, if the near ones disagree, if the dependence found is poor, or if the rival comes close:
   hundreds of turns and shifts are looked at, the best of them optimized.
 

@@ -60,8 +60,8 @@ class RegistrationQuality:
         wanted_stretch: largest and smallest stretch of an affine fit; None if the transform may
             stretch by itself, and of a body.
         affine_gain: what that fit gains in mutual information, as a share.
-        start: where the winning search began: "headers", "centers", "slid" (along a body), "turned" or
-            "wide"; None if nothing was searched.
+        start: where the winning search began: "headers", "centers", "slid" (along a body),
+            "turned" or "wide"; None if nothing was searched.
         fov_overlap_before: share of the fixed volume inside the moving field of view, by headers.
         fov_overlap: the same with the transform.
         head_covered: share of the fixed head inside the moving field of view.
@@ -181,9 +181,7 @@ def assess(
     )
 
 
-def _notes(
-    positions: tuple[str, str], rotation: float | None, region: Region
-) -> tuple[str, ...]:
+def _notes(positions: tuple[str, str], rotation: float | None, region: Region) -> tuple[str, ...]:
     if not all(positions) or positions[0] == positions[1]:
         return ()
     turned = "" if rotation is None else f"; the {region} was turned by {rotation:.0f} degrees"

@@ -3,8 +3,8 @@
 Each figure has limits of its own, and all of them together give a probability of failure (see
 `registration_risk`), which has limits, too: many figures that are a little poor are worse than one.
 
-That probability was fitted on heads. Of a body there is none, and what lies in it moves: outlines and
-sizes are told, but not judged. The verdict is by what else there is.
+That probability was fitted on heads. Of a body there is none, and what lies in it moves: outlines
+and sizes are told, but not judged. The verdict is by what else there is.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Two simple trunks to try the program on: a pelvis and an abdomen, sums of superellipsoids.
+r"""Two simple trunks to try the program on: a pelvis and an abdomen, sums of superellipsoids.
 
 A superellipsoid with half axes :math:`a` and power :math:`p` is where
 
 .. math::
-    r = \\Big(\\sum_k |x_k / a_k|^p\\Big)^{1/p} \\le 1,
+    r = \Big(\sum_k |x_k / a_k|^p\Big)^{1/p} \le 1,
 
 and :math:`(r - 1)` times its smallest half axis stands for the distance to its surface. Shapes are
 painted one over the other; what is painted later is in front. A seed changes all half axes and

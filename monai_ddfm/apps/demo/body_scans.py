@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from monai_ddfm.apps.demo.anatomy import Anatomy
-from monai_ddfm.apps.demo.fields import smooth_field
+from monai_ddfm.apps.demo.fields import Matrix
 from monai_ddfm.apps.demo.modalities import Grid, Tracer, Volume, scan_ct, scan_emission, scan_mri
 
 __all__ = ["BODY_GRIDS", "body_moving", "body_mri"]
@@ -26,15 +26,15 @@ BODY_GRIDS: Final = {
 }
 """The scanners' voxels. The MRI is 384 x 276 x 224 mm large."""
 
-_T2: Final = {"fat": 780.0, "muscle": 210.0, "bone": 45.0, "marrow": 560.0, "organ": 470.0}
+_T2 = {"fat": 780.0, "muscle": 210.0, "bone": 45.0, "marrow": 560.0, "organ": 470.0}
 _T2 |= {"urine": 1350.0, "blood": 120.0, "bowel": 520.0, "hot": 620.0}
-_T1: Final = {"fat": 1000.0, "muscle": 400.0, "bone": 50.0, "marrow": 640.0, "organ": 450.0}
+_T1 = {"fat": 1000.0, "muscle": 400.0, "bone": 50.0, "marrow": 640.0, "organ": 450.0}
 _T1 |= {"fluid": 190.0, "blood": 260.0, "bowel": 420.0, "hot": 330.0}
 _T1 |= {"liver": 560.0, "kidney": 450.0, "urine": 170.0}
-_SIGNAL: Final = {"pelvis": _T2, "abdomen": _T1}
+_SIGNAL = {"pelvis": _T2, "abdomen": _T1}
 _TEXTURE, _COIL, _SIGMA = 0.06, 0.22, 22.0
 
-_HU: Final = {"air": -1000.0, "fat": -100.0, "muscle": 55.0, "bone": 850.0, "marrow": 220.0}
+_HU = {"air": -1000.0, "fat": -100.0, "muscle": 55.0, "bone": 850.0, "marrow": 220.0}
 _HU |= {"organ": 42.0, "fluid": 6.0, "blood": 45.0, "bowel": 30.0, "hot": 62.0}
 _HU |= {"liver": 62.0, "kidney": 34.0, "urine": 4.0}
 _NOISE_HU = 12.0
@@ -43,7 +43,7 @@ _TABLE_MM: Final = (200.0, 126.0, 42.0)
 _SHELL_MM, _SHELL_HU, _FOAM_HU = 5.0, 60.0, -930.0
 
 # Bq/ml; 5000 are an SUV of 1. A voxel of 4 mm holds 18 counts in muscle.
-_FDG: Final = Tracer(
+_FDG = Tracer(
     {
         **{"fat": 1200.0, "muscle": 3000.0, "bone": 2500.0, "marrow": 6500.0, "organ": 6000.0},
         **{"fluid": 1500.0, "blood": 8000.0, "bowel": 6500.0, "liver": 11000.0},
@@ -94,7 +94,7 @@ def body_moving(
     return Volume(np.rint(data).astype(np.int16), grid.affine)
 
 
-def _table(grid: Grid) -> np.ndarray:
+def _table(grid: Grid) -> Matrix:
     """Return the table in HU, [X, Y, 1]: foam in a shell that sags to its middle."""
     half, below, thick = _TABLE_MM
     affine = grid.affine

@@ -73,11 +73,11 @@ def write_series(
     with whole_folder(folder, ".dcm") as temporary:
         slices = range(volume.data.shape[2])
         frames = [slice(None)] if modality == "SPECT" else [slice(k, k + 1) for k in slices]
-        for number, part in enumerate(frames, start=1):
+        for number, chosen in enumerate(frames, start=1):
             dataset = _common(modality, name, number, part)
             update(dataset, modality_tags(modality))
-            first = part.start or 0
-            pixels = _pixels(dataset, volume.data[:, :, part].T, modality)
+            first = chosen.start or 0
+            pixels = _pixels(dataset, volume.data[:, :, chosen].T, modality)
             _geometry(dataset, volume.affine, first, pixels, modality)
             if modality == "PET":
                 dataset.NumberOfSlices, dataset.ImageIndex = len(slices), number

@@ -83,8 +83,8 @@ def make_demo(
         The files.
 
     Raises:
-        InputError: unknown subject or modality, seed or scale out of range, nilearn missing, or a folder that
-            cannot be written.
+        InputError: unknown subject or modality, seed or scale out of range, nilearn missing, or a
+            folder that cannot be written.
     """
     modality = modality.upper()
     if modality not in MOVING:

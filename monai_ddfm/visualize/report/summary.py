@@ -74,13 +74,14 @@ def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
         if before is not None and after is not None:
             yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
         part = str(report.get("region", "head"))
+        parts = "bodies" if part == "body" else f"{part}s"
         for name, label, form in (
             ("dependence", "dependence", "{:.3f}"),
             ("failure_probability", "probability of failure, by all figures", "{:.1%}"),
             ("agreement", "agreement of searches from near starts", "{:.0%}"),
             ("rival_dependence", "dependence in the best other orientation", "{:.3f}"),
             ("head_covered", f"fixed {part} covered", "{:.0%}"),
-            ("head_overlap", f"overlap of the {'heads' if part == 'head' else 'bodies'} (Dice)", "{:.2f}"),
+            ("head_overlap", f"overlap of the {parts} (Dice)", "{:.2f}"),
             ("rotation_deg", "rotation", "{:.1f} degrees"),
         ):
             if report.get(name) is not None:
