@@ -133,7 +133,7 @@ def width_of_outline(volume: MetaTensor) -> float | None:
     found = body_mask(values)
     if found.all():
         return None
-    mask = np.moveaxis(found, (across, along), (0, 2)).any(axis=1)
+    mask = np.asarray(np.moveaxis(found, (across, along), (0, 2)).any(axis=1))
     slices = mask[:, mask.any(axis=0)]
     first, last = slices.argmax(axis=0), slices[::-1].argmax(axis=0)
     width = float(np.median(len(slices) - first - last)) * spacing[across]
@@ -207,9 +207,17 @@ class ChooseRegiond(MapTransform):  # type: ignore[misc]
         found = decide_region(case[self.fixed_key], moving, choice=self.region)
         for key in self.keys:
             case[key].meta["region"] = found.region
-        told = found.region == "body" and self.region == "auto"
-        note = f"the volumes are taken to show a body: {found.reason} (--region head if not)"
-        report = {"region": found.region, "reason": found.reason, "notes": [note] if told else []}
+        notes = []
+        if found.region == "body":
+            notes = [
+                "the prior was trained on heads; what it does in a body is in the documentation"
+            ]
+            if self.region == "auto":
+                told = (
+                    f"the volumes are taken to show a body: {found.reason} (--region head if not)"
+                )
+                notes.insert(0, told)
+        report = {"region": found.region, "reason": found.reason, "notes": notes}
         add_report(case[self.fixed_key], "region", report)
         _LOG.info("Region: %s (%s).", found.region, found.reason)
         return case

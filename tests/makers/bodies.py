@@ -28,11 +28,11 @@ def truth_of(modality: str) -> sitk.Euler3DTransform:
 
 
 @cache
-def scans_of_abdomen(modality: str) -> tuple[Volume, Volume]:
+def scans_of_abdomen(modality: str, scale: float = SCALE) -> tuple[Volume, Volume]:
     """The MRI and the other scan."""
     body = abdomen()
-    moving = body_moving(body, modality, 0, SCALE, truth_of(modality))
-    return body_mri(body, "abdomen", 0, SCALE), moving
+    moving = body_moving(body, modality, 0, scale, truth_of(modality))
+    return body_mri(body, "abdomen", 0, scale), moving
 
 
 def as_tensor(volume: Volume, **meta: object) -> MetaTensor:
