@@ -30,12 +30,15 @@ def demo(
     output_dir: Path,
     modality: Annotated[str, typer.Option(help="CT, PET or SPECT; IR for pictures.")] = "PET",
     seed: int = 0,
+    subject: Annotated[
+        str, typer.Option(help="head, pelvis or abdomen; the last two with CT or PET.")
+    ] = "head",
     **options: Any,
 ) -> None:
     """Make the demo subject, fuse it and say where the pictures are.
 
-    The subject is computed from the ICBM 152 head; nothing is downloaded. With IR it is a pair of
-    pictures, visible and infrared.
+    The head is computed from the ICBM 152 template; nothing is downloaded. Pelvis and abdomen are
+    sums of simple shapes. With IR it is a pair of pictures, visible and infrared.
     """
     if modality.strip().upper() == "IR":
         pictures = options_of("fuse-2d").keys()
@@ -43,11 +46,11 @@ def demo(
         _demo_pictures(output_dir, seed=seed, **shared)
         return
     parsed = Modality.parse(modality)
-    typer.echo(f"making an MRI and a {parsed} of a simulated head", err=True)
+    typer.echo(f"making an MRI and a {parsed} of a simulated {subject}", err=True)
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
-    subject = make_demo(output_dir / "subject", modality=parsed, seed=seed)
-    paths = {"fixed": subject.fixed, "moving": subject.moving, "output_dir": output_dir}
+    made = make_demo(output_dir / "subject", modality=parsed, seed=seed, subject=subject)
+    paths = {"fixed": made.fixed, "moving": made.moving, "output_dir": output_dir}
     _fuse(**paths, modality=parsed, seed=seed, **options)
 
 

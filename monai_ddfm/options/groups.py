@@ -390,9 +390,18 @@ class Placement(TypedDict, total=False):
     registration_start: Annotated[
         Literal["auto", "headers", "centers"] | None,
         Option(
-            "Where the search begins: headers, centers of the heads, or what fits.",
+            "Where the search begins: headers, centers of heads or bodies, or what fits.",
             default="auto",
             faces=_SERVED,
+        ),
+    ]
+    region: Annotated[
+        Literal["head", "body", "auto"] | None,
+        Option(
+            "What is shown: a head, or a body (trunk); auto asks headers and outlines.",
+            default="auto",
+            faces=_SERVED,
+            page="how-to/body.md",
         ),
     ]
     invert_transform: Annotated[
@@ -406,7 +415,15 @@ class Appearance(TypedDict, total=False):
 
     window: Annotated[
         Literal[
-            "fusion", "brain", "subdural", "stroke", "bone", "soft_tissue", "maximum", "cerebellum"
+            "fusion",
+            "body",
+            "brain",
+            "subdural",
+            "stroke",
+            "bone",
+            "soft_tissue",
+            "maximum",
+            "cerebellum",
         ]
         | str
         | None,

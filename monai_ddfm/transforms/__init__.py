@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         RecoverMovingd,
         RecoverMovingDict,
     )
+    from monai_ddfm.transforms.region import ChooseRegionD, ChooseRegiond, ChooseRegionDict
     from monai_ddfm.transforms.registration import (
         ApplyTransform,
         ApplyTransformD,
@@ -123,6 +124,9 @@ __all__ = [
     "ChooseGridD",
     "ChooseGridDict",
     "ChooseGridd",
+    "ChooseRegionD",
+    "ChooseRegionDict",
+    "ChooseRegiond",
     "ColorizeFusionD",
     "ColorizeFusionDict",
     "ColorizeFusiond",
@@ -267,6 +271,7 @@ __getattr__ = lazily(
             "LoadPictured",
         ),
         "recovery": ("RecoverMovingD", "RecoverMovingDict", "RecoverMovingd"),
+        "region": ("ChooseRegionD", "ChooseRegionDict", "ChooseRegiond"),
         "registration": (
             "ApplyTransform",
             "ApplyTransformD",

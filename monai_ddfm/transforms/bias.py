@@ -17,7 +17,8 @@ import SimpleITK as sitk
 import torch
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.transforms.histogram import head_mask
+from monai_ddfm.transforms.body_outline import Region
+from monai_ddfm.transforms.histogram import outline_mask
 
 __all__ = ["correct_bias"]
 
@@ -28,6 +29,7 @@ def correct_bias(
     spacing: Sequence[float],
     shrink_factor: int = 4,
     iterations: Sequence[int] = (50, 50, 50),
+    region: Region = "head",
 ) -> torch.Tensor:
     """Divide an MRI by the bias field that N4 finds.
 
@@ -37,9 +39,10 @@ def correct_bias(
         shrink_factor: voxels per axis that one voxel of the copy stands for; short axes are shrunk
             less.
         iterations: the most on each level of the fit.
+        region: what is shown, "head" or "body".
 
     Returns:
-        The corrected volume in the same units; its mean inside the head has not changed.
+        The corrected volume in the same units; its mean inside the outline has not changed.
 
     Raises:
         InputError: if the shrink factor is below 1.
@@ -52,7 +55,7 @@ def correct_bias(
     image.SetSpacing([float(size) for size in spacing][::-1])
     small = sitk.Shrink(image, [min(shrink_factor, max(1, n // 32)) for n in image.GetSize()])
     coarse = sitk.GetArrayFromImage(small).astype(np.float64)
-    inside = head_mask(coarse) & (coarse > 0)
+    inside = outline_mask(coarse, region) & (coarse > 0)
     mask = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(small)
     corrector = sitk.N4BiasFieldCorrectionImageFilter()

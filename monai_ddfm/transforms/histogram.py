@@ -6,9 +6,9 @@ A window names two intensities, black :math:`a` and white :math:`b`. Its map is
     y = \operatorname{clip}\Big(\frac{x - m}{h},\,-1,\,1\Big),\qquad
     m = \frac{a + b}{2},\quad h = \frac{b - a}{2}
 
-and the inverse :math:`x = m + h\,y` restores every intensity that was not clipped. Two maps have
-more than one straight piece: the CT window "fusion", and the landmarks of Nyul and Udupa [1],
-which send the percentiles of a volume to those of a standard histogram.
+and the inverse :math:`x = m + h\,y` restores every intensity that was not clipped. Some maps have
+more than one straight piece: the CT windows "fusion" and "body", and the landmarks of Nyul and
+Udupa [1], which send the percentiles of a volume to those of a standard histogram.
 
 Black of an MRI is :math:`\operatorname{median} + 3 \cdot 1.4826 \operatorname{MAD}` of the air
 around the head, so that its noise becomes an even -1. Percentiles are taken inside the head, so
@@ -35,7 +35,8 @@ from scipy import ndimage
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
-from monai_ddfm.transforms.windows import FUSION_KNOTS, Window, parse_window
+from monai_ddfm.transforms.body_outline import Region, body_mask
+from monai_ddfm.transforms.windows import KNOTS, Window, parse_window
 
 __all__ = [
     "NYUL_PERCENTILES",
@@ -44,6 +45,7 @@ __all__ = [
     "fit_map",
     "head_mask",
     "learn_landmarks",
+    "outline_mask",
 ]
 
 NYUL_PERCENTILES: Final = tuple(float(p) for p in range(10, 100, 10))
@@ -92,6 +94,7 @@ def fit_map(
     *,
     landmarks: Sequence[float] | None = None,
     reference_mask: torch.Tensor | None = None,
+    region: Region = "head",
     name: str = "the volume",
 ) -> IntensityMap:
     """Find the map that a window makes for one volume.
@@ -103,6 +106,7 @@ def fit_map(
             them, from `learn_landmarks`.
         reference_mask: true in the reference region, of the shape of `volume`; needed for the
             window "cerebellum" only.
+        region: inside of what percentiles are taken.
         name: how an error calls the volume, usually its file.
 
     Returns:
@@ -112,13 +116,13 @@ def fit_map(
     Raises:
         InputError: if no intensity is inside the window, or the reference mask is missing or empty.
     """
-    if window.spec == "fusion":
-        return IntensityMap(*FUSION_KNOTS)
+    if window.spec in KNOTS:
+        return IntensityMap(*KNOTS[window.spec])
     if window.reference:
         return _reference_map(volume, window, reference_mask, name)
     if not any(window.percents) and landmarks is None:
         return IntensityMap((window.lower, window.upper))
-    head, air = _head_and_air(volume)
+    head, air = _inside_and_air(volume, region)
     black, white = (
         _percentile(volume, head, end) if percent else end
         for end, percent in zip((window.lower, window.upper), window.percents, strict=True)
@@ -154,7 +158,7 @@ def learn_landmarks(volumes: Iterable[torch.Tensor]) -> tuple[float, ...]:
     rows = []
     for volume in volumes:
         ends = fit_map(volume, window)
-        head, _ = _head_and_air(volume)
+        head, _ = _inside_and_air(volume, "head")
         rows.append(
             np.clip((np.percentile(head, NYUL_PERCENTILES) - ends.offset) / ends.scale, -1, 1)
         )
@@ -214,6 +218,16 @@ def head_mask(volume: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(mask) if looks_like_air else everything
 
 
+def outline_mask(volume: Array, region: Region) -> npt.NDArray[np.bool_]:
+    """Find what the volume shows: `head_mask`, or `body_mask`.
+
+    Args:
+        volume: finite intensities [H, W] or [H, W, D], axial slices last.
+        region: "head" or "body".
+    """
+    return body_mask(volume) if region == "body" else head_mask(volume)
+
+
 def _piecewise(
     source: torch.Tensor, knots: Sequence[float], values: Sequence[float]
 ) -> torch.Tensor:
@@ -231,11 +245,11 @@ def _piecewise(
     return result
 
 
-def _head_and_air(volume: torch.Tensor) -> tuple[Array, Array]:
-    """Return the intensities inside and outside the head, from a coarse lattice if it is large."""
+def _inside_and_air(volume: torch.Tensor, region: Region) -> tuple[Array, Array]:
+    """Return the intensities inside and outside, from a coarse lattice if the volume is large."""
     lattice = tuple(slice(None, None, -(-size // _MOST_PER_AXIS)) for size in volume.shape)
     coarse: Array = volume[lattice].detach().cpu().numpy().astype(np.float64)
-    mask = head_mask(coarse)
+    mask = outline_mask(coarse, region)
     return coarse[mask], coarse[~mask]
 
 

@@ -1,9 +1,9 @@
 """Bring each modality to [-1, 1], with one invertible map per volume.
 
-MRI has arbitrary units, so its percentiles inside the head become black and white, optionally after
-a correction of the coil's bias field (N4) and by the landmarks of Nyul and Udupa. CT has HU and
-is windowed. PET and SPECT start at zero uptake and end at a given SUV, a percentile, the maximum,
-or a multiple of a reference region. Volumes in color are reduced to their luminance.
+MRI has arbitrary units, so its percentiles inside the head (or the body) become black and white,
+optionally after a correction of the coil's bias field (N4) and by the landmarks of Nyul and Udupa.
+CT has HU and is windowed. PET and SPECT start at zero uptake and end at a given SUV, a percentile,
+the maximum, or a multiple of a reference region. Volumes in color are reduced to their luminance.
 
 The words for windows are explained in `monai_ddfm.transforms.windows`, the mathematics is in
 `monai_ddfm.transforms.histogram` and `monai_ddfm.transforms.bias`.
@@ -28,9 +28,17 @@ from monai_ddfm.modalities import Modality
 from monai_ddfm.transforms.bias import correct_bias
 from monai_ddfm.transforms.histogram import IntensityMap, check_landmarks, fit_map
 from monai_ddfm.transforms.landmark_files import read_landmarks
+from monai_ddfm.transforms.region import region_of
 from monai_ddfm.transforms.simpleitk_bridge import volume_name
 from monai_ddfm.transforms.utility import with_meta_of
-from monai_ddfm.transforms.windows import CT_WINDOWS, WITHOUT_HU, Window, parse_window
+from monai_ddfm.transforms.windows import (
+    BODY_WINDOWS,
+    CT_WINDOWS,
+    KNOTS,
+    WITHOUT_HU,
+    Window,
+    parse_window,
+)
 from monai_ddfm.utils.color import luminance, white_level
 from monai_ddfm.utils.reports import add_report
 
@@ -51,7 +59,9 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         modality: "MR", "CT", "PET" or "SPECT", see `Modality.parse`.
         window: what is black and what is white, see `monai_ddfm.transforms.windows`; by default
             percentiles inside the head for MR, the window "fusion" for CT, zero to the 99.9th
-            percentile for PET, zero to the maximum for SPECT, and black to white for color.
+            percentile for PET, zero to the maximum for SPECT, and black to white for color. A
+            volume that `ChooseRegiond` has found to show a body has other ones: "body" for CT,
+            zero to the 99th percentile for PET.
         bias_correction: run N4 first; for MR only.
         shrink_factor: of the copy that N4 works on.
         landmarks: standard histogram from `learn_landmarks`, or a JSON file with its 11 values;
@@ -114,9 +124,11 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         values = _one_channel(source.as_tensor(), name)
         if self.bias_correction:
             spacing, shrink = _spacing_of(source), self.shrink_factor
-            values = correct_bias(values[0], spacing=spacing, shrink_factor=shrink)[None]
+            values = correct_bias(
+                values[0], spacing=spacing, shrink_factor=shrink, region=region_of(source)
+            )[None]
         window = self._window_for(source)
-        fitted = self._fit(source.as_tensor(), values, mask, name, window)
+        fitted = self._fit(source, values, mask, name, window)
         scaled = fitted.forward(values)
         if float(scaled.max() - scaled.min()) < _LEAST_CONTRAST:
             raise InputError(
@@ -151,6 +163,8 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
         """Return the window to use: the default of a CT is for HU only."""
         if self.is_default_window and self._lacks_hounsfield(source):
             return parse_window(WITHOUT_HU, self.modality)
+        if self.is_default_window and region_of(source) == "body":
+            return parse_window(BODY_WINDOWS.get(self.modality), self.modality)
         return self.window
 
     def _lacks_hounsfield(self, source: MetaTensor) -> bool:
@@ -167,7 +181,7 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
                 f"the CT is not in HU, so its percentiles {window.spec} are shown, and what is "
                 "white in them counts as bone; choose a window for its values with window="
             ]
-        if window.spec in ("fusion", *CT_WINDOWS):
+        if window.spec in (*KNOTS, *CT_WINDOWS):
             return [
                 f"the window {window.spec!r} is for HU, in which the CT is not; choose one for its "
                 "values with window="
@@ -176,7 +190,7 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
 
     def _fit(
         self,
-        source: torch.Tensor,
+        source: MetaTensor,
         values: torch.Tensor,
         mask: torch.Tensor | None,
         name: str,
@@ -184,12 +198,13 @@ class NormalizeByModality(InvertibleTransform):  # type: ignore[misc]
     ) -> IntensityMap:
         """Return the map for one channel `values`, taken from `source`."""
         if len(source) == 3 and self.is_default_window:
-            return IntensityMap((0.0, white_level(source, name=name)))
+            return IntensityMap((0.0, white_level(source.as_tensor(), name=name)))
         return fit_map(
             values[0],
             window,
             landmarks=self.landmarks,
             reference_mask=None if mask is None else convert_to_tensor(mask, track_meta=False),
+            region=region_of(source),
             name=name,
         )
 

@@ -22,6 +22,7 @@ from monai_ddfm.data.transform_files import (
     transform_matrix,
 )
 from monai_ddfm.errors import InputError
+from monai_ddfm.transforms.region import Region, check_region, decide_region
 from monai_ddfm.transforms.registration_engine import Alignment, Model, StartFrom, align
 from monai_ddfm.transforms.registration_quality import RegistrationQuality, assess
 from monai_ddfm.transforms.similarity import WorkingImage, working_image, working_spacing
@@ -62,6 +63,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
             with negative values, otherwise 0.
         control_spacing: mm between control points, "deformable" only.
         refuse: whether a result judged "refuse" is an error (default) or only reported and logged.
+        region: "head", "body", or "auto": what `monai_ddfm.transforms.region` has left with the
+            fixed volume, or else decides.
 
     Raises:
         InputError: an option is not one of those above, or the transform file cannot be used.
@@ -81,6 +84,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         outside: float | None = None,
         control_spacing: float = 50.0,
         refuse: bool = True,
+        region: str = "auto",
     ) -> None:
         _check_word("start", start, get_args(StartFrom))
         if invert and str(method).lower() in (*get_args(Model), "none"):
@@ -99,6 +103,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         self.outside = outside
         self.control_spacing = control_spacing
         self.refuse = refuse
+        self.region = check_region(region)
         self.given: Any = None
         if self.method == "none":
             self.given = sitk.AffineTransform(3)
@@ -122,9 +127,10 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         """
         grids = grid_image(fixed, name="fixed"), grid_image(moving, name="moving")
         spacing = working_spacing(*grids)
+        region = self._region(fixed, moving)
         images = (
-            working_image(scalar_image(fixed, name="fixed"), spacing=spacing),
-            working_image(scalar_image(moving, name="moving"), spacing=spacing),
+            working_image(scalar_image(fixed, name="fixed"), spacing=spacing, region=region),
+            working_image(scalar_image(moving, name="moving"), spacing=spacing, region=region),
         )
         names = (volume_name(moving, "the moving volume"), volume_name(fixed, "the fixed volume"))
         frames = [str(v.meta.get("frame_of_reference_uid") or "") for v in (fixed, moving)]
@@ -148,6 +154,10 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         attach_transform(out, transform)
         add_report(out, "registration", self._report(transform, quality, fill))
         return out
+
+    def _region(self, fixed: MetaTensor, moving: MetaTensor) -> Region:
+        known = str(fixed.meta.get("region") or "") if self.region == "auto" else ""
+        return decide_region(fixed, [moving], choice=known or self.region).region
 
     def _align(
         self,
@@ -189,8 +199,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         if quality.status == "refuse" and self.refuse:
             raise InputError(
                 f"{names[0]} could not be aligned with {names[1]} ({reasons}): check that both "
-                "show the same head, give a transform file, or set registration=none if they are "
-                "aligned already"
+                f"show the same {quality.region}, give a transform file, or set registration=none "
+                "if they are aligned already"
             )
         if quality.status != "ok":
             _LOG.warning("Registration of %s to %s: %s.", names[0], names[1], reasons)

@@ -16,11 +16,14 @@ Local searches find local maxima. So there are three kinds of start:
 * near: the position by the headers, the match of the heads' centers, and turns of 15 degrees about
   either. What share of them ends in one and the same place is the "agreement". They all know of one
   orientation only, so they may agree and be wrong together.
-* turned: the other 23 orientations of a cube, about the place found and about the heads' centers,
-  each searched quickly. The best of them that ends truly elsewhere is the "rival" of the result, or
-  takes its place if it is clearly better.
+* turned: the other 23 orientations of a cube (of a body only the half turns), about the place found
+  and about the centers, each searched quickly. The best of them that ends truly elsewhere is the
+  "rival" of the result, or takes its place if it is clearly better.
 * wide, if the near ones disagree, if the dependence found is poor, or if the rival comes close:
   hundreds of turns and shifts are looked at, the best of them optimized.
+
+Of a body, starts are also slid along it: it is longer than what is seen of it. What an affine fit
+would stretch is not asked there, for two scans of a body differ by more than two of a head.
 
 Candidates are compared by mutual information with the moving volume continued by its background, so
 that sliding out of the field of view cannot win.
@@ -55,6 +58,7 @@ from monai_ddfm.transforms.registration_starts import (
     cube_starts,
     first_places,
     near_starts,
+    slid_starts,
     starts_about,
     wide_starts,
 )
@@ -106,8 +110,8 @@ class Alignment:
             `AffineTransform` about the origin, or for "deformable" a composite of that and a
             B-spline, which acts first. A step that makes matters worse is left out.
         rigid: the rigid transform before it.
-        size: what an affine fit would like; None if `transform` may stretch.
-        start: where the winning search began: "headers", "centers", "turned" or "wide".
+        size: what an affine fit would like; None if `transform` may stretch, and of a body.
+        start: where the winning search began: "headers", "centers", "slid", "turned" or "wide".
         agreement: share of the searches, the turned ones left out, that ended where the winning
             one did.
         agreement_within_deg: how far from each other the starts of these searches were turned.
@@ -160,6 +164,8 @@ def align(
     score = JointHistogram(fixed, moving)
     names = first_places(start, same_frame=same_frame)
     starts = [(name, place) for name in names for place in near_starts(fixed, moving, name)]
+    if fixed.shows == "body":
+        starts += [("slid", place) for place in slid_starts(fixed, moving, names, score)]
     found = [_optimized(fixed, moving, place, name, score, NEAR) for name, place in starts]
     best = _topped(fixed, moving, max(found, key=lambda c: c.score), score)
     turned = _turned(fixed, moving, best, score)
@@ -187,11 +193,11 @@ def align(
     rival = max(rivals, key=lambda c: c.score, default=None)
     transform = rigid = chosen.transform
     size = None
-    if model == "rigid":
+    if model == "rigid" and fixed.shows == "head":
         size = wanted_size(fixed, moving, score, rigid)
         if size.is_suspect:  # a rigid search puts one rim right and the other wrong
             transform = rigid = size.nearest
-    else:
+    if model != "rigid":
         for how in _AFFINE_STAGES:
             stretched = optimize_affine(fixed, moving, transform, how)
             transform = _kept(score, transform, stretched)

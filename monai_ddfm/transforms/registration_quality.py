@@ -7,7 +7,7 @@ cannot tell a head from one that is turned round, for all near starts know one o
 *rival* can: it is the best that was found in a truly different orientation. Sharpness, outlines and
 the stretch that an affine fit wants are in `registration_evidence`; the others (overlap,
 displacement, stretch, folding) catch what those cannot see. How they make the verdict is in
-`registration_verdict`.
+`registration_verdict`. Of a body, "head" in these figures is the body.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from monai_ddfm.data.transform_files import transform_matrix
+from monai_ddfm.transforms.body_outline import Region
 from monai_ddfm.transforms.registration_engine import Alignment, refine
 from monai_ddfm.transforms.registration_evidence import outlines, sharpness
 from monai_ddfm.transforms.registration_risk import failure_probability
-from monai_ddfm.transforms.registration_verdict import NOT_SEEN, judge
+from monai_ddfm.transforms.registration_verdict import NOT_CALIBRATED, NOT_SEEN, judge
 from monai_ddfm.transforms.similarity import JointHistogram, WorkingImage
 from monai_ddfm.transforms.simpleitk_bridge import field_of_view_overlap
 
@@ -38,12 +39,13 @@ class RegistrationQuality:
     """The figures by which a registration is judged.
 
     Attributes:
+        region: what is shown, "head" or "body".
         status: "ok"; "warn": usable, look at it; "refuse": do not fuse.
         reasons: why it is not "ok", as clauses.
         notes: what is worth knowing whatever the verdict.
         not_seen: what no figure sees.
         failure_probability: that it has failed, by all figures together; see `registration_risk`.
-            None if nothing was searched.
+            None if nothing was searched, and of a body, for which it is not calibrated.
         mi_before: mutual information in nats around the head with the headers alone.
         mi_after: the same with the transform.
         dependence: `mi_after` as a share of the smaller entropy, about 0 to 1.
@@ -56,10 +58,10 @@ class RegistrationQuality:
         rival_turn_deg: angle between the two.
         sharpness: mean share of the mutual information that is lost a little aside, about 0 to 1.
         wanted_stretch: largest and smallest stretch of an affine fit; None if the transform may
-            stretch by itself.
+            stretch by itself, and of a body.
         affine_gain: what that fit gains in mutual information, as a share.
-        start: where the winning search began: "headers", "centers", "turned" or "wide"; None if
-            nothing was searched.
+        start: where the winning search began: "headers", "centers", "slid" (along a body),
+            "turned" or "wide"; None if nothing was searched.
         fov_overlap_before: share of the fixed volume inside the moving field of view, by headers.
         fov_overlap: the same with the transform.
         head_covered: share of the fixed head inside the moving field of view.
@@ -77,6 +79,7 @@ class RegistrationQuality:
         volume_change: smallest and largest local change of volume in the head; None if linear.
     """
 
+    region: Region
     status: Literal["ok", "warn", "refuse"]
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
@@ -160,24 +163,28 @@ def assess(
         "stretch": stretch,
         "volume_change": None if linear else _volume_change(fixed, transform),
     }
-    figures["failure_probability"] = failure_probability(figures) if alignment else None
-    refusals, warnings = judge(figures, same_frame=same_frame)
+    region = fixed.shows
+    calibrated = alignment is not None and region == "head"
+    figures["failure_probability"] = failure_probability(figures) if calibrated else None
+    refusals, warnings = judge(figures, same_frame=same_frame, region=region)
     if alignment is None and not refusals:
         warnings += _doubts_about_given(fixed, moving, transform, information)
     status: Literal["ok", "warn", "refuse"] = "refuse" if refusals else "warn" if warnings else "ok"
+    uncalibrated = (NOT_CALIBRATED,) if alignment is not None and not calibrated else ()
     return RegistrationQuality(
+        region=region,
         status=status,
         reasons=(*refusals, *warnings),
-        notes=_notes(positions, rotation),
-        not_seen=NOT_SEEN,
+        notes=(*_notes(positions, rotation, region), *uncalibrated),
+        not_seen=NOT_SEEN[region],
         **figures,
     )
 
 
-def _notes(positions: tuple[str, str], rotation: float | None) -> tuple[str, ...]:
+def _notes(positions: tuple[str, str], rotation: float | None, region: Region) -> tuple[str, ...]:
     if not all(positions) or positions[0] == positions[1]:
         return ()
-    turned = "" if rotation is None else f"; the head was turned by {rotation:.0f} degrees"
+    turned = "" if rotation is None else f"; the {region} was turned by {rotation:.0f} degrees"
     return (
         f"the patient lay differently by the headers, {positions[0]} for the fixed and "
         f"{positions[1]} for the moving volume{turned}",
@@ -230,7 +237,7 @@ def _doubts_about_given(
             doubts.append("its inverse fits better (the file may map moving to fixed)")
         refined, moved_by = refine(fixed, moving, transform)
         if moved_by > _NOT_REFINED * fixed.spacing and information(refined) > here:
-            doubts.append(f"a registration would still move the head by {moved_by:.0f} mm")
+            doubts.append(f"a registration would still move the {fixed.shows} by {moved_by:.0f} mm")
     return doubts
 
 

@@ -24,7 +24,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from monai_ddfm.transforms.histogram import head_mask
+from monai_ddfm.transforms.body_outline import Region
+from monai_ddfm.transforms.histogram import outline_mask
 
 __all__ = ["JointHistogram", "WorkingImage", "working_image", "working_spacing"]
 
@@ -40,7 +41,8 @@ class WorkingImage:
     Attributes:
         fine: gray values on an isotropic grid of `spacing` mm, cut to robust percentiles.
         coarse: the same at twice the spacing.
-        head: mask (uint8) of the head on the grid of `fine`.
+        head: mask (uint8) of the head, or of the body, on the grid of `fine`; "head" in what
+            follows is either.
         region: `head` with a margin: where the metric is evaluated.
         coarse_region: the same on the grid of `coarse`.
         spacing: mm.
@@ -48,6 +50,7 @@ class WorkingImage:
         center: center of the head, LPS mm.
         corners: the eight corners of the box around the head, [8, 3], LPS mm.
         radius: root mean square distance of the head's voxels from that center, mm.
+        shows: "head" or "body".
     """
 
     fine: Any
@@ -60,6 +63,7 @@ class WorkingImage:
     center: NDArray[np.float64]
     corners: NDArray[np.float64]
     radius: float
+    shows: Region = "head"
 
 
 def working_spacing(fixed: Any, moving: Any | None = None) -> float:
@@ -77,12 +81,13 @@ def working_spacing(fixed: Any, moving: Any | None = None) -> float:
     return float(wanted)
 
 
-def working_image(image: Any, *, spacing: float) -> WorkingImage:
+def working_image(image: Any, *, spacing: float, region: Region = "head") -> WorkingImage:
     """Prepare a volume for registration.
 
     Args:
         image: scalar `SimpleITK.Image` of float32, any units.
         spacing: mm of the isotropic working grid.
+        region: what the volume shows.
 
     Returns:
         The working copies.
@@ -93,8 +98,9 @@ def working_image(image: Any, *, spacing: float) -> WorkingImage:
     if not low < high:
         low, high = values.min(), values.max()
     fine = sitk.Clamp(fine, sitk.sitkFloat32, float(low), float(high))
-    head = head_mask(sitk.GetArrayFromImage(fine).astype(np.float64).transpose(2, 1, 0))
-    region = _mask_image(ndimage.binary_dilation(head, iterations=_MARGIN), fine)
+    values = sitk.GetArrayFromImage(fine).astype(np.float64).transpose(2, 1, 0)
+    head = outline_mask(values, region)
+    around = _mask_image(ndimage.binary_dilation(head, iterations=_MARGIN), fine)
     coarse = _isotropic(fine, 2 * spacing)
     index = np.argwhere(head)
     box = [index.min(axis=0) - 0.5, index.max(axis=0) + 0.5]
@@ -104,13 +110,14 @@ def working_image(image: Any, *, spacing: float) -> WorkingImage:
         fine=fine,
         coarse=coarse,
         head=_mask_image(head, fine),
-        region=region,
-        coarse_region=sitk.Resample(region, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0),
+        region=around,
+        coarse_region=sitk.Resample(around, coarse, sitk.Transform(), sitk.sitkNearestNeighbor, 0),
         spacing=spacing,
         background=float(low),
         center=np.array(place(index.mean(axis=0).tolist())),
         corners=np.array([place(corner) for corner in corners]),
         radius=float(np.sqrt((index.var(axis=0) * np.square(fine.GetSpacing())).sum())),
+        shows=region,
     )
 
 

@@ -2,7 +2,8 @@
 
 ========================  =======================================================================
 ``brain``                 a CT window by name, see `CT_WINDOWS`
-``fusion``                the CT window for fusion with an MRI, see `FUSION_KNOTS`
+``fusion``                the CT window for fusion with an MRI of the head, see `FUSION_KNOTS`
+``body``                  the same for the body, see `BODY_KNOTS`
 ``40/80``                 center and width
 ``0..10``                 black and white, in the units of the volume
 ``1%..99%``               percentiles inside the head; may be mixed, as in ``0..99.9%``
@@ -29,10 +30,13 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
 __all__ = [
+    "BODY_KNOTS",
+    "BODY_WINDOWS",
     "BONE_HU",
     "CT_WINDOWS",
     "DEFAULT_WINDOWS",
     "FUSION_KNOTS",
+    "KNOTS",
     "WITHOUT_HU",
     "Window",
     "finding_level",
@@ -54,6 +58,24 @@ FUSION_KNOTS: Final = ((-20.0, 100.0, 1500.0), (-1.0, 0.0, 1.0))
 A straight window that shows bone leaves a twentieth of the range to the 80 HU of the brain, and a
 brain window makes all bone one white. So the lower half of the range goes to -20..100 HU, where
 brain is dark and a hemorrhage brighter, and the upper half to 100..1500 HU, diploe to cortex.
+"""
+
+BODY_KNOTS: Final = ((-160.0, 250.0, 1500.0), (-1.0, 1.5 / 14, 1.0))
+"""HU and values of the CT window "body".
+
+In a trunk fat is tissue, not background, and organs lie between it and contrasted vessels: they get
+the lower half, which is the clinic's abdominal window of -160 to 240 HU. Bone begins at the same
+gray as in the window "fusion" (250 HU), so that what counts as a finding does not change.
+"""
+
+KNOTS: Final = {"fusion": FUSION_KNOTS, "body": BODY_KNOTS}
+"""HU and values of the CT windows with more than one straight piece."""
+
+BODY_WINDOWS: Final = {Modality.CT: "body", Modality.PET: "0..99%"}
+"""The windows of a body when none is asked for, where they are not those of a head.
+
+The bladder and the kidneys hold more of many tracers than all else, and fill more than 0.1 percent
+of a trunk.
 """
 
 DEFAULT_WINDOWS: Final = {modality: modality.row.window for modality in Modality}
@@ -112,8 +134,8 @@ def parse_window(spec: str | None, modality: Modality) -> Window:
     """
     text = DEFAULT_WINDOWS[modality] if spec is None else str(spec).strip()
     plain = text.lower().replace("-", "_").replace(" ", "_")
-    if modality is Modality.CT and plain == "fusion":
-        return Window(plain, FUSION_KNOTS[0][0], FUSION_KNOTS[0][-1])
+    if modality is Modality.CT and plain in KNOTS:
+        return Window(plain, KNOTS[plain][0][0], KNOTS[plain][0][-1])
     if modality is Modality.CT and plain in CT_WINDOWS:
         center, width = CT_WINDOWS[plain]
         return Window(plain, center - width / 2, center + width / 2)
@@ -155,8 +177,8 @@ def finding_level(modality: str, spec: str | None = None) -> float | None:
     window = parse_window(spec, Modality.CT)
     if any(window.percents):
         return None
-    if window.spec == "fusion":
-        hounsfield, values = FUSION_KNOTS
+    if window.spec in KNOTS:
+        hounsfield, values = KNOTS[window.spec]
         return float((np.interp(BONE_HU, hounsfield, values) + 1) / 2)
     level = (BONE_HU - window.lower) / (window.upper - window.lower)
     return level if 0 < level < 1 else None

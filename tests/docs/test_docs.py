@@ -20,7 +20,7 @@ from monai_ddfm.data.writers.bound import excess_over_sources
 from monai_ddfm.data.writers.outputs import MARKER, OUTPUT_NAMES
 from monai_ddfm.data.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.inferers import PRESETS
-from monai_ddfm.transforms.windows import CT_WINDOWS, DEFAULT_WINDOWS, parse_window
+from monai_ddfm.transforms.windows import CT_WINDOWS, DEFAULT_WINDOWS, KNOTS, parse_window
 from monai_ddfm.utils.color import COLOR_TABLES
 
 BUNDLE = ROOT / "bundles" / "ddfm_medical_fusion"
@@ -162,10 +162,10 @@ def test_windows_are_described_as_they_are() -> None:
     defaults = {name: row[0].strip("`") for name, row in table(page, "modality").items()}
     assert defaults == {k.value: v for k, v in DEFAULT_WINDOWS.items() if k.value != "MR"}
     listed = names(table(page, "you write"))
-    assert listed >= {*CT_WINDOWS, "fusion", "maximum", "cerebellum"}
+    assert listed >= {*CT_WINDOWS, *KNOTS, "maximum", "cerebellum"}
     for modality in DEFAULT_WINDOWS:
         for window in listed:
-            of_ct_only = window in {*CT_WINDOWS, "fusion"}
+            of_ct_only = window in {*CT_WINDOWS, *KNOTS}
             if of_ct_only == (modality.value == "CT") and window not in ("maximum", "cerebellum"):
                 parse_window(window, modality)
 

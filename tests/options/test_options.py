@@ -31,7 +31,7 @@ from monai_ddfm.options import Options, Pictures, all_options, options_of
 from monai_ddfm.options.fields import Option
 from monai_ddfm.options.resolved import ResolvedOptions
 from monai_ddfm.transforms.grid import SliceAlong
-from monai_ddfm.transforms.windows import CT_WINDOWS, parse_window
+from monai_ddfm.transforms.windows import CT_WINDOWS, KNOTS, parse_window
 from monai_ddfm.utils.color import COLOR_TABLES
 from monai_ddfm.visualize.color_styles import COLOR_STYLES
 from monai_ddfm.workflow import check_inference, fuse
@@ -84,7 +84,7 @@ def test_words_are_those_that_are_known() -> None:
     assert words["color_style"] == set(COLOR_STYLES)
     assert words["format"] == set(FORMATS)
     assert words["modality"] == {m.value for m in Modality}
-    assert words["window"] == {*CT_WINDOWS, "fusion", "maximum", "cerebellum"}
+    assert words["window"] == {*CT_WINDOWS, *KNOTS, "maximum", "cerebellum"}
     for word in words["window"]:
         parse_window(word, Modality.PET if word in ("maximum", "cerebellum") else Modality.CT)
 

@@ -174,4 +174,4 @@ def test_a_volume_without_air_has_no_outline():
 
 def test_every_report_says_what_no_figure_sees():
     small = head("MR", spacing=12.0, shape=(20, 20, 16))
-    assert report(RegisterVolumes("none")(small, small))["not_seen"] == list(NOT_SEEN)
+    assert report(RegisterVolumes("none")(small, small))["not_seen"] == list(NOT_SEEN["head"])

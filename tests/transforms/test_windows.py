@@ -54,5 +54,5 @@ def test_window_without_sense_is_refused(spec, modality):
 def test_window_of_another_modality_is_refused():
     with pytest.raises(InputError, match="unknown for PET; use maximum, cerebellum"):
         parse_window("brain", Modality.PET)
-    with pytest.raises(InputError, match="unknown for CT; use fusion, brain, subdural"):
+    with pytest.raises(InputError, match="unknown for CT; use fusion, body, brain"):
         parse_window("cerebellum", Modality.CT)

@@ -1,8 +1,9 @@
-"""A subject to try the program on: MR-PET, MR-CT and MR-SPECT of one simulated head.
+"""A subject to try the program on: MR-PET, MR-CT and MR-SPECT of a simulated head or trunk.
 
 The head is built from the ICBM 152 template inside the nilearn wheel (extra ``demo``); nothing is
-downloaded. `make_demo` writes a pair of images that lie apart by a known rigid transform, as NIfTI
-and, if asked for, as DICOM. The images are made up: research use only - not for diagnosis.
+downloaded. A pelvis and an abdomen are sums of simple shapes. `make_demo` writes a pair of images
+that lie apart by a known rigid transform, as NIfTI and, if asked for, as DICOM. The images are made
+up: research use only - not for diagnosis.
 """
 
 from __future__ import annotations

@@ -39,10 +39,19 @@ from monai_ddfm.version import __version__
 
 __all__ = ["DICOM_FOLDERS", "write_series"]
 
+_SIMULATED = {True: "Simulated from the ICBM 152 template", False: "A sum of simple shapes"}
 DICOM_FOLDERS = {"MR": "dicom_mr", "PET": "dicom_pet", "CT": "dicom_ct", "SPECT": "dicom_nm"}
 
 
-def write_series(volume: Volume, folder: Path, *, modality: str, seed: int, scale: float) -> Path:
+def write_series(
+    volume: Volume,
+    folder: Path,
+    *,
+    modality: str,
+    seed: int,
+    scale: float,
+    part: str = "head",
+) -> Path:
     """Write one series; the folder appears whole or not at all.
 
     Args:
@@ -52,6 +61,7 @@ def write_series(volume: Volume, folder: Path, *, modality: str, seed: int, scal
         seed: with `scale`, names the subject: all UIDs follow from the two. Series of one subject
             share the study; each has a frame of reference of its own.
         scale: see `seed`.
+        part: of the body: head, pelvis or abdomen.
 
     Returns:
         `folder`.
@@ -59,15 +69,15 @@ def write_series(volume: Volume, folder: Path, *, modality: str, seed: int, scal
     Raises:
         InputError: `folder` holds other files.
     """
-    name = f"{seed}/{scale:g}"
+    name = f"{seed}/{scale:g}" if part == "head" else f"{part}/{seed}/{scale:g}"
     with whole_folder(folder, ".dcm") as temporary:
         slices = range(volume.data.shape[2])
         frames = [slice(None)] if modality == "SPECT" else [slice(k, k + 1) for k in slices]
-        for number, part in enumerate(frames, start=1):
-            dataset = _common(modality, name, number)
+        for number, chosen in enumerate(frames, start=1):
+            dataset = _common(modality, name, number, part)
             update(dataset, modality_tags(modality))
-            first = part.start or 0
-            pixels = _pixels(dataset, volume.data[:, :, part].T, modality)
+            first = chosen.start or 0
+            pixels = _pixels(dataset, volume.data[:, :, chosen].T, modality)
             _geometry(dataset, volume.affine, first, pixels, modality)
             if modality == "PET":
                 dataset.NumberOfSlices, dataset.ImageIndex = len(slices), number
@@ -81,7 +91,7 @@ def _uid(*parts: str) -> uid.UID:
     return uid.UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, name).int}")
 
 
-def _common(modality: str, name: str, number: int) -> FileDataset:
+def _common(modality: str, name: str, number: int, part: str) -> FileDataset:
     """Patient, study, series, frame of reference, equipment and SOP common modules."""
     sop = _uid(name, modality, "instance", str(number))
     meta = FileMetaDataset()
@@ -101,12 +111,12 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "PatientSex": "O",
         "PatientWeight": 70.0,
         "PatientSize": 1.75,
-        "PatientComments": f"Simulated from the ICBM 152 template; {NOTICE}",
+        "PatientComments": f"{_SIMULATED[part == 'head']}; {NOTICE}",
         "StudyInstanceUID": _uid(name, "study"),
         "StudyDate": DATE,
         "StudyTime": INJECTED,
         "StudyID": "DEMO",
-        "StudyDescription": f"Demo head, {NOTICE}",
+        "StudyDescription": f"Demo {part}, {NOTICE}",
         "AccessionNumber": "",
         "ReferringPhysicianName": "",
         "Modality": ROWS[modality].codes[0],
@@ -115,7 +125,7 @@ def _common(modality: str, name: str, number: int) -> FileDataset:
         "SeriesDate": DATE,
         "SeriesTime": SCANNED,
         "SeriesDescription": f"Demo {ROWS[modality].demo}, {NOTICE}",
-        "BodyPartExamined": "HEAD",
+        "BodyPartExamined": part.upper(),
         "FrameOfReferenceUID": _uid(name, modality, "frame of reference"),
         "PositionReferenceIndicator": "",
         "Manufacturer": "monai_ddfm demo subject",

@@ -20,7 +20,7 @@ what is written as the truth.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,9 @@ __all__ = [
     "make_moving",
     "make_mri",
     "rigid_truth",
+    "scan_ct",
+    "scan_emission",
+    "scan_mri",
     "true_uptake",
 ]
 
@@ -128,12 +131,15 @@ HMPAO = Tracer(
 TRACERS = {"PET": FDG, "SPECT": HMPAO}
 
 
-def rigid_truth(seed: int, modality: str) -> sitk.Euler3DTransform:
+def rigid_truth(
+    seed: int, modality: str, center: Sequence[float] | None = None
+) -> sitk.Euler3DTransform:
     """Return the rigid transform of one scan: 2 to 6 degrees and 3 to 9 mm on every axis.
 
     Args:
         seed: the subject.
         modality: PET, CT or SPECT; each has its own transform.
+        center: of the moving grid, RAS mm; None is the head's.
 
     Returns:
         Transform in ITK's LPS mm that maps a point of the moving image to the point of the T1 that
@@ -142,9 +148,9 @@ def rigid_truth(seed: int, modality: str) -> sitk.Euler3DTransform:
     rng = _rng(seed, modality, 0)
     size = np.concatenate([np.deg2rad(rng.uniform(2, 6, 3)), rng.uniform(3, 9, 3)])
     angles_and_shift = size * rng.choice([-1.0, 1.0], 6)
-    center = _LPS[:3, :3] @ np.array(GRIDS[modality].center)
+    middle = _LPS[:3, :3] @ np.array(GRIDS[modality].center if center is None else center)
     transform = sitk.Euler3DTransform()
-    transform.SetCenter(center.tolist())
+    transform.SetCenter(middle.tolist())
     transform.SetParameters(angles_and_shift.tolist())
     return transform
 
@@ -161,12 +167,8 @@ def make_mri(anatomy: Anatomy, seed: int, scale: float) -> Volume:
     signal = anatomy.mix(_T1)
     brain = anatomy.tissues["gray"] + anatomy.tissues["white"]
     signal += _T1_DETAIL * brain * (_T1_TEMPLATE * anatomy.template - signal)
-    signal = ndimage.gaussian_filter(signal, _partial_volume(grid, anatomy))
-    image = _sample(signal, anatomy, grid, np.eye(4))
     rng = _rng(seed, "MR", 1)
-    image *= np.exp(_T1_BIAS * smooth_field(rng, grid.shape, 3))
-    noise = _T1_SIGMA * rng.standard_normal((2, *grid.shape), dtype=np.float32)
-    return Volume(np.hypot(image + noise[0], noise[1]), grid.affine)
+    return scan_mri(anatomy, signal, grid, rng, coil=_T1_BIAS, sigma=_T1_SIGMA)
 
 
 def make_moving(
@@ -183,16 +185,10 @@ def make_moving(
         truth: maps points of this scan to points of the T1, in LPS mm.
     """
     grid = GRIDS[modality].scaled(scale)
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.reshape(truth.GetMatrix(), (3, 3))
-    matrix[:3, 3] = truth.TransformPoint((0.0, 0.0, 0.0))
-    to_anatomy = _LPS @ matrix @ _LPS
     rng = _rng(seed, modality, 1)
     if modality == "CT":
-        data: NDArray[np.generic] = _ct(anatomy, grid, to_anatomy, rng)
-    else:
-        data = _emission(anatomy, grid, to_anatomy, rng, TRACERS[modality])
-    return Volume(data, grid.affine)
+        return scan_ct(anatomy, _HU, grid, truth, rng, noise=_HU_NOISE)
+    return scan_emission(anatomy, grid, truth, rng, TRACERS[modality])
 
 
 def true_uptake(anatomy: Anatomy, values: Mapping[str, float], scale: float) -> Volume:
@@ -209,27 +205,84 @@ def true_uptake(anatomy: Anatomy, values: Mapping[str, float], scale: float) -> 
     return Volume(_sample(uptake, anatomy, grid, np.eye(4)), grid.affine)
 
 
-def _ct(
-    anatomy: Anatomy, grid: Grid, to_anatomy: Matrix, rng: np.random.Generator
-) -> NDArray[np.int16]:
+def scan_mri(
+    anatomy: Anatomy,
+    signal: Array,
+    grid: Grid,
+    rng: np.random.Generator,
+    *,
+    coil: float,
+    sigma: float,
+) -> Volume:
+    """Return an MRI of a signal.
+
+    Args:
+        anatomy: on whose grid the signal is.
+        signal: [X, Y, Z], any units.
+        grid: of the scanner.
+        rng: chooses bias field and noise.
+        coil: deviation of the logarithm of the bias field.
+        sigma: of the noise, in the units of the signal.
+    """
+    signal = ndimage.gaussian_filter(signal, _partial_volume(grid, anatomy))
+    image = _sample(signal, anatomy, grid, np.eye(4))
+    image *= np.exp(coil * smooth_field(rng, grid.shape, 3))
+    noise = sigma * rng.standard_normal((2, *grid.shape), dtype=np.float32)
+    return Volume(np.hypot(image + noise[0], noise[1]), grid.affine)
+
+
+def scan_ct(
+    anatomy: Anatomy,
+    hounsfield: Mapping[str, float],
+    grid: Grid,
+    truth: sitk.Euler3DTransform,
+    rng: np.random.Generator,
+    *,
+    noise: float,
+) -> Volume:
+    """Return a CT, int16 in HU.
+
+    Args:
+        anatomy: what is scanned.
+        hounsfield: of the tissues.
+        grid: of the scanner.
+        truth: maps points of the scan to points of the anatomy, in LPS mm.
+        rng: chooses the noise.
+        noise: its deviation in HU.
+    """
     sigma = np.hypot(_partial_volume(grid, anatomy), _HU_FWHM / _FWHM_PER_SIGMA / anatomy.voxel)
-    image = _sample(ndimage.gaussian_filter(anatomy.mix(_HU), sigma), anatomy, grid, to_anatomy)
-    noise = rng.standard_normal(grid.shape, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, (0.7, 0.7, 0.0))
-    image += _HU_NOISE / noise.std() * noise
-    return np.clip(np.rint(image), -1024, 3071).astype(np.int16)
+    signal = ndimage.gaussian_filter(anatomy.mix(hounsfield), sigma)
+    image = _sample(signal, anatomy, grid, _to_anatomy(truth))
+    grain = rng.standard_normal(grid.shape, dtype=np.float32)
+    grain = ndimage.gaussian_filter(grain, (0.7, 0.7, 0.0))
+    image += noise / grain.std() * grain
+    return Volume(np.clip(np.rint(image), -1024, 3071).astype(np.int16), grid.affine)
 
 
-def _emission(
-    anatomy: Anatomy, grid: Grid, to_anatomy: Matrix, rng: np.random.Generator, tracer: Tracer
-) -> Array:
+def scan_emission(
+    anatomy: Anatomy,
+    grid: Grid,
+    truth: sitk.Euler3DTransform,
+    rng: np.random.Generator,
+    tracer: Tracer,
+) -> Volume:
+    """Return a PET or SPECT, float32; arguments as of `scan_ct`."""
     detector = np.sqrt(tracer.fwhm**2 - tracer.filter_fwhm**2) / _FWHM_PER_SIGMA
     activity = ndimage.gaussian_filter(anatomy.mix(tracer.uptake), detector / anatomy.voxel)
-    image = _sample(activity, anatomy, grid, to_anatomy)
+    image = _sample(activity, anatomy, grid, _to_anatomy(truth))
     counts = tracer.counts_per_ml * np.prod(grid.spacing) / 1000.0
     noisy = rng.poisson(np.maximum(image, 0) * counts).astype(np.float32) / np.float32(counts)
     sigma = tracer.filter_fwhm / _FWHM_PER_SIGMA / np.array(grid.spacing)
-    return np.asarray(ndimage.gaussian_filter(noisy, sigma), dtype=np.float32)
+    data = np.asarray(ndimage.gaussian_filter(noisy, sigma), dtype=np.float32)
+    return Volume(data, grid.affine)
+
+
+def _to_anatomy(truth: sitk.Euler3DTransform) -> Matrix:
+    """Return the [4, 4] matrix of a transform, for points in RAS mm."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.reshape(truth.GetMatrix(), (3, 3))
+    matrix[:3, 3] = truth.TransformPoint((0.0, 0.0, 0.0))
+    return np.asarray(_LPS @ matrix @ _LPS)
 
 
 def _sample(image: Array, anatomy: Anatomy, grid: Grid, to_anatomy: Matrix) -> Array:

@@ -10,6 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from monai_ddfm.apps.demo.anatomy import build_anatomy
+from monai_ddfm.apps.demo.body import BODIES, build_body
+from monai_ddfm.apps.demo.body_scans import BODY_GRIDS, body_moving, body_mri
 from monai_ddfm.apps.demo.dicom import DICOM_FOLDERS, write_series
 from monai_ddfm.apps.demo.files import ready_folder, whole_file
 from monai_ddfm.apps.demo.modalities import MOVING, Volume, make_moving, make_mri, rigid_truth
@@ -19,6 +21,8 @@ __all__ = ["DemoSubject", "make_demo", "write_demo_dicom"]
 
 _SCALES = (1.0, 4.0)
 _COARSEST_MM = 2.0
+_BODY_MM, _COARSEST_BODY_MM = 3.0, 6.0
+_SUBJECTS = ("head", *BODIES)
 _NOTE = b"simulated; research use only - not for diagnosis"
 
 
@@ -27,14 +31,15 @@ class DemoSubject:
     """Files of one demo subject.
 
     Attributes:
-        fixed: T1 MRI, NIfTI, arbitrary units.
+        fixed: T1 MRI (T2 of a pelvis), NIfTI, arbitrary units.
         moving: PET (Bq/ml), SPECT (counts) or CT (HU), NIfTI, on its own grid and moved.
         modality: of `moving`: PET, SPECT or CT.
         truth: ITK transform (.tfm, LPS mm) that maps points of `moving` to points of `fixed`. To
             resample `moving` on the grid of `fixed`, ITK needs its inverse.
         seed: of the subject.
         scale: factor on the edges of the voxels.
-        fixed_dicom: folder of the T1 as a DICOM series, or None.
+        subject: head, pelvis or abdomen.
+        fixed_dicom: folder of the MRI as a DICOM series, or None.
         moving_dicom: folder of `moving` as DICOM, or None.
     """
 
@@ -44,6 +49,7 @@ class DemoSubject:
     truth: Path
     seed: int
     scale: float
+    subject: str = "head"
     fixed_dicom: Path | None = None
     moving_dicom: Path | None = None
 
@@ -55,13 +61,14 @@ def make_demo(
     seed: int = 0,
     scale: float = 1.0,
     dicom: bool = False,
+    subject: str = "head",
 ) -> DemoSubject:
-    """Simulate one head in two scanners and write the images.
+    """Simulate one head, or a simple trunk, in two scanners and write the images.
 
     Written are ``t1.nii.gz``, one of ``pet.nii.gz``, ``spect.nii.gz`` and ``ct.nii.gz``, and the
     transform between them, for example ``pet_to_t1_truth.tfm``. The T1 of a seed is the same
     whatever the modality, so several modalities can share a folder. The same arguments give the
-    same voxels.
+    same voxels. The MRI of a trunk is ``mri.nii.gz``, and its transform ``ct_to_mri_truth.tfm``.
 
     Args:
         output_dir: folder, made where missing.
@@ -70,17 +77,22 @@ def make_demo(
         scale: factor on the edges of all voxels, 1 to 4. At 1 the T1 has 180 x 216 x 66 voxels and
             takes some ten seconds; at 3 it has 60 x 72 x 22.
         dicom: also write both images as DICOM (`write_demo_dicom`).
+        subject: "head", or a sum of a few simple shapes: "pelvis" or "abdomen", of CT or PET.
 
     Returns:
         The files.
 
     Raises:
-        InputError: unknown modality, seed or scale out of range, nilearn missing, or a folder that
-            cannot be written.
+        InputError: unknown subject or modality, seed or scale out of range, nilearn missing, or a
+            folder that cannot be written.
     """
     modality = modality.upper()
     if modality not in MOVING:
         raise InputError(f"unknown modality {modality!r} for the demo: use PET, CT or SPECT")
+    if subject not in _SUBJECTS:
+        raise InputError(f"unknown subject {subject!r} for the demo: use {', '.join(_SUBJECTS)}")
+    if subject != "head" and modality not in BODY_GRIDS:
+        raise InputError(f"the demo has no {modality} of the {subject}: use CT or PET")
     if seed < 0:
         raise InputError(f"the demo's seed is {seed}: use 0 or a positive whole number")
     if not _SCALES[0] <= scale <= _SCALES[1]:
@@ -88,26 +100,41 @@ def make_demo(
     folder = Path(output_dir)
     ready_folder(folder)
 
-    anatomy = build_anatomy(seed, voxel=min(scale, _COARSEST_MM))
-    truth = rigid_truth(seed, modality)
-    name = modality.lower()
-    subject = DemoSubject(
-        fixed=folder / "t1.nii.gz",
+    fixed, moving, truth = _scans(subject, modality, seed, scale)
+    name, mri = modality.lower(), "t1" if subject == "head" else "mri"
+    made = DemoSubject(
+        fixed=folder / f"{mri}.nii.gz",
         moving=folder / f"{name}.nii.gz",
         modality=modality,
-        truth=folder / f"{name}_to_t1_truth.tfm",
+        truth=folder / f"{name}_to_{mri}_truth.tfm",
         seed=seed,
         scale=scale,
+        subject=subject,
         fixed_dicom=folder / DICOM_FOLDERS["MR"] if dicom else None,
         moving_dicom=folder / DICOM_FOLDERS[modality] if dicom else None,
     )
-    _write_nifti(make_mri(anatomy, seed, scale), subject.fixed)
-    _write_nifti(make_moving(anatomy, modality, seed, scale, truth), subject.moving)
-    with whole_file(subject.truth) as path:
+    _write_nifti(fixed, made.fixed)
+    _write_nifti(moving, made.moving)
+    with whole_file(made.truth) as path:
         sitk.WriteTransform(truth, str(path))
     if dicom:
-        write_demo_dicom(subject, folder)
-    return subject
+        write_demo_dicom(made, folder)
+    return made
+
+
+def _scans(
+    subject: str, modality: str, seed: int, scale: float
+) -> tuple[Volume, Volume, sitk.Euler3DTransform]:
+    """Return the MRI, the other scan, and the transform from points of that one to the MRI's."""
+    if subject == "head":
+        anatomy = build_anatomy(seed, voxel=min(scale, _COARSEST_MM))
+        truth = rigid_truth(seed, modality)
+        moving = make_moving(anatomy, modality, seed, scale, truth)
+        return make_mri(anatomy, seed, scale), moving, truth
+    body = build_body(subject, seed, voxel=min(_BODY_MM * scale, _COARSEST_BODY_MM))
+    truth = rigid_truth(seed, modality, BODY_GRIDS[modality].center)
+    moving = body_moving(body, modality, seed, scale, truth)
+    return body_mri(body, subject, seed, scale), moving, truth
 
 
 def write_demo_dicom(subject: DemoSubject, output_dir: str | Path) -> tuple[Path, Path]:
@@ -133,7 +160,14 @@ def write_demo_dicom(subject: DemoSubject, output_dir: str | Path) -> tuple[Path
         target = folder / DICOM_FOLDERS[modality]
         volume = _read_nifti(path)
         written.append(
-            write_series(volume, target, modality=modality, seed=subject.seed, scale=subject.scale)
+            write_series(
+                volume,
+                target,
+                modality=modality,
+                seed=subject.seed,
+                scale=subject.scale,
+                part=subject.subject,
+            )
         )
     return written[0], written[1]
 

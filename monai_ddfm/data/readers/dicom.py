@@ -293,6 +293,7 @@ def _meta(
         "patient_id": text(header, "PatientID"),
         "frame_of_reference_uid": text(header, "FrameOfReferenceUID"),
         "patient_position": _position(header),
+        "body_part": text(header, "BodyPartExamined"),
         "series_instance_uid": series.uid,
         "source_files": json.dumps(files),
         "qform_code": int(slices[0].placed),

@@ -60,8 +60,8 @@ def read_volume(
         The checked volume. `Volume.meta` has MONAI's fields (``filename_or_obj``, ``affine``,
         ``original_affine``, ``spatial_shape``, ``space``, ``original_channel_dim``,
         ``qform_code``, ``sform_code``) and the strings ``modality``, ``units``, ``patient_id``,
-        ``frame_of_reference_uid``, ``series_instance_uid``, ``patient_position`` (``""`` where
-        unknown) and ``source_files`` (a JSON list of paths).
+        ``frame_of_reference_uid``, ``series_instance_uid``, ``patient_position``,
+        ``body_part`` (``""`` where unknown) and ``source_files`` (a JSON list of paths).
 
     Raises:
         InputError: what is there cannot be used.
@@ -181,6 +181,7 @@ def _finished(volume: Volume, path: Path, modality: Modality | None) -> Volume:
         "patient_id": "",
         "frame_of_reference_uid": "",
         "patient_position": "",
+        "body_part": "",
         "series_instance_uid": "",
         "source_files": json.dumps([str(path)]),
         "qform_code": 1,

@@ -73,20 +73,22 @@ def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
         before, after = report.get("mi_before"), report.get("mi_after")
         if before is not None and after is not None:
             yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
+        part = str(report.get("region", "head"))
+        parts = "bodies" if part == "body" else f"{part}s"
         for name, label, form in (
             ("dependence", "dependence", "{:.3f}"),
             ("failure_probability", "probability of failure, by all figures", "{:.1%}"),
             ("agreement", "agreement of searches from near starts", "{:.0%}"),
             ("rival_dependence", "dependence in the best other orientation", "{:.3f}"),
-            ("head_covered", "fixed head covered", "{:.0%}"),
-            ("head_overlap", "overlap of the heads (Dice)", "{:.2f}"),
+            ("head_covered", f"fixed {part} covered", "{:.0%}"),
+            ("head_overlap", f"overlap of the {parts} (Dice)", "{:.2f}"),
             ("rotation_deg", "rotation", "{:.1f} degrees"),
         ):
             if report.get(name) is not None:
                 yield label, form.format(report[name])
         if corners := report.get("corner_displacement_mm"):
             moved = f"{min(corners):.1f} to {max(corners):.1f} mm"
-            yield "displacement of the head's corners", moved
+            yield f"displacement of the {part}'s corners", moved
         if unseen := report.get("not_seen"):
             yield "what no figure sees", "; ".join(str(text) for text in unseen)
 

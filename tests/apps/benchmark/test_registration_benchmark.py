@@ -18,6 +18,7 @@ from run_cases import command
 
 from monai_ddfm.apps.benchmark import benchmark_alignment
 from monai_ddfm.apps.benchmark.alignment import (
+    BODY_KINDS,
     KINDS,
     AlignmentResult,
     KnownPair,
@@ -56,7 +57,7 @@ def value_at(volume: MetaTensor, points: np.ndarray) -> np.ndarray:
     return found
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"other head"}))
+@pytest.mark.parametrize("kind", sorted({*KINDS, *BODY_KINDS} - {"other head"}))
 def test_the_truth_moves_with_the_volume(pair, kind):
     places = points_of(pair.fixed.affine.numpy(), tuple(pair.fixed.shape[1:])).reshape(-1, 3)
     places = places[:: 7 if "slab" in kind else 17]

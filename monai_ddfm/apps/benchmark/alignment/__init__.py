@@ -1,13 +1,19 @@
-"""Registration judged: heads moved by known transforms, and what the verdicts say of them."""
+"""Registration judged: heads and bodies moved by known transforms, and the verdicts on them."""
 
 from __future__ import annotations
 
 from monai_ddfm.apps.benchmark.alignment.heads import KnownPair, find_known_pairs
-from monai_ddfm.apps.benchmark.alignment.perturbations import KINDS, Perturbed, perturb
+from monai_ddfm.apps.benchmark.alignment.perturbations import (
+    BODY_KINDS,
+    KINDS,
+    Perturbed,
+    perturb,
+)
 from monai_ddfm.apps.benchmark.alignment.run import benchmark_alignment
 from monai_ddfm.apps.benchmark.alignment.tables import AlignmentResult
 
 __all__ = [
+    "BODY_KINDS",
     "KINDS",
     "AlignmentResult",
     "KnownPair",

@@ -21,6 +21,7 @@ from monai_ddfm.apps.benchmark.pairs import Pair, find_pairs
 from monai_ddfm.data.transform_files import read_transform, transform_matrix
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.loading import LoadVolume
+from monai_ddfm.transforms.region import Region, decide_region
 from monai_ddfm.transforms.similarity import working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import grid_image, scalar_image
 
@@ -41,6 +42,7 @@ class KnownPair:
         fixed: the MRI, [C, H, W, D].
         moving: the other volume.
         truth: [4, 4], points of fixed to points of moving, LPS mm.
+        region: what they show, "head" or "body".
     """
 
     name: str
@@ -49,6 +51,7 @@ class KnownPair:
     fixed: MetaTensor
     moving: MetaTensor
     truth: Matrix
+    region: Region = "head"
 
 
 def find_known_pairs(folder: str | Path) -> list[KnownPair]:
@@ -74,7 +77,8 @@ def find_known_pairs(folder: str | Path) -> list[KnownPair]:
         head = pair.fixed.parent.name
         name = f"{head} {pair.modality}"
         fixed, moving = loaded[pair.fixed], loaded[pair.moving]
-        pairs.append(KnownPair(name, head, pair.modality, fixed, moving, _truth(pair)))
+        region = decide_region(fixed, [moving]).region
+        pairs.append(KnownPair(name, head, pair.modality, fixed, moving, _truth(pair), region))
     names = [pair.name for pair in pairs]
     for name in names:
         if names.count(name) > 1:
@@ -97,13 +101,14 @@ def _truth(pair: Pair) -> Matrix:
 
 
 def points_of_head(volume: MetaTensor, rng: np.random.Generator) -> Matrix:
-    """Return places in the head at random, [N, 3], LPS mm.
+    """Return places in the head, or the body, at random, [N, 3], LPS mm.
 
     Args:
-        volume: what shows the head, [C, H, W, D].
+        volume: what shows it, [C, H, W, D].
         rng: chooses the places.
     """
-    seen = working_image(scalar_image(volume), spacing=working_spacing(grid_image(volume)))
+    spacing, region = working_spacing(grid_image(volume)), decide_region(volume, []).region
+    seen = working_image(scalar_image(volume), spacing=spacing, region=region)
     index = np.argwhere(sitk.GetArrayViewFromImage(seen.head).transpose(2, 1, 0) > 0)
     chosen: list[list[float]] = rng.choice(index, _POINTS).astype(float).tolist()
     place = seen.head.TransformContinuousIndexToPhysicalPoint

@@ -3,7 +3,8 @@ r"""Seeded perturbations of a pair whose alignment is known.
 A volume is moved by its header alone: if :math:`M` maps old to new places and :math:`T` is the
 truth from fixed to moving, the truth of the moved pair is :math:`M T`. Stretches act along the
 voxel axes of the moving volume, as a wrong pixel size does. Cuts and thick slices change the
-voxels, not the truth.
+voxels, not the truth. A body is moved less: it is slid along the table, turned over as a
+wrong header does, and cut, but it lies along the scanner.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.spatial.transform import Rotation
 
 from monai_ddfm.apps.benchmark.alignment.heads import KnownPair, Matrix
 
-__all__ = ["KINDS", "Perturbed", "perturb"]
+__all__ = ["BODY_KINDS", "KINDS", "Perturbed", "perturb"]
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -31,7 +32,7 @@ class Perturbed:
         pair: name of the pair it was made of.
         head: whose head it is.
         modality: of the moving volume.
-        kind: a name of `KINDS`.
+        kind: a name of `KINDS` or `BODY_KINDS`.
         seed: of this perturbation.
         fixed: the MRI.
         moving: the other volume.
@@ -53,15 +54,16 @@ def perturb(pair: KnownPair, kind: str, *, seed: int, others: Sequence[KnownPair
 
     Args:
         pair: what is moved.
-        kind: a name of `KINDS`.
+        kind: a name of `KINDS` or `BODY_KINDS`.
         seed: the same gives the same.
         others: pairs of other heads, for "other head".
 
     Returns:
         The pair, moved.
     """
-    rng = np.random.default_rng([seed, *KINDS[kind].__name__.encode(), *pair.name.encode()])
-    fixed, moving, truth = KINDS[kind](pair, rng, others)
+    make = {**KINDS, **BODY_KINDS}[kind]
+    rng = np.random.default_rng([seed, *make.__name__.encode(), *pair.name.encode()])
+    fixed, moving, truth = make(pair, rng, others)
     return Perturbed(pair.name, pair.head, pair.modality, kind, seed, fixed, moving, truth)
 
 
@@ -114,6 +116,13 @@ def _remnant(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) 
     return _moved(pair, _motion(pair.moving, rng, degrees=(10.0, 30.0), mm=50.0), made)
 
 
+def _slide(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) -> _Made:
+    """40 to 120 mm along the body, and a little in all."""
+    slide = np.eye(4)
+    slide[2, 3] = rng.uniform(40.0, 120.0) * rng.choice([-1, 1])
+    return _moved(pair, _motion(pair.moving, rng, degrees=6.0, mm=15.0) @ slide)
+
+
 def _scale(pair: KnownPair, rng: np.random.Generator, _: Sequence[KnownPair]) -> _Made:
     """A size that is off by 5 to 15 percent along one axis, two, or all."""
     stretch = _stretch(pair.moving, rng, low=0.05, high=0.15)
@@ -154,6 +163,7 @@ KINDS: dict[str, Callable[[KnownPair, np.random.Generator, Sequence[KnownPair]],
     "slab and scale": _slab_scale,
     "other head": _other,
 }
+BODY_KINDS = {"rigid": _rigid, "slide": _slide, "crop": _crop, "half turn": _turn}
 
 
 def _moved(pair: KnownPair, move: Matrix, moving: MetaTensor | None = None) -> _Made:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tqdm import tqdm
 
 from monai_ddfm.apps.benchmark.alignment.heads import KnownPair, find_known_pairs
-from monai_ddfm.apps.benchmark.alignment.perturbations import KINDS, perturb
+from monai_ddfm.apps.benchmark.alignment.perturbations import BODY_KINDS, KINDS, perturb
 from monai_ddfm.apps.benchmark.alignment.tables import AlignmentResult
 from monai_ddfm.apps.benchmark.alignment.trying import try_one
 from monai_ddfm.apps.benchmark.store import code_hash
@@ -99,9 +99,10 @@ def _rows(
 
 def _cases(pairs: list[KnownPair], count: int, seed: int) -> Iterator[tuple[KnownPair, str, int]]:
     several = len({pair.head for pair in pairs}) > 1
-    kinds = [kind for kind in KINDS if several or kind != "other head"]
+    of_heads = [kind for kind in KINDS if several or kind != "other head"]
     for number in range(count):
         turn, pair = divmod(number, len(pairs))
+        kinds = list(BODY_KINDS) if pairs[pair].region == "body" else of_heads
         cycle, kind = divmod(turn, len(kinds))
         yield pairs[pair], kinds[kind], seed + cycle
 

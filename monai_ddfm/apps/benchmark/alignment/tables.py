@@ -71,6 +71,7 @@ class AlignmentResult:
         verdicts = [verdict_of(row) for row in known]
         plain = [r for r in known if not is_failure(r) and not r["warning_is_called_for"]]
         seconds = [row["seconds"] for row in self.rows]
+        right = [row["error_mm"] for row in known if verdict_of(row) == "right"] or [0.0]
         return {
             "cases": len(known),
             "pairs": len({row["pair"] for row in self.rows}),
@@ -80,6 +81,8 @@ class AlignmentResult:
             "false_alarms": sum(map(_is_false_alarm, plain)),
             "other_heads": len(others),
             "other_heads_told": sum(verdict_of(row) == "told" for row in others),
+            "right_mean_mm": round(sum(right) / len(right), 3),
+            "right_largest_mm": max(right),
             "mean_seconds": sum(seconds) / max(len(seconds), 1),
         }
 
@@ -108,6 +111,8 @@ class AlignmentResult:
             f"silently wrong {found['silently_wrong']}, false alarms {found['false_alarms']} of "
             f"{found['right_without_cause_for_warning']} ({alarms:.1%}), "
             f"{found['mean_seconds']:.1f} s of processor time each",
+            f"right ones are {found['right_mean_mm']:.1f} mm off on average, "
+            f"{found['right_largest_mm']:.1f} mm at most",
             NOTICE,
         ]
         return "\n".join(lines) + "\n"
