@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Patch", "SliceLayout", "cut", "foreground", "pad_to_frame"]
+__all__ = ["Patch", "SliceLayout", "chosen", "cut", "foreground", "pad_to_frame"]
 
 _BACKGROUND_TOLERANCE = 0.02
 _SMOOTHING = 5
@@ -126,6 +126,11 @@ def pad_to_frame(images: Tensor, frame: Sequence[int]) -> Tensor:
             mode = "reflect" if amount < side else "replicate"
             images = functional.pad(images, pads, mode=mode)
     return images
+
+
+def chosen(slices: Tensor, numbers: Iterable[int]) -> Tensor:
+    """Copy slices of [N, C, H, W] by their numbers, which a device is not asked to look up."""
+    return torch.stack([slices[number] for number in numbers])
 
 
 def cut(framed: Tensor, patches: Iterable[Patch]) -> Tensor:

@@ -68,6 +68,7 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.noise_level import Windows, has_noise_floor, smooth_windows
+from monai_ddfm.utils.uploads import upload
 
 __all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
 
@@ -158,8 +159,8 @@ class NoiseModel:
         if self.constant + self.slope == 0:
             return means
         signal = torch.linspace(0, 1, _TABLE, dtype=torch.float64)
-        mean = self._mean_of(signal).to(means)
-        signal = signal.to(means)
+        tables = (self._mean_of(signal), signal)
+        mean, signal = (upload(table, means.device, dtype=means.dtype) for table in tables)
         values = ((means + 1) / 2).clamp(mean[0], mean[-1])
         right = torch.searchsorted(mean, values.contiguous()).clamp(1, _TABLE - 1)
         low, high = mean[right - 1], mean[right]
