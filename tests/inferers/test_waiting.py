@@ -5,6 +5,7 @@ Everything runs on a device that is not here and notes whenever the host has to 
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import Any
 
@@ -132,3 +133,25 @@ def test_tensors_of_the_host_do_not_mix(monkeypatch: pytest.MonkeyPatch) -> None
         there(torch.ones(3)) + torch.ones(3)
     with elsewhere(monkeypatch), pytest.raises(RuntimeError, match="list of the host"):
         there(torch.ones(3))[[0, 2]]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_gpu_is_not_waited_for_in_further_steps(preset: str) -> None:
+    network, volume = RecordingNet().cuda(), noisy(5).cuda()
+
+    def count(steps: int) -> int:
+        inferer = DDFMInferer(preset=preset, steps=steps)
+        inferer(volume, network)
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                inferer(volume, network)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchroniz" in str(one.message) for one in seen)
+
+    few, many = count(2), count(4)
+    assert few == many
+    assert few > 0
