@@ -102,6 +102,8 @@ class BalanceRectifier:
             without clear noise bound the result strictly in any case.
         spacing: size of a pixel in mm.
         luminance: how luminance is taken from RGB; no matter for one channel.
+        fewer_pixels: in noise, do not ask the prior of the background, and show it means of pixels
+            of a smooth source.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -116,6 +118,7 @@ class BalanceRectifier:
     noise_margin: float = 1.0
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
+    fewer_pixels: bool = True
 
     def __post_init__(self) -> None:
         check_prior_use(
@@ -237,14 +240,14 @@ class BalanceRectifier:
 
     def _coarse(self, moving: NoiseModel) -> int:
         """How many pixels along a side the prior may see as one: half of the resolution."""
-        if not self._is_noisy(moving):
+        if not self.fewer_pixels or not self._is_noisy(moving):
             return 1
         fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= self.balance.resolution)
         return max(fits, default=1)
 
     def _background(self, noises: tuple[NoiseModel, NoiseModel]) -> Background | None:
         """What becomes of black places; None where no source shows noise."""
-        if not any(map(self._is_noisy, noises)):
+        if not self.fewer_pixels or not any(map(self._is_noisy, noises)):
             return None
         fixed, moving = (2 * math.sqrt(noise.constant) for noise in noises)
 
