@@ -23,13 +23,15 @@ __all__ = ["Patch", "SliceLayout", "chosen", "cut", "foreground", "pad_to_frame"
 
 _BACKGROUND_TOLERANCE = 0.02
 _SMOOTHING = 5
-# Noise of deviation 1 that is cut off at black has a mean of 0.40 and a deviation of 0.58; the mean
-# of 5 by 5 pixels goes beyond this once in a thousand volumes.
-_NOISE_IN_BACKGROUND = 1.1
+# Of a mean of 5 by 5 pixels: beyond so many deviations is one in hundreds of volumes.
+_CLEAR_OF_NOISE = 6.0
 _MARGIN = 8
 _SIDE_STEP = 32
 _SIDE_STEP_IN_NOISE = 16
 _CHUNK = 16
+
+
+NoiseAtBlack = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class SliceLayout:
         divisor: int,
         crop: bool,
         together: bool,
-        noise: tuple[float, float] | None = None,
+        noise: NoiseAtBlack | None = None,
     ) -> SliceLayout:
         """Plan the sampling of `slices`.
 
@@ -95,7 +97,8 @@ class SliceLayout:
             crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
                 that what becomes of one does not depend on the others.
-            noise: deviation in the background of each source; None is that of clean sources.
+            noise: of each source, mean and deviation of its noisy values above black; None is that
+                of clean sources.
         """
         height, width = slices.shape[-2:]
         frame = (height + -height % divisor, width + -width % divisor)
@@ -162,21 +165,22 @@ def _least(slices: Tensor, *, together: bool) -> Tensor:
     return slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
 
 
-def _above(slices: Tensor, least: Tensor, noise: tuple[float, float] | None = None) -> Tensor:
+def _above(slices: Tensor, least: Tensor, noise: NoiseAtBlack | None = None) -> Tensor:
     excess = slices - least
     if noise is None:
         excess = excess.amax(dim=1)
         return functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2) > _BACKGROUND_TOLERANCE
     mean = functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2)
+    reach = _CLEAR_OF_NOISE / _SMOOTHING
     above = [
-        mean[:, source] > max(_BACKGROUND_TOLERANCE, _NOISE_IN_BACKGROUND * deviation)
-        for source, deviation in enumerate(noise)
+        mean[:, source] > max(_BACKGROUND_TOLERANCE, at_black + reach * deviation)
+        for source, (at_black, deviation) in enumerate(noise)
     ]
     return above[0] | above[1]
 
 
 def _occupied(
-    slices: Tensor, *, together: bool, noise: tuple[float, float] | None
+    slices: Tensor, *, together: bool, noise: NoiseAtBlack | None
 ) -> tuple[Tensor, Tensor]:
     """Which rows and columns of every slice hold foreground: Boolean [N, H] and [N, W], on the CPU.
 

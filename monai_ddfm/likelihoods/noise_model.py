@@ -78,6 +78,9 @@ END_OF_RANGE: Final = 0.99
 _GROUPS: Final = 6
 _FEWEST_IN_GROUP: Final = 20
 _ROUNDS: Final = 5
+# Mean and deviation of noise of deviation 1 at a signal of 0: cut off there, or Rayleigh's.
+_OF_CLIPPED: Final = (math.sqrt(0.5 / math.pi), math.sqrt(0.5 - 0.5 / math.pi))
+_OF_MAGNITUDES: Final = (math.sqrt(math.pi / 2), math.sqrt(2 - math.pi / 2))
 _TABLE: Final = 2049
 # Counts of nothing have no noise, but a scale with an infinite slope at black helps nobody.
 _LEAST_CONSTANT: Final = 0.02
@@ -122,6 +125,12 @@ class NoiseModel:
         """Deviation of the noise after `stabilize`, on the scale from -1 to 1."""
         # b / (sqrt(a + b) - sqrt(a)), which a small b would cancel.
         return math.sqrt(self.constant + self.slope) + math.sqrt(self.constant)
+
+    @property
+    def at_black(self) -> tuple[float, float]:
+        """Mean above black, and deviation, of the noisy values there, on the scale from -1 to 1."""
+        mean, deviation = _OF_MAGNITUDES if self.magnitudes else _OF_CLIPPED
+        return tuple(2 * math.sqrt(self.constant) * part for part in (mean, deviation))  # type: ignore[return-value]
 
     def deviation(self, images: Tensor) -> Tensor:
         """Return the noise's standard deviation at signals in [-1, 1], on the same scale."""

@@ -20,6 +20,7 @@ from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
 
 SIGMA = 0.12
+PRESET = configure("default", modality="PET", noise_margin=0.0)
 NOISY, CLEAN = NoiseModel.white(SIGMA), NoiseModel.white(0.01)
 
 
@@ -46,9 +47,7 @@ def placed(volume: Tensor, edge: float = 1.0) -> MetaTensor:
 
 def seen(volume: Tensor, **options: Any) -> tuple[Tensor, list[tuple[int, ...]]]:
     network = RecordingNet()
-    fused = DDFMInferer(**{"preset": configure("default", modality="PET"), **options})(
-        volume, network
-    )
+    fused = DDFMInferer(**{"preset": PRESET, **options})(volume, network)
     return fused, [tuple(x.shape[2:]) for x, _ in network.seen]
 
 
@@ -64,7 +63,7 @@ def test_pixels_are_at_most_half_as_wide_as_a_point(
     plan = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
     assert [run.coarse for run in plan.runs] == [1, coarse]
     assert plan.background is not None
-    assert plan.background.noise == pytest.approx((SIGMA, SIGMA))
+    assert plan.background.noise == (NOISY.at_black, NOISY.at_black)
     spared = rectifier.on_grid((edge, edge)).plan((CLEAN, CLEAN))
     assert [run.coarse for run in spared.runs] == [1, 1]
     assert spared.background is None
@@ -95,11 +94,30 @@ def test_smooth_images_come_back_from_their_means() -> None:
     )
 
 
+@pytest.mark.parametrize("magnitudes", [False, True])
+def test_noise_at_black_has_the_mean_and_the_deviation_that_are_known(magnitudes: bool) -> None:
+    one, other = SIGMA * normal(5, 100_000).double(), SIGMA * normal(6, 100_000).double()
+    values = torch.hypot(one, other) if magnitudes else one.clamp_min(0)
+    mean, deviation = replace(NOISY, magnitudes=magnitudes).at_black
+    assert mean == pytest.approx(float(values.mean()), rel=0.02)
+    assert deviation == pytest.approx(float(values.std()), rel=0.02)
+
+
+def test_a_background_of_magnitudes_is_left_out() -> None:
+    both = [ball() + 1 + SIGMA * normal(7, *ball().shape), SIGMA * normal(8, *ball().shape)]
+    slices = (torch.hypot(both[0], both[1]) - 1).clamp(-1, 1)[0].movedim(3, 0)
+    at_black = replace(NOISY, magnitudes=True).at_black
+    options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
+    layout = SliceLayout.of(slices, noise=(at_black, at_black), **options)
+    assert len(layout.patches) == 6
+    assert max(patch.height for patch in layout.patches) <= 80
+
+
 def test_a_noisy_background_is_left_out() -> None:
     slices = noisy(ball())[0].movedim(3, 0)
     options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
     whole = SliceLayout.of(slices, **options)
-    tight = SliceLayout.of(slices, noise=(SIGMA, SIGMA), **options)
+    tight = SliceLayout.of(slices, noise=(NOISY.at_black,) * 2, **options)
     clean = SliceLayout.of(ball()[0].movedim(3, 0), **options)
     assert {patch.size for patch in whole.patches} == {(96, 80)}
     assert [patch.number for patch in tight.patches] == [patch.number for patch in clean.patches]
@@ -110,7 +128,7 @@ def test_a_noisy_background_is_left_out() -> None:
         assert patch.top <= 27
         assert patch.top + patch.height >= 69
     nothing = noisy(torch.full((6, 2, 96, 80), -1.0))
-    assert SliceLayout.of(nothing, noise=(SIGMA, SIGMA), **options).patches == ()
+    assert SliceLayout.of(nothing, noise=(NOISY.at_black,) * 2, **options).patches == ()
 
 
 def test_the_network_sees_a_smooth_source_in_fewer_pixels_and_no_background() -> None:
@@ -145,7 +163,7 @@ def test_neither_batches_nor_threads_change_a_byte(steps: int) -> None:
 
 
 def test_the_lowered_fidelity_goes_on_in_the_background() -> None:
-    preset = configure("default", modality="PET", fidelity=0.25)
+    preset = configure("default", modality="PET", fidelity=0.25, noise_margin=0.0)
     volume = noisy(ball())
     fused = seen(placed(volume), preset=preset)[0][0, 0].as_tensor()
     lower = volume[0].amin(0)

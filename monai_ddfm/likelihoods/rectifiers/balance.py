@@ -249,13 +249,12 @@ class BalanceRectifier:
         """What becomes of black places; None where no source shows noise."""
         if not self.fewer_pixels or not any(map(self._is_noisy, noises)):
             return None
-        fixed, moving = (2 * math.sqrt(noise.constant) for noise in noises)
 
         def fuse(sources: Tensor) -> Tensor:
             lower, _ = self._box(sources, noises)
             return torch.lerp(torch.full_like(lower, -1), lower, self.fidelity)[:, 0]
 
-        return Background(noise=(fixed, moving), fuse=fuse)
+        return Background(noise=(noises[0].at_black, noises[1].at_black), fuse=fuse)
 
     def _is_noisy(self, noise: NoiseModel) -> bool:
         """Whether a source's noise outweighs the error of the prior."""

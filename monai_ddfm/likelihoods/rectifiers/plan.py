@@ -53,11 +53,12 @@ class Background:
     """What is known of places where both clean images are black, without asking the prior.
 
     Attributes:
-        noise: deviation of each source's noise at black, on the scale from -1 to 1.
+        noise: of each source the mean, above black, and the deviation of its noisy values there, on
+            the scale from -1 to 1.
         fuse: fuses sources [B, 2, H, W] there, to [B, H, W].
     """
 
-    noise: tuple[float, float]
+    noise: tuple[tuple[float, float], tuple[float, float]]
     fuse: Callable[[Tensor], Tensor]
 
 
