@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +15,14 @@ from run_cases import RecordingNet
 from torch import Tensor
 from torch.nn import functional
 
+from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
+from monai_ddfm.apps.speed.subjects import demo_pair, network_named
 from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.inferers.layout import SliceLayout
 from monai_ddfm.inferers.sampling import coarse_sources, refined
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
+from monai_ddfm.networks import ADMUNet
 
 SIGMA = 0.12
 PRESET = configure("default", modality="PET", noise_margin=0.0)
@@ -173,3 +178,65 @@ def test_the_lowered_fidelity_goes_on_in_the_background() -> None:
 def test_a_preset_that_samples_the_fused_image_sees_all_pixels() -> None:
     _, sizes = seen(placed(noisy(ball())), preset=replace(configure("contrast"), steps=1))
     assert set(sizes) == {(96, 80)}
+
+
+def pair_of(subject: str, folder: Path, shared: Path) -> tuple[Path, Path]:
+    if subject == "demo":
+        return demo_pair(folder)
+    data = shared / "data" / "mr_pet_subject"
+    return data / "t1.nii.gz", data / "pet_moved.nii.gz"
+
+
+def psnr(one: Tensor, other: Tensor) -> float:
+    return float(-10 * (((one - other) / 2).square().mean()).log10())
+
+
+class Counting(torch.nn.Module):
+    """A prior that counts the pixels it is shown."""
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__()
+        self.network, self.pixels = network, 0
+        self.size_divisor, self.prediction_type = network.size_divisor, network.prediction_type
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        self.pixels += x.numel()
+        output: Tensor = self.network(x, timesteps)
+        return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["demo", "mr_pet"])
+def test_what_fewer_pixels_are_worth(
+    subject: str, request: pytest.FixtureRequest, tmp_path: Path, one_thread: None
+) -> None:
+    """Prints, for some slices, PSNR against the fusion of the clean ones, whole and in the head."""
+    shared = tmp_path if subject == "demo" else request.getfixturevalue("shared")
+    files = pair_of(subject, tmp_path, shared)
+    image = preprocess_volumes(*files, modality="PET", options={})["image"]
+    some = slice(12, 56, 11) if subject == "demo" else slice(20, 78, 19)
+    clean = image.as_tensor().float()[..., some].contiguous()
+    inside = clean.amax(0) > -0.9
+    network = network_named(None, None, torch.device("cpu"))
+
+    def fuse(volume: Tensor, *, fewer: bool) -> tuple[Tensor, int, float]:
+        prior = Counting(network)
+        preset = configure("default", modality="PET")
+        preset = replace(preset, rectifier=replace(preset.rectifier, fewer_pixels=fewer))
+        begin = time.process_time()
+        fused = DDFMInferer(preset=preset)(MetaTensor(volume[None], affine=image.affine), prior)
+        return fused[0, 0].as_tensor(), prior.pixels, time.process_time() - begin
+
+    expected, _, _ = fuse(clean, fewer=False)
+    assert torch.equal(expected, fuse(clean, fewer=True)[0])
+    one, other = (15 / 127.5 * normal(seed, *clean.shape) for seed in (1, 2))
+    noisy_ones = {"gaussian": clean + one, "rician": torch.hypot(clean + 1 + one, other) - 1}
+    for name, volume in noisy_ones.items():
+        before, after = (fuse(volume.clamp(-1, 1), fewer=fewer) for fewer in (False, True))
+        figures = [
+            (psnr(f[0], expected), psnr(f[0][inside], expected[inside])) for f in (before, after)
+        ]
+        pixels, seconds = after[1] / before[1], after[2] / before[2]
+        print(f"{subject} {name}: pixels {pixels:.2f}, seconds {seconds:.2f}, PSNR {figures}")
+        assert pixels < 0.62
+        assert figures[1][1] > figures[0][1] - 0.1
