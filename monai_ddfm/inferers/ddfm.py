@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.acceleration import Acceleration
+from monai_ddfm.inferers.background import without_background
 from monai_ddfm.inferers.denoising import is_latent, spatial_dims
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
@@ -309,12 +310,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         whole = spatial_dims(network) == 3
         if whole and not volume:
             raise InputError("this prior is one of volumes; give [B, 2, H, W, D].")
-        layout = SliceLayout.of(
-            slices,
-            divisor=1 if whole else getattr(network, "size_divisor", 1),
-            crop=volume and self.crop_foreground and not whole and not is_latent(network),
-            together=volume,
-        )
+        divisor = 1 if whole else getattr(network, "size_divisor", 1)
+        crop = volume and self.crop_foreground and not whole and not is_latent(network)
+        layout = SliceLayout.of(slices, divisor=divisor, crop=crop, together=volume)
         # In memory like the sources, so that the result is contiguous along their axes.
         result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
@@ -322,9 +320,14 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         noise = None
         if layout.patches:
             noises = noise_of_slices(slices, layout) if self._measures_noise else None
-            sampler = self._sampler(network, noises, spacing=spacing)
+            sliced = not whole and not is_latent(network) and len(planes.axes if planes else ()) < 2
+            sampler = self._sampler(network, noises, spacing=spacing, coarse=sliced)
             if noises is not None:
                 noise = MeasuredNoise(noises, sampler.plan.shares)
+            if crop:
+                layout = without_background(
+                    result, slices, layout, sampler.plan.background, divisor=divisor
+                )
             if whole:
                 result = self._fuse_whole(slices, network, sampler)
             elif planes is not None and len(planes.axes) > 1:
@@ -439,14 +442,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         noises: tuple[NoiseModel, NoiseModel] | None,
         *,
         spacing: Spacing | None = None,
+        coarse: bool = False,
     ) -> FusionSampler:
-        """Build what samples slices of that noise."""
+        """Build what samples slices of that noise, with fewer pixels where they may be `coarse`."""
         likelihood = likelihood_of(self.preset.rectifier)
         if spacing is not None:
             likelihood = likelihood.on_grid(spacing)
         # A seed that is to matter, or steps that are asked for, are of no use without the prior.
         always = self.preset.eta > 0 or self.preset.excess > 1 or self.preset.start == "noise"
         plan = likelihood.plan(noises, always=always)
+        if not coarse:
+            plan = replace(plan, runs=tuple(replace(run, coarse=1) for run in plan.runs))
         samplers = tuple(
             None if run.rectifier is None else self._slice_sampler(network, run)
             for run in plan.runs
@@ -458,7 +464,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         noise = run.noise_model
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
-        level = None if noise is None or self.preset.start == "noise" else noise.level
+        level = None
+        if noise is not None and self.preset.start != "noise":
+            level = noise.level / run.coarse
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
@@ -475,6 +483,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             from_average=self.start_timestep is not None,
             mode_noise=level,
             excess=excess,
+            even=run.coarse > 1,
             mirror=self.preset.mirror,
             autocast_dtype=self.acceleration.autocast_dtype,
             tolerance=self.early_stop,

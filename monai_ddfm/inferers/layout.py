@@ -5,8 +5,9 @@ of every other slice a patch is taken around what is not background, with sides 
 takes. What was left out is filled with the sources' average, which lies between them.
 
 Background is where the mean over a few pixels stays close to the source's least value; a mean,
-because single noisy pixels outside the head would blow a patch up to the whole slice. Sides come in
-coarse steps, so that many slices have patches of one size and go through the network together.
+because single noisy pixels outside the head would blow a patch up to the whole slice. Where the
+noise is known, what it makes of a black background is background too. Sides come in coarse steps,
+so that many slices have patches of one size and go through the network together.
 """
 
 from __future__ import annotations
@@ -18,13 +19,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Patch", "SliceLayout", "cut", "foreground", "pad_to_frame"]
+__all__ = ["Patch", "SliceLayout", "chosen", "cut", "foreground", "pad_to_frame"]
 
 _BACKGROUND_TOLERANCE = 0.02
 _SMOOTHING = 5
+# Of a mean of 5 by 5 pixels: beyond so many deviations is one in hundreds of volumes.
+_CLEAR_OF_NOISE = 6.0
 _MARGIN = 8
 _SIDE_STEP = 32
+_SIDE_STEP_IN_NOISE = 16
 _CHUNK = 16
+
+
+NoiseAtBlack = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,15 @@ class SliceLayout:
     patches: tuple[Patch, ...]
 
     @classmethod
-    def of(cls, slices: Tensor, *, divisor: int, crop: bool, together: bool) -> SliceLayout:
+    def of(
+        cls,
+        slices: Tensor,
+        *,
+        divisor: int,
+        crop: bool,
+        together: bool,
+        noise: NoiseAtBlack | None = None,
+    ) -> SliceLayout:
         """Plan the sampling of `slices`.
 
         Args:
@@ -82,16 +97,20 @@ class SliceLayout:
             crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
                 that what becomes of one does not depend on the others.
+            noise: of each source, mean and deviation of its noisy values above black; None is that
+                of clean sources.
         """
         height, width = slices.shape[-2:]
         frame = (height + -height % divisor, width + -width % divisor)
-        rows, columns = _occupied(slices, together=together)
+        rows, columns = _occupied(slices, together=together, noise=noise)
+        side_step = _SIDE_STEP if noise is None else _SIDE_STEP_IN_NOISE
         patches = []
         for number in torch.nonzero(rows.any(dim=1))[:, 0].tolist():
             top, left, sides = 0, 0, frame
             if crop:
-                top, below = _span(rows[number], divisor, frame[0])
-                left, right = _span(columns[number], divisor, frame[1])
+                step = divisor * -(-side_step // divisor)
+                top, below = _span(rows[number], step, frame[0])
+                left, right = _span(columns[number], step, frame[1])
                 sides = (below - top, right - left)
             patches.append(Patch(number, top, left, *sides))
         return cls(height, width, frame, tuple(patches))
@@ -128,6 +147,11 @@ def pad_to_frame(images: Tensor, frame: Sequence[int]) -> Tensor:
     return images
 
 
+def chosen(slices: Tensor, numbers: Iterable[int]) -> Tensor:
+    """Copy slices of [N, C, H, W] by their numbers, which a device is not asked to look up."""
+    return torch.stack([slices[number] for number in numbers])
+
+
 def cut(framed: Tensor, patches: Iterable[Patch]) -> Tensor:
     """Cut a patch of one size from each of [N, C, H, W]; returns [N, C, height, width]."""
     parts = [
@@ -141,12 +165,23 @@ def _least(slices: Tensor, *, together: bool) -> Tensor:
     return slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
 
 
-def _above(slices: Tensor, least: Tensor) -> Tensor:
-    excess = (slices - least).amax(dim=1)
-    return functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2) > _BACKGROUND_TOLERANCE
+def _above(slices: Tensor, least: Tensor, noise: NoiseAtBlack | None = None) -> Tensor:
+    excess = slices - least
+    if noise is None:
+        excess = excess.amax(dim=1)
+        return functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2) > _BACKGROUND_TOLERANCE
+    mean = functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2)
+    reach = _CLEAR_OF_NOISE / _SMOOTHING
+    above = [
+        mean[:, source] > max(_BACKGROUND_TOLERANCE, at_black + reach * deviation)
+        for source, (at_black, deviation) in enumerate(noise)
+    ]
+    return above[0] | above[1]
 
 
-def _occupied(slices: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
+def _occupied(
+    slices: Tensor, *, together: bool, noise: NoiseAtBlack | None
+) -> tuple[Tensor, Tensor]:
     """Which rows and columns of every slice hold foreground: Boolean [N, H] and [N, W], on the CPU.
 
     A few slices at a time, because a volume may be large.
@@ -154,19 +189,21 @@ def _occupied(slices: Tensor, *, together: bool) -> tuple[Tensor, Tensor]:
     least = _least(slices, together=together).expand(len(slices), -1, -1, -1)
     rows, columns = [], []
     for part, floor in zip(torch.split(slices, _CHUNK), torch.split(least, _CHUNK), strict=True):
-        mask = _above(part, floor)
+        mask = _above(part, floor, noise)
         rows.append(mask.any(dim=2))
         columns.append(mask.any(dim=1))
     return torch.cat(rows).cpu(), torch.cat(columns).cpu()
 
 
-def _span(occupied: Tensor, divisor: int, limit: int) -> tuple[int, int]:
-    """First and one-past-last index of the patch along a side of `limit` pixels with padding."""
+def _span(occupied: Tensor, step: int, limit: int) -> tuple[int, int]:
+    """First and one-past-last index of the patch along a side of `limit` pixels with padding.
+
+    Its length is a multiple of `step`, unless that is beyond the limit.
+    """
     real = occupied.shape[0]
     indices = torch.nonzero(occupied)[:, 0]
     first = max(0, int(indices[0]) - _MARGIN)
     last = min(real, int(indices[-1]) + 1 + _MARGIN)
-    step = divisor * -(-_SIDE_STEP // divisor)
     length = min(last - first + -(last - first) % step, limit)
     # Real neighbors are better context than padding.
     start = max(0, min(first - (length - (last - first)) // 2, real - length))

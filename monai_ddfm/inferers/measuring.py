@@ -10,7 +10,7 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 
-from monai_ddfm.inferers.layout import SliceLayout
+from monai_ddfm.inferers.layout import SliceLayout, chosen
 from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model, noisier
 from monai_ddfm.utils.reports import add_report
 
@@ -30,9 +30,10 @@ def noise_of_slices(slices: Tensor, layout: SliceLayout) -> tuple[NoiseModel, No
     Returns:
         The noise of fixed and of moving.
     """
-    numbers = torch.tensor([patch.number for patch in layout.patches])
-    spread = torch.linspace(0, len(numbers) - 1, min(len(numbers), _SLICES))
-    some = slices[numbers[spread.round().long()].to(slices.device)].float()
+    patches = layout.patches
+    spread = torch.linspace(0, len(patches) - 1, min(len(patches), _SLICES))
+    numbers = [patches[place].number for place in spread.round().long().tolist()]
+    some = chosen(slices, numbers).float()
     fixed, moving = (noise_model(source) for source in torch.split(some, 1, dim=1))
     return fixed, moving
 

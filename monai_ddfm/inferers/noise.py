@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.uploads import upload
 
 __all__ = ["FramedNoise", "Noise", "NoiseMode", "NoiseSource"]
 
@@ -74,9 +75,9 @@ class NoiseSource:
     ) -> Tensor:
         if self.mode == "shared":
             one = self._generate((self.seed, purpose), shape)
-            return one.to(device).expand(len(slices), *shape).contiguous()
+            return upload(one, device).expand(len(slices), *shape).contiguous()
         several = [self._generate((self.seed, purpose, number + 1), shape) for number in slices]
-        return torch.stack(several).to(device)
+        return upload(torch.stack(several), device)
 
     @staticmethod
     def _generate(entropy: tuple[int, ...], shape: Sequence[int]) -> Tensor:

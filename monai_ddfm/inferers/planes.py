@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.denoising import NetworkDenoiser, is_latent, spatial_dims
-from monai_ddfm.inferers.layout import Patch, SliceLayout, cut, pad_to_frame
+from monai_ddfm.inferers.layout import Patch, SliceLayout, chosen, cut, pad_to_frame
 from monai_ddfm.inferers.noise import Noise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.running import Batches, Workers
@@ -255,7 +255,9 @@ class PlaneRunner:
             def one(number: int) -> Tensor:
                 part = parts[number]
                 numbers = [patch.number for patch in part]
-                shown = [cut(pad_to_frame(v[numbers], frame), part) for v in (slices, *estimates)]
+                shown = [
+                    cut(pad_to_frame(chosen(v, numbers), frame), part) for v in (slices, *estimates)
+                ]
                 if fuse is None:
                     return shown[1]
                 fused = fuse(shown[0], shown[1:])
@@ -330,7 +332,7 @@ class _PlaneDenoiser:
 
             def one(number: int) -> Tensor:
                 part = parts[number]
-                told = self.denoiser(cut(noisy[[p.number for p in part]], part), index)
+                told = self.denoiser(cut(chosen(noisy, (p.number for p in part)), part), index)
                 if images.shape[1] == channels or told.output is None:
                     return told.x0
                 return torch.cat([told.x0, told.output], dim=1)

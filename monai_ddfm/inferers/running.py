@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.inferers.layout import Patch, SliceLayout, cut, pad_to_frame
+from monai_ddfm.inferers.layout import Patch, SliceLayout, chosen, cut, pad_to_frame
 from monai_ddfm.inferers.noise import FramedNoise, Noise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep
@@ -109,7 +109,7 @@ class SliceRunner:
         numbers = [patch.number for patch in part]
         corners = {patch.number: (patch.top, patch.left) for patch in part}
         noise = FramedNoise(source=self.noise, frame=self.layout.frame, corners=corners)
-        sources = cut(pad_to_frame(slices[numbers], self.layout.frame), part)
+        sources = cut(pad_to_frame(chosen(slices, numbers), self.layout.frame), part)
         rectified = self.sampler(
             sources, self.network, noise=noise, slices=numbers, on_step=on_step
         )

@@ -27,12 +27,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monai_ddfm.inferers.denoising import NetworkDenoiser
+from monai_ddfm.inferers.layout import pad_to_frame
 from monai_ddfm.inferers.noise import Noise
 from monai_ddfm.likelihoods.guidance import Denoiser, GuidedDenoiser, as_slices, rectified_images
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
-from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier
+from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier, Run
 from monai_ddfm.networks.schedulers import Solver, SolverState
 
 __all__ = ["FusionSampler", "SamplingStep", "SliceSampler", "with_noise_of"]
@@ -69,6 +71,7 @@ class SliceSampler:
             on the scale from -1 to 1; None starts as above.
         excess: noise to start with over that of the mode, at least 1; the difference is added. The
             first visited timestep is to be that of the noise there is then.
+        even: the mode has its noise at black and white too, none is missing there.
         mirror: see `NetworkDenoiser`.
         autocast_dtype: see `NetworkDenoiser`.
         tolerance: a slice is finished when no luminance value changes by more than this in a step;
@@ -83,6 +86,7 @@ class SliceSampler:
     from_average: bool = False
     mode_noise: float | None = None
     excess: float = 1.0
+    even: bool = False
     mirror: bool = False
     autocast_dtype: torch.dtype | None = None
     tolerance: float | None = None
@@ -160,6 +164,8 @@ class SliceSampler:
             mode = spread(mode)
             drawn = noise.start(slices, mode.shape[1:], sources.device)
             signal = math.sqrt(self.solver.schedule.alphas_cumprod[self.start_index])
+            if self.even and self.excess == 1:
+                return signal * guided.denoiser.encode(mode)
             noisy = with_noise_of(mode, drawn, level=self.mode_noise, excess=self.excess)
             return signal * guided.denoiser.encode(noisy)
         average = guided.denoiser.encode(spread(sources.mean(dim=1, keepdim=True)))
@@ -210,6 +216,10 @@ class FusionSampler:
             if sampler is None or run.rectifier is None:
                 estimates.append(shown[:, :1])
                 continue
+            if run.coarse > 1:
+                divisor = getattr(network, "size_divisor", 1)
+                drawn = noise.start(slices, shown[:, :1].shape[1:], shown.device)
+                shown = coarse_sources(shown, run, noise=drawn, divisor=divisor)
             outcome = sampler(
                 shown,
                 network,
@@ -218,7 +228,10 @@ class FusionSampler:
                 slices=slices,
                 on_step=_counted_from(done, on_step),
             )
-            estimates.append(outcome.luminance)
+            estimate = outcome.luminance
+            if run.coarse > 1:
+                estimate = refined(estimate, run.coarse, sources.shape[2:])
+            estimates.append(estimate)
             done += sampler.steps
         if self.plan.fuse is None:
             return outcome
@@ -235,6 +248,35 @@ def _counted_from(done: int, on_step: StepCallback | None) -> StepCallback | Non
     if on_step is None or done == 0:
         return on_step
     return lambda step: on_step(replace(step, index=done + step.index))
+
+
+def coarse_sources(sources: Tensor, run: Run, *, noise: Tensor, divisor: int) -> Tensor:
+    """Return the means of blocks of pixels, with noise of one deviation everywhere.
+
+    Args:
+        sources: [B, 2, H, W], one source twice.
+        run: says of its noise and of the size of the blocks.
+        noise: standard normal, [B, 1, H, W], for `with_noise_of`.
+        divisor: the sides of the result are padded to multiples of this.
+    """
+    model = run.noise_model
+    if model is None:
+        raise ValueError("without its noise a source cannot be shown with fewer pixels")
+    even = with_noise_of(model.stabilize(sources), noise, level=model.level)
+    means = functional.avg_pool2d(even, run.coarse, ceil_mode=True)
+    sides = [side + -side % divisor for side in means.shape[2:]]
+    return model.restore(pad_to_frame(means, sides))
+
+
+def refined(means: Tensor, factor: int, sides: Sequence[int]) -> Tensor:
+    """Return smooth images [B, C, H, W] of such sides whose blocks have the given means."""
+    # One by one: interpolation may round otherwise for one image than for several.
+    fine = [
+        functional.interpolate(one, scale_factor=factor, mode="bicubic", align_corners=False)
+        for one in torch.split(means, 1)
+    ]
+    height, width = sides
+    return torch.cat(fine)[..., :height, :width].clamp(-1, 1)
 
 
 def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 1.0) -> Tensor:

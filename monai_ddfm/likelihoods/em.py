@@ -52,6 +52,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.uploads import upload
 
 __all__ = [
     "EMResult",
@@ -114,7 +115,7 @@ class EMState:
         zero = torch.zeros(batch, 1, height, width, device=device, dtype=dtype)
         d1, d2 = finite_difference_otf(height, width)
         spectrum = 1 + d1.abs().square() + d2.abs().square()
-        return cls(one, one, zero, zero, spectrum.to(device=device, dtype=dtype))
+        return cls(one, one, zero, zero, upload(spectrum, device, dtype=dtype))
 
 
 class EMResult(NamedTuple):

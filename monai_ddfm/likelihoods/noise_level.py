@@ -43,6 +43,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.utils.uploads import upload
 
 __all__ = ["Windows", "has_noise_floor", "smooth_windows"]
 
@@ -129,7 +130,7 @@ def _measured(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if min(images.shape[-2:]) < _WINDOW:
         none = images.new_empty((len(images), 1, 0, 0))
         return none, none, none
-    mask = unit.new_tensor(_MASK)[None, None]
+    mask = upload(torch.tensor(_MASK), unit.device)[None, None]
     rough = functional.conv2d(functional.pad(unit, (1, 1, 1, 1), mode="replicate"), mask).square()
     variance, mean = (functional.avg_pool2d(part, _WINDOW, _STRIDE) for part in (rough, unit))
     return unit, variance, mean

@@ -68,6 +68,7 @@ from torch import Tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.noise_level import Windows, has_noise_floor, smooth_windows
+from monai_ddfm.utils.uploads import upload
 
 __all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
 
@@ -77,6 +78,9 @@ END_OF_RANGE: Final = 0.99
 _GROUPS: Final = 6
 _FEWEST_IN_GROUP: Final = 20
 _ROUNDS: Final = 5
+# Mean and deviation of noise of deviation 1 at a signal of 0: cut off there, or Rayleigh's.
+_OF_CLIPPED: Final = (math.sqrt(0.5 / math.pi), math.sqrt(0.5 - 0.5 / math.pi))
+_OF_MAGNITUDES: Final = (math.sqrt(math.pi / 2), math.sqrt(2 - math.pi / 2))
 _TABLE: Final = 2049
 # Counts of nothing have no noise, but a scale with an infinite slope at black helps nobody.
 _LEAST_CONSTANT: Final = 0.02
@@ -122,6 +126,12 @@ class NoiseModel:
         # b / (sqrt(a + b) - sqrt(a)), which a small b would cancel.
         return math.sqrt(self.constant + self.slope) + math.sqrt(self.constant)
 
+    @property
+    def at_black(self) -> tuple[float, float]:
+        """Mean above black, and deviation, of the noisy values there, on the scale from -1 to 1."""
+        mean, deviation = _OF_MAGNITUDES if self.magnitudes else _OF_CLIPPED
+        return tuple(2 * math.sqrt(self.constant) * part for part in (mean, deviation))  # type: ignore[return-value]
+
     def deviation(self, images: Tensor) -> Tensor:
         """Return the noise's standard deviation at signals in [-1, 1], on the same scale."""
         return 2 * (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
@@ -158,8 +168,8 @@ class NoiseModel:
         if self.constant + self.slope == 0:
             return means
         signal = torch.linspace(0, 1, _TABLE, dtype=torch.float64)
-        mean = self._mean_of(signal).to(means)
-        signal = signal.to(means)
+        tables = (self._mean_of(signal), signal)
+        mean, signal = (upload(table, means.device, dtype=means.dtype) for table in tables)
         values = ((means + 1) / 2).clamp(mean[0], mean[-1])
         right = torch.searchsorted(mean, values.contiguous()).clamp(1, _TABLE - 1)
         low, high = mean[right - 1], mean[right]

@@ -59,6 +59,7 @@ from torch.nn import functional
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import ROWS
 from monai_ddfm.utils.former_names import renamed
+from monai_ddfm.utils.uploads import upload
 
 __all__ = [
     "SaliencyParameters",
@@ -179,7 +180,7 @@ def a_trous_pyramid(images: Tensor, *, levels: int) -> tuple[list[Tensor], Tenso
         Details, finest first, and the rest, each [N, 1, H, W].
     """
     details = []
-    kernel = images.new_tensor(_BINOMIAL)
+    kernel = upload(torch.tensor(_BINOMIAL), images.device, dtype=images.dtype)
     for level in range(levels):
         smooth = _separable(images, kernel, dilation=2**level)
         details.append(images - smooth)
@@ -246,7 +247,8 @@ def _gaussian_blur(images: Tensor, *, sigma: float) -> Tensor:
         return images
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    return _separable(images, (kernel / kernel.sum()).to(images), dilation=1)
+    kernel = upload(kernel / kernel.sum(), images.device, dtype=images.dtype)
+    return _separable(images, kernel, dilation=1)
 
 
 def _separable(images: Tensor, kernel: Tensor, *, dilation: int) -> Tensor:

@@ -207,7 +207,8 @@ class TimedLikelihood:
             for run in plan.runs
         )
         fuse = plan.fuse
-        return Plan(runs=runs, fuse=None if fuse is None else self.timed.timing("rectifier", fuse))
+        timed = None if fuse is None else self.timed.timing("rectifier", fuse)
+        return replace(plan, runs=runs, fuse=timed)
 
 
 class _TimedRectifier:

@@ -11,11 +11,12 @@ from monai_ddfm.likelihoods.rectifiers.information_gain import (
     InformationGainState,
 )
 from monai_ddfm.likelihoods.rectifiers.luminance import Luminance
-from monai_ddfm.likelihoods.rectifiers.plan import Likelihood, Plan, Run, likelihood_of
+from monai_ddfm.likelihoods.rectifiers.plan import Background, Likelihood, Plan, Run, likelihood_of
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.likelihoods.rectifiers.saliency import SaliencyRectifier, SaliencyState
 
 __all__ = [
+    "Background",
     "BalanceRectifier",
     "EMRectifier",
     "EstimateRectifier",

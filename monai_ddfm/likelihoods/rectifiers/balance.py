@@ -17,6 +17,12 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 **What counts as noise.** The texture of slices that show no noise passes for noise of about
 :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
 
+**Fewer pixels.** In a moving source whose noise outweighs :math:`\sigma_0`, and whose resolution
+is given, the prior is shown the means of k by k pixels of size h, :math:`2 k h` being at most the
+full width at half maximum of a point: finer details are not there, and the noise of a mean is
+:math:`\sigma / k`. Where both sources are background, the clean images are black, and the prior is
+not asked.
+
 **The box.** Where no source shows noise, every value lies between the sources. Two noisy sources
 can lie on the same side of what they show, and then that box shuts it out. So beside a noisy source
 it is as wide as the noise makes it, by a margin of c deviations,
@@ -55,13 +61,15 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     check_luminance,
     split_sources,
 )
-from monai_ddfm.likelihoods.rectifiers.plan import Plan, Run
+from monai_ddfm.likelihoods.rectifiers.plan import Background, Plan, Run
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.modalities import ROWS
 
 __all__ = ["BalanceRectifier"]
+
+_COARSE: Final = (2, 4)
 
 # Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
 _KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
@@ -94,6 +102,8 @@ class BalanceRectifier:
             without clear noise bound the result strictly in any case.
         spacing: size of a pixel in mm.
         luminance: how luminance is taken from RGB; no matter for one channel.
+        fewer_pixels: in noise, do not ask the prior of the background, and show it means of pixels
+            of a smooth source.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -108,6 +118,7 @@ class BalanceRectifier:
     noise_margin: float = 1.0
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
+    fewer_pixels: bool = True
 
     def __post_init__(self) -> None:
         check_prior_use(
@@ -186,8 +197,20 @@ class BalanceRectifier:
         for source, noise in enumerate(noises):
             estimator = self.estimator(noise, always=always)
             share = 0.0 if estimator is None else estimator.share
-            runs.append(Run(rectifier=estimator, source=source, noise_model=noise, share=share))
-        return Plan(runs=tuple(runs), fuse=partial(self.fuse, noises=noises))
+            runs.append(
+                Run(
+                    rectifier=estimator,
+                    source=source,
+                    noise_model=noise,
+                    share=share,
+                    coarse=self._coarse(noise) if source == 1 else 1,
+                )
+            )
+        return Plan(
+            runs=tuple(runs),
+            fuse=partial(self.fuse, noises=noises),
+            background=self._background(noises),
+        )
 
     def fuse(
         self, sources: Tensor, estimates: Sequence[Tensor], *, noises: Sequence[NoiseModel]
@@ -214,6 +237,28 @@ class BalanceRectifier:
                 fused = torch.lerp(free, fused, self.fidelity)
             weight = moving_share(fused, clean[1], clean[0])
         return Rectified(fused, None, weight, fused)
+
+    def _coarse(self, moving: NoiseModel) -> int:
+        """How many pixels along a side the prior may see as one: half of the resolution."""
+        if not self.fewer_pixels or not self._is_noisy(moving):
+            return 1
+        fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= self.balance.resolution)
+        return max(fits, default=1)
+
+    def _background(self, noises: tuple[NoiseModel, NoiseModel]) -> Background | None:
+        """What becomes of black places; None where no source shows noise."""
+        if not self.fewer_pixels or not any(map(self._is_noisy, noises)):
+            return None
+
+        def fuse(sources: Tensor) -> Tensor:
+            lower, _ = self._box(sources, noises)
+            return torch.lerp(torch.full_like(lower, -1), lower, self.fidelity)[:, 0]
+
+        return Background(noise=(noises[0].at_black, noises[1].at_black), fuse=fuse)
+
+    def _is_noisy(self, noise: NoiseModel) -> bool:
+        """Whether a source's noise outweighs the error of the prior."""
+        return self._power_beside_texture(noise) > self.prior_error**2
 
     def _power_beside_texture(self, noise: NoiseModel) -> float:
         """Variance of the noise less what passes for it in clean slices, sigma squared above."""

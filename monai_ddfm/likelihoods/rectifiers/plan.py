@@ -17,7 +17,7 @@ from monai_ddfm.likelihoods.noise_model import NoiseModel, noisier
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.likelihoods.scale_space import Spacing
 
-__all__ = ["Likelihood", "Plan", "Run", "likelihood_of"]
+__all__ = ["Background", "Likelihood", "Plan", "Run", "likelihood_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,15 @@ class Run:
         noise_model: of the noise of the rectifier's mode, from which sampling may start; None if it
             has no mode, or the noise was not measured.
         share: of the prior's estimate in the outcome; None if it is not known.
+        coarse: the prior is shown the means of so many by so many pixels, where the source has no
+            finer details.
     """
 
     rectifier: Rectifier[Any] | None
     source: int | None = None
     noise_model: NoiseModel | None = None
     share: float | None = None
+    coarse: int = 1
 
     def sources(self, sources: Tensor) -> Tensor:
         """Return what the rectifier is shown of the sources [B, 2, ...]: both, or one twice."""
@@ -46,6 +49,20 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Background:
+    """What is known of places where both clean images are black, without asking the prior.
+
+    Attributes:
+        noise: of each source the mean, above black, and the deviation of its noisy values there, on
+            the scale from -1 to 1.
+        fuse: fuses sources [B, 2, H, W] there, to [B, H, W].
+    """
+
+    noise: tuple[tuple[float, float], tuple[float, float]]
+    fuse: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """The runs of a fusion.
 
@@ -53,10 +70,12 @@ class Plan:
         runs: in their order.
         fuse: makes the fusion of the sources [B, 2, H, W] and of the runs' luminances, each
             [B, 1, H, W]; None where the only run is that of the fused image.
+        background: where noisy sources need no sampling; None if that is not known.
     """
 
     runs: tuple[Run, ...]
     fuse: Callable[[Tensor, Sequence[Tensor]], Rectified[Any]] | None = None
+    background: Background | None = None
 
     @property
     def shares(self) -> tuple[float, ...] | None:

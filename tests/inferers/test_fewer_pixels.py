@@ -1,0 +1,242 @@
+"""In noise the prior is asked for what it can tell: not of the background, and of fewer pixels."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from monai.data import MetaTensor
+from run_cases import RecordingNet
+from torch import Tensor
+from torch.nn import functional
+
+from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
+from monai_ddfm.apps.speed.subjects import demo_pair, network_named
+from monai_ddfm.inferers import DDFMInferer, configure
+from monai_ddfm.inferers.layout import SliceLayout
+from monai_ddfm.inferers.sampling import coarse_sources, refined
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
+from monai_ddfm.networks import ADMUNet
+
+SIGMA = 0.12
+PRESET = configure("default", modality="PET", noise_margin=0.0)
+NOISY, CLEAN = NoiseModel.white(SIGMA), NoiseModel.white(0.01)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def ball(depth: int = 6) -> Tensor:
+    """Two smooth sources in a ball amid a wide background, [1, 2, 96, 80, depth]."""
+    axes = [torch.linspace(-2, 2, side) for side in (96, 80)] + [torch.linspace(-0.5, 0.5, depth)]
+    x, y, z = torch.meshgrid(*axes, indexing="ij")
+    inside = x**2 + y**2 + z**2 < 1
+    pair = (0.3 * x - 0.1, 0.2 + 0.3 * y)
+    return torch.stack([torch.where(inside, part, -1.0) for part in pair])[None]
+
+
+def noisy(volume: Tensor) -> Tensor:
+    return (volume + SIGMA * normal(1, *volume.shape)).clamp(-1, 1)
+
+
+def placed(volume: Tensor, edge: float = 1.0) -> MetaTensor:
+    return MetaTensor(volume, affine=torch.diag(torch.tensor([edge, edge, 2.0, 1.0])))
+
+
+def seen(volume: Tensor, **options: Any) -> tuple[Tensor, list[tuple[int, ...]]]:
+    network = RecordingNet()
+    fused = DDFMInferer(**{"preset": PRESET, **options})(volume, network)
+    return fused, [tuple(x.shape[2:]) for x, _ in network.seen]
+
+
+@pytest.mark.parametrize(
+    ("modality", "edge", "coarse"),
+    [("PET", 1.0, 2), ("SPECT", 1.0, 4), ("PET", 2.0, 1), ("SPECT", 2.0, 2), ("CT", 1.0, 1)],
+)
+def test_pixels_are_at_most_half_as_wide_as_a_point(
+    modality: str, edge: float, coarse: int
+) -> None:
+    rectifier = configure("default", modality=modality).rectifier
+    assert isinstance(rectifier, BalanceRectifier)
+    plan = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
+    assert [run.coarse for run in plan.runs] == [1, coarse]
+    assert plan.background is not None
+    assert plan.background.noise == (NOISY.at_black, NOISY.at_black)
+    spared = rectifier.on_grid((edge, edge)).plan((CLEAN, CLEAN))
+    assert [run.coarse for run in spared.runs] == [1, 1]
+    assert spared.background is None
+
+
+def test_means_have_the_noise_of_means_in_black_places_too() -> None:
+    source = torch.full((1, 1, 256, 256), -1.0)
+    source[..., 128:] = 0.2
+    pair = noisy(source).expand(-1, 2, -1, -1)
+    run = Run(rectifier=None, source=1, noise_model=NOISY, coarse=4)
+    means = coarse_sources(pair, run, noise=normal(2, 1, 1, 256, 256), divisor=16)
+    assert means.shape == (1, 2, 64, 64)
+    assert float(means[..., 34:].mean()) == pytest.approx(0.2, abs=2e-3)
+    for half in (means[0, 0, :, :30], means[0, 0, :, 34:]):
+        assert float(half.std()) == pytest.approx(SIGMA / 4, rel=0.15)
+
+
+def test_smooth_images_come_back_from_their_means() -> None:
+    places = torch.arange(64.0)
+    width = 6 / math.sqrt(8 * math.log(2))
+    points = [torch.exp(-0.5 * ((places - at) / width) ** 2) for at in (20.0, 37.3)]
+    image = torch.stack([torch.outer(a, b) for a in points for b in points]).sum(0)[None, None]
+    back = refined(functional.avg_pool2d(image, 2), 2, (64, 64))
+    # The mean over two pixels lowers a point that is six wide by that much.
+    assert float((back - image).abs().max()) < 0.035
+    assert torch.equal(
+        refined(torch.full((2, 1, 3, 5), 0.25), 4, (11, 18)), torch.full((2, 1, 11, 18), 0.25)
+    )
+
+
+@pytest.mark.parametrize("magnitudes", [False, True])
+def test_noise_at_black_has_the_mean_and_the_deviation_that_are_known(magnitudes: bool) -> None:
+    one, other = SIGMA * normal(5, 100_000).double(), SIGMA * normal(6, 100_000).double()
+    values = torch.hypot(one, other) if magnitudes else one.clamp_min(0)
+    mean, deviation = replace(NOISY, magnitudes=magnitudes).at_black
+    assert mean == pytest.approx(float(values.mean()), rel=0.02)
+    assert deviation == pytest.approx(float(values.std()), rel=0.02)
+
+
+def test_a_background_of_magnitudes_is_left_out() -> None:
+    both = [ball() + 1 + SIGMA * normal(7, *ball().shape), SIGMA * normal(8, *ball().shape)]
+    slices = (torch.hypot(both[0], both[1]) - 1).clamp(-1, 1)[0].movedim(3, 0)
+    at_black = replace(NOISY, magnitudes=True).at_black
+    options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
+    layout = SliceLayout.of(slices, noise=(at_black, at_black), **options)
+    assert len(layout.patches) == 6
+    assert max(patch.height for patch in layout.patches) <= 80
+
+
+def test_a_noisy_background_is_left_out() -> None:
+    slices = noisy(ball())[0].movedim(3, 0)
+    options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
+    whole = SliceLayout.of(slices, **options)
+    tight = SliceLayout.of(slices, noise=(NOISY.at_black,) * 2, **options)
+    clean = SliceLayout.of(ball()[0].movedim(3, 0), **options)
+    assert {patch.size for patch in whole.patches} == {(96, 80)}
+    assert [patch.number for patch in tight.patches] == [patch.number for patch in clean.patches]
+    for patch, of_clean in zip(tight.patches, clean.patches, strict=True):
+        assert patch.height <= of_clean.height
+        assert patch.width <= of_clean.width
+        # 24 of 96 rows lie within the ball of the first and last slices, 20 of 80 columns.
+        assert patch.top <= 27
+        assert patch.top + patch.height >= 69
+    nothing = noisy(torch.full((6, 2, 96, 80), -1.0))
+    assert SliceLayout.of(nothing, noise=(NOISY.at_black,) * 2, **options).patches == ()
+
+
+def test_the_network_sees_a_smooth_source_in_fewer_pixels_and_no_background() -> None:
+    _, sizes = seen(placed(noisy(ball())), batch_size=1)
+    full, half = sizes[::2], sizes[1::2]
+    assert len(full) == len(half) == 6
+    assert max(full) < (96, 80)
+    assert half == [tuple(math.ceil(side / 2 / 2) * 2 for side in size) for size in full]
+
+
+def test_what_is_fused_lies_between_the_sources_and_is_black_where_nothing_is() -> None:
+    clean, volume = ball(), noisy(ball())
+    fused = seen(placed(volume))[0][:, 0].as_tensor()
+    lower, upper = volume.amin(1), volume.amax(1)
+    assert bool(((fused >= lower) & (fused <= upper)).all())
+    outside = clean.amax(1) == -1
+    assert torch.equal(fused[:, :8], lower[:, :8])
+    assert float(fused[outside].mean()) < float(volume.mean(1)[outside].mean()) - 0.02
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_neither_batches_nor_threads_change_a_byte(steps: int) -> None:
+    volume = placed(noisy(ball()))
+    one, _ = seen(volume, batch_size=1, steps=steps)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        several, _ = seen(volume, batch_size=5, steps=steps)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(one, several)
+
+
+def test_the_lowered_fidelity_goes_on_in_the_background() -> None:
+    preset = configure("default", modality="PET", fidelity=0.25, noise_margin=0.0)
+    volume = noisy(ball())
+    fused = seen(placed(volume), preset=preset)[0][0, 0].as_tensor()
+    lower = volume[0].amin(0)
+    torch.testing.assert_close(fused[:8], (-1 + 0.25 * (lower + 1))[:8])
+
+
+def test_a_preset_that_samples_the_fused_image_sees_all_pixels() -> None:
+    _, sizes = seen(placed(noisy(ball())), preset=replace(configure("contrast"), steps=1))
+    assert set(sizes) == {(96, 80)}
+
+
+def pair_of(subject: str, folder: Path, shared: Path) -> tuple[Path, Path]:
+    if subject == "demo":
+        return demo_pair(folder)
+    data = shared / "data" / "mr_pet_subject"
+    return data / "t1.nii.gz", data / "pet_moved.nii.gz"
+
+
+def psnr(one: Tensor, other: Tensor) -> float:
+    return float(-10 * (((one - other) / 2).square().mean()).log10())
+
+
+class Counting(torch.nn.Module):
+    """A prior that counts the pixels it is shown."""
+
+    def __init__(self, network: ADMUNet) -> None:
+        super().__init__()
+        self.network, self.pixels = network, 0
+        self.size_divisor, self.prediction_type = network.size_divisor, network.prediction_type
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        self.pixels += x.numel()
+        output: Tensor = self.network(x, timesteps)
+        return output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["demo", "mr_pet"])
+def test_what_fewer_pixels_are_worth(
+    subject: str, request: pytest.FixtureRequest, tmp_path: Path, one_thread: None
+) -> None:
+    """Prints, for some slices, PSNR against the fusion of the clean ones, whole and in the head."""
+    shared = tmp_path if subject == "demo" else request.getfixturevalue("shared")
+    files = pair_of(subject, tmp_path, shared)
+    image = preprocess_volumes(*files, modality="PET", options={})["image"]
+    some = slice(12, 56, 11) if subject == "demo" else slice(20, 78, 19)
+    clean = image.as_tensor().float()[..., some].contiguous()
+    inside = clean.amax(0) > -0.9
+    network = network_named(None, None, torch.device("cpu"))
+
+    def fuse(volume: Tensor, *, fewer: bool) -> tuple[Tensor, int, float]:
+        prior = Counting(network)
+        preset = configure("default", modality="PET")
+        preset = replace(preset, rectifier=replace(preset.rectifier, fewer_pixels=fewer))
+        begin = time.process_time()
+        fused = DDFMInferer(preset=preset)(MetaTensor(volume[None], affine=image.affine), prior)
+        return fused[0, 0].as_tensor(), prior.pixels, time.process_time() - begin
+
+    expected, _, _ = fuse(clean, fewer=False)
+    assert torch.equal(expected, fuse(clean, fewer=True)[0])
+    one, other = (15 / 127.5 * normal(seed, *clean.shape) for seed in (1, 2))
+    noisy_ones = {"gaussian": clean + one, "rician": torch.hypot(clean + 1 + one, other) - 1}
+    for name, volume in noisy_ones.items():
+        before, after = (fuse(volume.clamp(-1, 1), fewer=fewer) for fewer in (False, True))
+        figures = [
+            (psnr(f[0], expected), psnr(f[0][inside], expected[inside])) for f in (before, after)
+        ]
+        pixels, seconds = after[1] / before[1], after[2] / before[2]
+        print(f"{subject} {name}: pixels {pixels:.2f}, seconds {seconds:.2f}, PSNR {figures}")
+        assert pixels < 0.62
+        assert figures[1][1] > figures[0][1] - 0.1
