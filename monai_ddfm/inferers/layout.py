@@ -77,7 +77,7 @@ class SliceLayout:
         """Plan the sampling of `slices`.
 
         Args:
-            slices: [N, 2, H, W] in [-1, 1].
+            slices: [N, C, H, W] in [-1, 1].
             divisor: both sides of a patch must be multiples of this.
             crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
@@ -104,10 +104,10 @@ class SliceLayout:
 
 
 def foreground(slices: Tensor, *, together: bool) -> Tensor:
-    """Where either source, smoothed, is above its background, its least value.
+    """Where any source, smoothed, is above its background, its least value.
 
     Args:
-        slices: [N, 2, H, W].
+        slices: [N, C, H, W].
         together: the least value over all slices; else that of each slice.
 
     Returns:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         LoadVolumed,
         LoadVolumeDict,
     )
+    from monai_ddfm.transforms.outcome import SplitFusionD, SplitFusiond, SplitFusionDict
     from monai_ddfm.transforms.pictures import (
         ColorizePictureD,
         ColorizePictured,
@@ -192,6 +193,9 @@ __all__ = [
     "SplitEnsembleD",
     "SplitEnsembleDict",
     "SplitEnsembled",
+    "SplitFusionD",
+    "SplitFusionDict",
+    "SplitFusiond",
     "SplitLuminanceChroma",
     "SplitLuminanceChromaD",
     "SplitLuminanceChromaDict",
@@ -300,6 +304,7 @@ __getattr__ = lazily(
             "RestoreSourcesDict",
             "RestoreSourcesd",
         ),
+        "outcome": ("SplitFusionD", "SplitFusionDict", "SplitFusiond"),
         "ensemble": (
             "SplitEnsembleD",
             "SplitEnsembleDict",

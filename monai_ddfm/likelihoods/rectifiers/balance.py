@@ -17,6 +17,9 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 **What counts as noise.** The texture of slices that show no noise passes for noise of about
 :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
 
+There may be several moving sources; nothing of the above counts them. The weights are then those
+of `monai_ddfm.likelihoods.shares`.
+
 **The box.** Where no source shows noise, every value lies between the sources. Two noisy sources
 can lie on the same side of what they show, and then that box shuts it out. So beside a noisy source
 it is as wide as the noise makes it, by a margin of c deviations,
@@ -38,7 +41,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -53,12 +56,12 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     Luminance,
     at_least_float32,
     check_luminance,
-    split_sources,
 )
 from monai_ddfm.likelihoods.rectifiers.plan import Plan, Run
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
+from monai_ddfm.likelihoods.shares import even_shares
 from monai_ddfm.modalities import ROWS
 
 __all__ = ["BalanceRectifier"]
@@ -83,6 +86,8 @@ class BalanceRectifier:
 
     Attributes:
         balance: parameters of the likelihood.
+        further: parameters for a second moving source, a third, and so on, of which resolution and
+            findings count; none for those of the first.
         prior_share: k, see `EstimateRectifier`; None chooses it by the noise of each source, and
             does not run the prior on one without noise.
         least_share: k is at least this where the prior is run and the noise chooses.
@@ -100,6 +105,7 @@ class BalanceRectifier:
     """
 
     balance: Balance = field(default_factory=Balance)
+    further: tuple[Balance, ...] = ()
     prior_share: float | None = None
     least_share: float = 0.05
     prior_error: float = 0.025
@@ -127,31 +133,40 @@ class BalanceRectifier:
         """Return this rectifier for pixels of another size, in mm."""
         return replace(self, spacing=spacing)
 
+    def takes(self, moving: int) -> bool:
+        """Return whether it fuses so many moving sources, see `Likelihood`."""
+        return len(self.further) in (0, moving - 1)
+
+    def balances(self, moving: int) -> tuple[Balance, ...]:
+        """Return the parameters of so many moving sources."""
+        own = (self.balance, *self.further)
+        return own if len(own) == moving else own[:1] * moving
+
     def configured(
         self,
         *,
-        modality: str | None,
-        finding: float | None,
+        modality: str | Sequence[str] | None,
+        finding: float | Sequence[float | None] | None,
         favor_moving: float | None = None,
         **prior_use: Any,
     ) -> BalanceRectifier:
         """Return this rectifier with other parameters.
 
         Args:
-            modality: of `moving`, which has a resolution; others, and None, leave it as it is.
+            modality: of `moving`, which has a resolution; others, and None, leave it as it is. One
+                for each of several.
             finding: see `Balance`; where units tell it apart, it is shown as what it is. None
-                leaves it as it is.
+                leaves it as it is. One for each of several.
             favor_moving: see `Balance`; None leaves it as it is.
             prior_use: fields of this class.
         """
         balance = self.balance
         if favor_moving is not None:
             balance = replace(balance, favor_moving=favor_moving)
-        if (row := ROWS.get(str(modality).upper())) is not None:
-            balance = replace(balance, resolution=row.resolution)
-        if finding is not None:
-            balance = replace(balance, finding=finding, **_KNOWN_FINDING)
-        return replace(self, balance=balance, **prior_use)
+        kinds = [modality] if modality is None or isinstance(modality, str) else list(modality)
+        levels = list(finding) if isinstance(finding, Sequence) else [finding] * len(kinds)
+        own = [_of_source(balance, *each) for each in zip(kinds, levels, strict=True)]
+        return replace(self, balance=own[0], further=tuple(own[1:]), **prior_use)
 
     def share_for(self, noise: NoiseModel) -> float:
         """Return k for a source of that noise; 0 where the prior need not run."""
@@ -174,7 +189,7 @@ class BalanceRectifier:
             return None
         return EstimateRectifier(share=share, noise_model=noise, luminance=self.luminance)
 
-    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+    def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:
         """Plan a run for each source that has noise, see `Likelihood`.
 
         Raises:
@@ -195,24 +210,32 @@ class BalanceRectifier:
         """Do the M-step.
 
         Args:
-            sources: [B, 2, H, W] in [-1, 1]; channel 0 fixed, 1 moving.
+            sources: [B, 1 + N, H, W] in [-1, 1]; channel 0 fixed, the others moving.
             estimates: of the clean sources, fixed and moving, each [B, 1, H, W].
             noises: of the sources, in the same order.
 
         Returns:
-            The fused luminance [B, 1, H, W], as x0 too, and the share of `moving` in it.
+            The fused luminance [B, 1, H, W], as x0 too, and the shares of the moving sources in
+            it, [B, N, H, W].
         """
         clean = [at_least_float32(one).clamp(-1, 1) for one in estimates]
         with torch.autocast(sources.device.type, enabled=False):
             # One by one: products of matrices may round otherwise for one image than for several.
-            pairs = zip(torch.split(clean[1], 1), torch.split(clean[0], 1), strict=True)
+            own = self.balances(len(clean) - 1)
+            images = zip(*(torch.split(one, 1) for one in clean), strict=True)
             free = torch.cat(
-                [balanced_mode(*pair, self.balance, spacing=self.spacing) for pair in pairs]
+                [
+                    balanced_mode(torch.cat(moving), fixed, own, spacing=self.spacing)
+                    for fixed, *moving in images
+                ]
             )
             fused = free.clamp(*self._box(sources, noises))
             if self.fidelity < 1:
                 fused = torch.lerp(free, fused, self.fidelity)
-            weight = moving_share(fused, clean[1], clean[0])
+            if len(clean) == 2:
+                weight = moving_share(fused, clean[1], clean[0])
+            else:
+                weight = even_shares(fused, torch.cat(clean, dim=1))[:, 1:]
         return Rectified(fused, None, weight, fused)
 
     def _power_beside_texture(self, noise: NoiseModel) -> float:
@@ -221,10 +244,10 @@ class BalanceRectifier:
 
     def _box(self, sources: Tensor, noises: Sequence[NoiseModel]) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
-        both = [at_least_float32(source) for source in split_sources(sources)]
-        lower, upper = torch.minimum(*both), torch.maximum(*both)
+        every = [at_least_float32(source) for source in torch.split(sources, 1, dim=1)]
+        lower, upper = reduce(torch.minimum, every), reduce(torch.maximum, every)
         lit = upper > -END_OF_RANGE
-        for source, noise in zip(both, noises, strict=True):
+        for source, noise in zip(every, noises, strict=True):
             power = self._power_beside_texture(noise)
             margin = self.noise_margin * _clearness(noise.level)
             if power * margin == 0:
@@ -240,3 +263,12 @@ def _clearness(level: float) -> float:
     begin, end = _CLEAR_NOISE
     rise = min(max((level - begin) / (end - begin), 0.0), 1.0)
     return rise * rise * (3 - 2 * rise)
+
+
+def _of_source(balance: Balance, modality: str | None, finding: float | None) -> Balance:
+    """Return parameters for a moving source of a modality, with the finding that its units tell."""
+    if (row := ROWS.get(str(modality).upper())) is not None:
+        balance = replace(balance, resolution=row.resolution)
+    if finding is not None:
+        balance = replace(balance, finding=finding, **_KNOWN_FINDING)
+    return balance
