@@ -301,7 +301,7 @@ def _fine_mixture(
     share = _shares(odds + balance.favor_moving * moving)
     of_fixed, of_moving = (1 - share.sum(0, keepdim=True)) * detail[:1], share * detail[1:]
     mixed = of_fixed * (balance.fine_rest if any(leads) else 1.0)
-    for part, leading in zip(of_moving.split(1), leads, strict=True):
+    for part, leading in zip(torch.split(of_moving, 1), leads, strict=True):
         mixed = mixed + part * (1.0 if leading else balance.fine_rest)
     return mixed
 
@@ -320,7 +320,7 @@ def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
     """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], in which fixed leads."""
     mixed = detail[:1] + balance.coarse_rest * detail[1:].sum(0, keepdim=True)
     if balance.favor_moving > 0:
-        for part, bright in zip(detail[1:].split(1), moving.split(1), strict=True):
+        for part, bright in zip(torch.split(detail[1:], 1), torch.split(moving, 1), strict=True):
             mixed = torch.lerp(mixed, part, 1 - torch.exp(-balance.favor_moving * bright))
     return mixed
 

@@ -124,6 +124,7 @@ def _bone(case: Mapping[Hashable, Any], source: Source) -> Callable[[slice], Ten
 
     def of_rows(rows: slice) -> Tensor:
         gray = ((scaled[:, rows].float() + 1) / 2).clamp(0, 1)
-        return gray * smooth_step((gray - level) / (2 * _RISE) + 0.5)
+        white: Tensor = gray * smooth_step((gray - level) / (2 * _RISE) + 0.5)
+        return white
 
     return of_rows
