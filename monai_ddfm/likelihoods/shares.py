@@ -9,9 +9,9 @@ the ones with the largest entropy, which prefer no source without reason [1]:
     w_k = \frac{e^{\lambda u_k}}{\sum_j e^{\lambda u_j}}, \qquad
     u_k = \frac{s_k - \min_j s_j}{\max_j s_j - \min_j s_j},
 
-with the one number :math:`\lambda` for which the mean is f. It is found by Newton's method on the logit of the mean, kept within a bracket that
-halves where a step would leave it: the mean :math:`m = \sum_k w_k u_k` rises with :math:`\lambda`,
-and its logit does so nearly in a line,
+with the one number :math:`\lambda` for which the mean is f. It is found by Newton's method on the
+logit of the mean, kept within a bracket that halves where a step would leave it: the mean
+:math:`m = \sum_k w_k u_k` rises with :math:`\lambda`, and its logit does so nearly in a line,
 
 .. math::
 
