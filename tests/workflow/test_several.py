@@ -40,6 +40,7 @@ def three(
         output_dir=folder / "out",
         registration="none",
         device="cpu",
+        noise_margin=0,
         bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
     )
 
