@@ -11,15 +11,18 @@ from monai_ddfm.cli.telling import plan_lines, stages_told
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.options import options_of
+from monai_ddfm.sources import names_of
 
 __all__ = ["demo", "fuse"]
 
 
 @with_options("fuse", common_first=True)
-def fuse(fixed: Path, moving: Path, **options: Any) -> None:
-    """Fuse two volumes; the result is on the MRI's grid.
+def fuse(fixed: Path, moving: list[Path], **options: Any) -> None:
+    """Fuse an MRI with another volume, or several; the result is on the MRI's grid.
 
     **Example**: `monai-ddfm fuse --fixed t1.nii.gz --moving pet.nii.gz --modality PET -o out`
+
+    **Several**: `... --moving pet.nii.gz --modality PET --moving ct.nii.gz --modality CT -o out`
     """
     _check(options)
     _fuse(fixed, moving, **options)
@@ -28,7 +31,9 @@ def fuse(fixed: Path, moving: Path, **options: Any) -> None:
 @with_options("demo")
 def demo(
     output_dir: Path,
-    modality: Annotated[str, typer.Option(help="CT, PET or SPECT; IR for pictures.")] = "PET",
+    modality: Annotated[
+        list[str], typer.Option(help="CT, PET or SPECT, or several of them; IR for pictures.")
+    ] = ["PET"],  # noqa: B006 - Typer shows it
     seed: int = 0,
     subject: Annotated[
         str, typer.Option(help="head, pelvis or abdomen; the last two with CT or PET.")
@@ -40,18 +45,23 @@ def demo(
     The head is computed from the ICBM 152 template; nothing is downloaded. Pelvis and abdomen are
     sums of simple shapes. With IR it is a pair of pictures, visible and infrared.
     """
-    if modality.strip().upper() == "IR":
+    kinds = modality if isinstance(modality, list) else [modality]
+    if [kind.strip().upper() for kind in kinds] == ["IR"]:
         pictures = options_of("fuse-2d").keys()
         shared = {name: value for name, value in options.items() if name in pictures}
         _demo_pictures(output_dir, seed=seed, **shared)
         return
-    parsed = Modality.parse(modality)
-    typer.echo(f"making an MRI and a {parsed} of a simulated {subject}", err=True)
+    parsed = [Modality.parse(kind) for kind in kinds]
+    names_of(parsed)  # the simulated subject has been in each scanner once
+    typer.echo(f"making an MRI and a {' and a '.join(parsed)} of a simulated {subject}", err=True)
     from monai_ddfm.apps.demo import make_demo  # noqa: PLC0415 - needs the extra
 
-    made = make_demo(output_dir / "subject", modality=parsed, seed=seed, subject=subject)
-    paths = {"fixed": made.fixed, "moving": made.moving, "output_dir": output_dir}
-    _fuse(**paths, modality=parsed, seed=seed, **options)
+    folder = output_dir / "subject"
+    made = [make_demo(folder, modality=kind, seed=seed, subject=subject) for kind in parsed]
+    moving: Any = [one.moving for one in made]
+    if len(parsed) == 1:
+        moving, parsed = moving[0], parsed[0]  # type: ignore[assignment]
+    _fuse(made[0].fixed, moving, output_dir=output_dir, modality=parsed, seed=seed, **options)
 
 
 def _demo_pictures(output_dir: Path, *, seed: int, **options: Any) -> None:
@@ -85,7 +95,7 @@ def _check(options: dict[str, Any]) -> None:
         raise InputError("labels for a BIDS derivative need its folder; add --bids-root.")
 
 
-def _fuse(fixed: Path, moving: Path, **options: Any) -> None:
+def _fuse(fixed: Path, moving: Path | list[Path], **options: Any) -> None:
     from monai_ddfm.workflow.glance import glance  # noqa: PLC0415 - keeps --help fast
 
     case = {name: options[name] for name in ("modality", "output_dir")}

@@ -264,14 +264,16 @@ def evaluate(
         typer.Option(parser=parse_path, metavar="PATH", help="The MRI or the visible image."),
     ] = None,
     moving: Annotated[
-        Path | None,
-        typer.Option(parser=parse_path, metavar="PATH", help="The other source, on one grid."),
+        list[Path] | None,
+        typer.Option(
+            parser=parse_path, metavar="PATH", help="The other source, on one grid; or several."
+        ),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="What --moving is, for volumes: CT, PET or SPECT.")
+        list[str] | None, typer.Option(help="What --moving is, for volumes: CT, PET or SPECT.")
     ] = None,
     window: Annotated[
-        str | None, typer.Option(help="Gray scale of --moving, for volumes, as for fuse.")
+        list[str] | None, typer.Option(help="Gray scale of --moving, for volumes, as for fuse.")
     ] = None,
     metrics: Annotated[
         str | None,
@@ -299,15 +301,17 @@ def evaluate(
     if json_file is not None:
         if json_file.suffix.lower() != ".json":
             raise InputError(f"{json_file} is no name for figures; end it in .json.")
-        read = {"FUSED": fused, "--fixed": fixed, "--moving": moving}
+        read: dict[str, Path | None] = {"FUSED": fused, "--fixed": fixed}
+        paths = moving or []
+        read |= {f"--moving {n}" if len(paths) > 1 else "--moving": p for n, p in enumerate(paths)}
         check_apart({**read, "its record": fused / "provenance.json"}, written=[json_file])
     names = PUBLISHED_METRICS if metrics is None else [m for m in metrics.split(",") if m]
     figures = run(
         fused,
         fixed=fixed,
-        moving=moving,
-        modality=modality,
-        window=window,
+        moving=moving or None,
+        modality=modality or None,
+        window=_one_or_all(window),
         metrics=names,
         convention=convention,  # type: ignore[arg-type]  # checked there
         stretch=stretch,
@@ -317,3 +321,8 @@ def evaluate(
     for name, value in figures.items():
         typer.echo(f"{name:10}{value:12.5g}")
     typer.echo(NOTICE)
+
+
+def _one_or_all(given: list[str] | None) -> str | list[str] | None:
+    """Return what is given once as it is, and None for nothing."""
+    return given[0] if given and len(given) == 1 else given or None

@@ -66,7 +66,11 @@ def with_options(
         ]
         named = {parameter.name for parameter in own}
         others = [o for n, option in shown.items() if n not in named for o in option.flat()]
-        parameters = [*own, *(_parameter(option, in_groups=common_first) for option in others)]
+        # Only this face takes several moving volumes.
+        parameters = [
+            *own,
+            *(_parameter(o, in_groups=common_first, each=face == "fuse") for o in others),
+        ]
         if common_first:
             parameters += [_help_all(), _help_json(shown)]
 
@@ -130,17 +134,20 @@ def _described(parameter: inspect.Parameter, hint: Any) -> inspect.Parameter:
     option = all_options().get(parameter.name)
     if option is None or get_origin(hint) is Annotated:
         return parameter.replace(annotation=hint)
+    each = get_origin(hint) is list
     if parameter.default is parameter.empty:
-        return _parameter(replace(option, required=True))
-    return _parameter(replace(option, default=parameter.default, required=False))
+        return _parameter(replace(option, required=True), each=each)
+    return _parameter(replace(option, default=parameter.default, required=False), each=each)
 
 
-def _parameter(option: Option, *, in_groups: bool = False) -> inspect.Parameter:
+def _parameter(option: Option, *, in_groups: bool = False, each: bool = False) -> inspect.Parameter:
     """Return the parameter of a command that an option is.
 
     Args:
         option: as declared.
         in_groups: whether the help shows what is not common in panels, one for each group.
+        each: whether the command takes one for each of several moving volumes, where the option is
+            of such a kind.
     """
     is_rare = not (option.common or option.required)
     panel = option.group if in_groups and is_rare else None
@@ -157,7 +164,9 @@ def _parameter(option: Option, *, in_groups: bool = False) -> inspect.Parameter:
         autocompletion=_completion(option.words) if option.words else None,
         show_default=_default_in_help(option),
     )
-    kind = str if option.is_mixed else option.types[0]
+    kind: Any = str if option.is_mixed else option.types[0]
+    if each and option.each:
+        kind = list[kind]
     if option.required:
         return _keyword(option.name, Annotated[kind, about], inspect.Parameter.empty)
     return _keyword(option.name, Annotated[kind | None, about], option.default)
@@ -206,6 +215,8 @@ def _gathered(given: Mapping[str, Any], options: Mapping[str, Option]) -> dict[s
 def _read(name: str, given: Any) -> Any:
     """Return a number where one or a word may stand."""
     option = all_options().get(name)
+    if option is not None and option.each and isinstance(given, list):
+        return given[0] if len(given) == 1 else given or None
     if option is None or not option.is_mixed or not isinstance(given, str) or given in option.words:
         return given
     try:

@@ -22,8 +22,8 @@ def without_background(
     """Fuse the background of a volume, and leave it out of what is sampled.
 
     Args:
-        result: [N, 2, H, W]; the luminance is put in.
-        slices: the sources, [N, 2, H, W].
+        result: [N, C, H, W]; the luminance is put in.
+        slices: the sources, [N, C, H, W].
         layout: with the noisy background in it.
         background: what is known of it; None leaves all as it is.
         divisor: sides of a patch are multiples of this.

@@ -176,23 +176,25 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         inputs: Tensor,
         network: nn.Module,
         *args: Any,
-        in_units: bool = True,
+        in_units: bool | Sequence[bool] = True,
         **kwargs: Any,
     ) -> Tensor:
-        """Fuse a batch of slice pairs or of volume pairs.
+        """Fuse a batch of slices or of volumes.
 
         Args:
-            inputs: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving.
+            inputs: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving. Further
+                channels are further moving sources, for the default preset.
             network: the prior, an `ADMUNet` of one or three image channels, or what
                 `monai_ddfm.inferers.denoising` allows: a latent prior, a prior of volumes.
             args: not used; MONAI's evaluators may pass some.
             in_units: whether `moving` is in the units in which the preset tells a finding; if not
-                (a CT without HU), what is white is one.
+                (a CT without HU), what is white is one. One for each of several.
             kwargs: not used.
 
         Returns:
             Float32 of the shape of `inputs`: channel 0 is the fused luminance on the sources'
-            scale, channel 1 the share of `moving` in it, 0 to 1. The metadata of a single volume
+            scale, channel 1 the share of `moving` in it, 0 to 1, and so on for further moving
+            sources; what the shares lack of 1 is that of fixed. The metadata of a single volume
             get the report "noise", where the sources' noise was measured.
 
         Raises:
@@ -200,15 +202,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 outside [-1, 1], or if memory runs out with the batch size asked for, or with one
                 slice.
         """
-        if not in_units:
+        known = (in_units,) if isinstance(in_units, bool) else tuple(in_units)
+        if not all(known):
             other = copy(self)
-            other.preset = without_units(self.preset)
+            other.preset = without_units(self.preset, known)
             return other(inputs, network, *args, **kwargs)
         images = convert_to_tensor(inputs, track_meta=False).float()
-        if images.ndim not in {4, 5} or images.shape[1] != 2 or images.numel() == 0:
+        if images.ndim not in {4, 5} or images.shape[1] < 2 or images.numel() == 0:
             raise InputError(
                 f"DDFM fuses [B, 2, H, W] or [B, 2, H, W, D], not {tuple(images.shape)}."
             )
+        self._check_number(images.shape[1] - 1)
         if not bool(images.isfinite().all()):
             raise InputError("the sources hold NaN or infinite values; replace them first.")
         if float(images.abs().amax()) > 1 + _OUTSIDE:
@@ -277,6 +281,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         }
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in said.items())})"
 
+    def _check_number(self, moving: int) -> None:
+        """Refuse more moving sources than the preset, or an option, knows what to do with."""
+        if not likelihood_of(self.preset.rectifier).takes(moving):
+            raise InputError(
+                f"the preset {self.preset.name!r} is not for {moving} moving "
+                f"source{'s' * (moving > 1)}; use the default preset, set for as many."
+            )
+        if moving > 1 and self.smooth_across > 0:
+            raise InputError(
+                "smoothing across slices is for one moving source; leave it out with several."
+            )
+
     @property
     def _measures_noise(self) -> bool:
         """Whether the way of sampling depends on the noise of the sources."""
@@ -290,7 +306,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spacing: Spacing | None,
         planes: Planes | None,
     ) -> tuple[Tensor, MeasuredNoise | None]:
-        """Fuse one volume [2, H, W, D] slice by slice; tell its noise, if it was measured."""
+        """Fuse one volume [C, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
         fused, noise = self._fuse_slices(
             slices, network, volume=True, spacing=spacing, planes=planes
@@ -306,7 +322,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spacing: Spacing | None,
         planes: Planes | None = None,
     ) -> tuple[Tensor, MeasuredNoise | None]:
-        """Fuse [N, 2, H, W], of one volume or unrelated; background is the sources' average."""
+        """Fuse [N, C, H, W], of one volume or unrelated; background is the sources' average."""
         whole = spatial_dims(network) == 3
         if whole and not volume:
             raise InputError("this prior is one of volumes; give [B, 2, H, W, D].")
@@ -316,7 +332,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         # In memory like the sources, so that the result is contiguous along their axes.
         result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
-        result[:, 1] = 0.5
+        result[:, 1:] = 1 / slices.shape[1]
         noise = None
         if layout.patches:
             noises = noise_of_slices(slices, layout) if self._measures_noise else None
@@ -413,7 +429,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             runner(slices, result)
 
     def _fuse_whole(self, slices: Tensor, network: nn.Module, sampler: FusionSampler) -> Tensor:
-        """Fuse the slices [N, 2, H, W] of a volume at once, with a prior of volumes."""
+        """Fuse the slices [N, C, H, W] of a volume at once, with a prior of volumes."""
         volume = slices.movedim(0, 1 + self.axis)[None]
         divisor = getattr(network, "size_divisor", 1)
         framed = pad_to_frame(volume, [side + -side % divisor for side in volume.shape[2:]])
@@ -439,7 +455,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     def _sampler(
         self,
         network: nn.Module | None,
-        noises: tuple[NoiseModel, NoiseModel] | None,
+        noises: tuple[NoiseModel, ...] | None,
         *,
         spacing: Spacing | None = None,
         coarse: bool = False,

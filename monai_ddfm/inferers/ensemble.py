@@ -85,6 +85,8 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         Raises:
             InputError: as `DDFMInferer`.
         """
+        if self.samples > 1 and inputs.shape[1] > 2:
+            raise InputError("several samples are for one moving source; take one sample.")
         if self.samples == 1:
             result: Tensor = self._seeded(0)(inputs, network, *args, **kwargs)
             return result

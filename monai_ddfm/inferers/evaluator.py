@@ -8,6 +8,7 @@ the postprocessing has the only reference to it: what a transform drops is free 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -69,11 +70,12 @@ def collate_cases(cases: Sequence[Mapping[Hashable, Any]]) -> Any:
 
 def prepare_case(
     batch: Mapping[str, Any], device: Any, non_blocking: bool, **options: Any
-) -> tuple[Any, Any, tuple[()], dict[str, bool]]:
-    """Prepare a batch as MONAI does, and tell the inferer whether `moving` is in known units.
+) -> tuple[Any, Any, tuple[()], dict[str, Any]]:
+    """Prepare a batch as MONAI does, and tell the inferer which moving volumes are in known units.
 
     Args:
-        batch: as `collate_cases` makes it, with ``moving_scaled``.
+        batch: as `collate_cases` makes it, with ``moving_scaled``, or with such a key for each of
+            several moving volumes, in their order.
         device: where the volumes go.
         non_blocking: see `torch.Tensor.to`.
         options: likewise.
@@ -82,10 +84,18 @@ def prepare_case(
         The volumes, their labels, and arguments of the inferer.
     """
     images, labels = default_prepare_batch(batch, device, non_blocking, **options)
-    meta = getattr(batch.get("moving_scaled"), "meta", {})
+    moving = (key for key in batch if re.fullmatch(r"moving(_[a-z0-9]+)?_scaled", str(key)))
+    known = [not _is_bare(batch[key]) for key in moving]
+    if all(known):
+        return images, labels, (), {}
+    return images, labels, (), {"in_units": known if len(known) > 1 else False}
+
+
+def _is_bare(volume: Any) -> bool:
+    """Whether a volume is a CT without HU."""
+    meta = getattr(volume, "meta", {})
     known, kind = (np.ravel(meta.get(key) or "") for key in ("units", "modality"))
-    bare = any(u not in ("", "HU") and k == Modality.CT for u, k in zip(known, kind, strict=False))
-    return images, labels, (), {"in_units": False} if bare else {}
+    return any(u not in ("", "HU") and k == Modality.CT for u, k in zip(known, kind, strict=False))
 
 
 def _through(chain: Sequence[Callable[[_Case], _Case]], holder: list[_Case]) -> _Case:

@@ -1,6 +1,6 @@
 r"""How long a fusion will sample, measured in its first moments.
 
-The inferer begins with the MRI and noise in place of both sources, and is stopped after the second
+The inferer begins with the MRI and noise in place of all sources, and is stopped after the second
 evaluation of the network. With :math:`t_1` seconds until the first and :math:`t` from there to the
 second, S evaluations of every batch, and as many batches as the volume has,
 
@@ -48,7 +48,12 @@ class ExpectedSampling:
 
 
 def expected_sampling(
-    ensemble: EnsembleInferer, network: nn.Module, fixed: Tensor, *, device: torch.device
+    ensemble: EnsembleInferer,
+    network: nn.Module,
+    fixed: Tensor,
+    *,
+    moving: int = 1,
+    device: torch.device,
 ) -> ExpectedSampling:
     """Measure the first evaluations of the network.
 
@@ -56,11 +61,12 @@ def expected_sampling(
         ensemble: as it would run.
         network: the prior.
         fixed: [1, H, W, D] in [-1, 1].
+        moving: number of moving sources.
         device: of the network.
     """
     preset = ensemble.inferer.preset
     clean = preset.start == "sources" and preset.eta == 0 and preset.excess <= 1
-    each = _seconds(ensemble.inferer, network, fixed, device=device)
+    each = _seconds(ensemble.inferer, network, fixed, moving=moving, device=device)
     return ExpectedSampling(
         preset=preset.name,
         fusions=ensemble.samples,
@@ -76,7 +82,7 @@ class _EnoughError(Exception):
 
 
 def _seconds(
-    inferer: DDFMInferer, network: nn.Module, fixed: Tensor, *, device: torch.device
+    inferer: DDFMInferer, network: nn.Module, fixed: Tensor, *, moving: int, device: torch.device
 ) -> float:
     """Measure the first evaluations of the network, and return what all of them would take."""
     volume = fixed.as_subclass(Tensor).to(device)
@@ -93,7 +99,7 @@ def _seconds(
     probe.store, probe.progress = None, note
     begin = perf_counter()
     with suppress(_EnoughError), torch.no_grad():
-        probe(torch.cat([noisy, noisy])[None], network)
+        probe(torch.cat([noisy] * (1 + moving))[None], network)
     if not seen:  # nothing but background
         return 0.0
     (first, _), (last, progress) = seen[0], seen[-1]

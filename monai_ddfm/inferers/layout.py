@@ -31,7 +31,7 @@ _SIDE_STEP_IN_NOISE = 16
 _CHUNK = 16
 
 
-NoiseAtBlack = tuple[tuple[float, float], tuple[float, float]]
+NoiseAtBlack = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class SliceLayout:
         """Plan the sampling of `slices`.
 
         Args:
-            slices: [N, 2, H, W] in [-1, 1].
+            slices: [N, C, H, W] in [-1, 1].
             divisor: both sides of a patch must be multiples of this.
             crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
@@ -123,10 +123,10 @@ class SliceLayout:
 
 
 def foreground(slices: Tensor, *, together: bool) -> Tensor:
-    """Where either source, smoothed, is above its background, its least value.
+    """Where any source, smoothed, is above its background, its least value.
 
     Args:
-        slices: [N, 2, H, W].
+        slices: [N, C, H, W].
         together: the least value over all slices; else that of each slice.
 
     Returns:
@@ -176,7 +176,7 @@ def _above(slices: Tensor, least: Tensor, noise: NoiseAtBlack | None = None) -> 
         mean[:, source] > max(_BACKGROUND_TOLERANCE, at_black + reach * deviation)
         for source, (at_black, deviation) in enumerate(noise)
     ]
-    return above[0] | above[1]
+    return torch.stack(above).any(dim=0)
 
 
 def _occupied(

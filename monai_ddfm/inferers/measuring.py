@@ -20,22 +20,21 @@ __all__ = ["MeasuredNoise", "noise_of_slices", "note_noise"]
 _SLICES: Final = 16
 
 
-def noise_of_slices(slices: Tensor, layout: SliceLayout) -> tuple[NoiseModel, NoiseModel]:
-    """Measure the noise of both sources.
+def noise_of_slices(slices: Tensor, layout: SliceLayout) -> tuple[NoiseModel, ...]:
+    """Measure the noise of the sources.
 
     Args:
-        slices: sources [N, 2, H, W] in [-1, 1] that share their noise.
+        slices: sources [N, C, H, W] in [-1, 1] that share their noise.
         layout: which slices are no background.
 
     Returns:
-        The noise of fixed and of moving.
+        The noise of fixed and of each moving source.
     """
     patches = layout.patches
     spread = torch.linspace(0, len(patches) - 1, min(len(patches), _SLICES))
     numbers = [patches[place].number for place in spread.round().long().tolist()]
     some = chosen(slices, numbers).float()
-    fixed, moving = (noise_model(source) for source in torch.split(some, 1, dim=1))
-    return fixed, moving
+    return tuple(noise_model(source) for source in torch.split(some, 1, dim=1))
 
 
 def note_noise(result: Tensor, measured: Sequence[MeasuredNoise | None]) -> None:
@@ -52,23 +51,29 @@ def note_noise(result: Tensor, measured: Sequence[MeasuredNoise | None]) -> None
 
 @dataclass(frozen=True, slots=True)
 class MeasuredNoise:
-    """The noise of both sources, and what the prior has to do with it.
+    """The noise of the sources, and what the prior has to do with it.
 
     Attributes:
-        noises: of fixed and moving.
-        shares: of the prior's estimate in fixed and moving; 0 where the prior was not run on a
+        noises: of fixed and of each moving source.
+        shares: of the prior's estimate in each of them; 0 where the prior was not run on a
             source, None where it was run on the fused image.
     """
 
-    noises: tuple[NoiseModel, NoiseModel]
+    noises: tuple[NoiseModel, ...]
     shares: tuple[float, ...] | None
 
     def described(self) -> dict[str, Any]:
-        """Return what goes into the record: the noisier source, then each."""
+        """Return what goes into the record: the noisiest source, then each.
+
+        Several moving sources are numbered, ``moving_1`` and on.
+        """
         about: dict[str, Any] = dict(noisier(self.noises).described())
-        for number, role in enumerate(("fixed", "moving")):
+        several = len(self.noises) > 2
+        moving = (f"moving_{n}" if several else "moving" for n in range(1, len(self.noises)))
+        for number, role in enumerate(("fixed", *moving)):
             about[role] = {**self.noises[number].described()}
             if self.shares is not None:
                 about[role]["prior_share"] = self.shares[number]
-        about["prior"] = "not run" if self.shares == (0.0, 0.0) else "run"
+        spared = self.shares is not None and not any(self.shares)
+        about["prior"] = "not run" if spared else "run"
         return about

@@ -23,7 +23,7 @@ so that seeds differ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -174,8 +174,8 @@ def preset_named(name: str) -> Preset:
 def configure(
     preset: str | Preset,
     *,
-    modality: str | None = None,
-    finding: float | None = None,
+    modality: str | Sequence[str] | None = None,
+    finding: float | Sequence[float | None] | None = None,
     prior_share: float | None = None,
     fidelity: float | None = None,
     noise_margin: float | None = None,
@@ -186,9 +186,10 @@ def configure(
     Args:
         preset: or its name.
         modality: of `moving`; the default takes its resolution, and the preset "contrast" its
-            likelihood, see `monai_ddfm.modalities`; others, and None, leave both as they are.
+            likelihood, see `monai_ddfm.modalities`; others, and None, leave both as they are. One
+            for each of several moving sources.
         finding: gray level of `moving`, 0 to 1, from which its brightness is a finding, where its
-            units say so (bone in HU), see `Balance`; None is white.
+            units say so (bone in HU), see `Balance`; None is white. One for each of several.
         prior_share: see `BalanceRectifier`; None is the preset's, as below.
         fidelity: see `BalanceRectifier`.
         noise_margin: see `BalanceRectifier`.
@@ -220,15 +221,22 @@ def configure(
     return replace(preset, rectifier=configured(modality=modality, finding=finding, **asked))
 
 
-def without_units(preset: Preset) -> Preset:
-    """Return a preset that takes what is white for a finding, as of a source without units."""
+def without_units(preset: Preset, known: Sequence[bool] = (False,)) -> Preset:
+    """Return a preset that takes what is white for a finding, as of sources without units.
+
+    Args:
+        preset: as it is for sources with units.
+        known: whether a moving source has units, for each.
+    """
     rectifier = preset.rectifier
     if not isinstance(rectifier, BalanceRectifier):
         return preset
     plain = Balance()
-    own = {f.name: getattr(plain, f.name) for f in fields(plain) if f.name.startswith("finding")}
-    balance = replace(rectifier.balance, **own)
-    return replace(preset, rectifier=replace(rectifier, balance=balance))
+    white = {f.name: getattr(plain, f.name) for f in fields(plain) if f.name.startswith("finding")}
+    balances = zip(rectifier.balances(len(known)), known, strict=True)
+    own = [one if has_units else replace(one, **white) for one, has_units in balances]
+    changed = replace(rectifier, balance=own[0], further=tuple(own[1:]))
+    return replace(preset, rectifier=changed)
 
 
 def at_speed(preset: Preset, name: str) -> Preset:

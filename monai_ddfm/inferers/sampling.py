@@ -112,7 +112,7 @@ class SliceSampler:
         """Sample one batch.
 
         Args:
-            sources: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1], channel 0 fixed and channel 1
+            sources: [B, C, H, W] or [B, C, H, W, D] in [-1, 1], channel 0 fixed and the others
                 moving; sides as the network needs them.
             network: the prior; `monai_ddfm.inferers.denoising` says how it is called.
             rectifier: guides it.
@@ -121,7 +121,8 @@ class SliceSampler:
             on_step: called after every step.
 
         Returns:
-            Outcome of the last step: luminance and weight of `moving`, [B, 1, ...].
+            Outcome of the last step: luminance and weight of `moving`, [B, 1, ...]; of several
+            moving sources a weight each, [B, C - 1, ...].
         """
         of_network = NetworkDenoiser(
             network=network,

@@ -75,6 +75,21 @@ and the MRI's structure within it stays.
 **Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
 lies between the sources, nothing is invented.
 
+**Several moving sources** :math:`i_1, \dots, i_N`. The same mean over all of them, with the same
+arithmetic for one. Precisions are made shares of one sum; in fine details those lead that resolve
+them, or `fixed` if none does, and all others keep the part :math:`\kappa` of their shares; in
+coarse ones each keeps :math:`\mu`; the smooth rest is that of their average,
+
+.. math::
+
+    m_l = \frac{\sum_k \rho_k C_{l,k}\,d_l^k + \rho_0 D_l\,d_l^v}{\sum_k C_{l,k} + D_l},
+    \qquad m_l = d_l^v + \mu \sum_k d_l^k, \qquad
+    m_L = (1 - w_r)\,c_L^v + \frac{w_r}{N} \sum_k c_L^k,
+
+with :math:`\rho` of 1 for a source that leads and :math:`\kappa` for any other. Each has
+findings of its own; where those of two meet, the stronger one is shown. The box reaches from the
+smallest to the largest source.
+
 How it was found, and what it is worth, is in docs/concepts/default.md.
 
 References:
@@ -84,6 +99,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -201,45 +217,54 @@ class Balance:
 def balanced_mode(
     moving: Tensor,
     fixed: Tensor,
-    balance: Balance,
+    balance: Balance | Sequence[Balance],
     *,
     spacing: Spacing = (1.0, 1.0),
 ) -> Tensor:
     """Return the mode m of the likelihood above.
 
     Args:
-        moving: source i, [1, 1, H, W] in [-1, 1].
-        fixed: source v, same shape.
-        balance: the likelihood's parameters.
+        moving: source i, [1, 1, H, W] in [-1, 1]; several, [N, 1, H, W].
+        fixed: source v, [1, 1, H, W].
+        balance: the likelihood's parameters; of several moving sources one for each, of which
+            resolution and findings are each source's own, and all else is that of the first.
         spacing: size of a pixel in mm.
 
     Returns:
         Estimate of the fused image, [1, 1, H, W], between the sources in every pixel.
+
+    Raises:
+        ValueError: if there are not as many parameters as moving sources.
     """
-    both = (torch.cat([fixed, moving]) + 1) / 2
-    smooth = gaussian(both, sigma=balance.texture_scale, spacing=spacing)
-    estimate = _mixed_details(smooth, balance, spacing)
-    estimate = _with_findings(smooth, estimate, balance, spacing)
-    estimate = estimate + _texture(both - smooth, spacing)
-    result = estimate.clamp(both.amin(0, keepdim=True), both.amax(0, keepdim=True)) * 2 - 1
+    own = (balance,) if isinstance(balance, Balance) else tuple(balance)
+    if len(own) != len(moving):
+        raise ValueError(f"{len(own)} parameters do not fit {len(moving)} moving sources")
+    sources = torch.cat([fixed, moving])
+    every = (sources + 1) / 2
+    smooth = gaussian(every, sigma=own[0].texture_scale, spacing=spacing)
+    estimate = _mixed_details(smooth, own, spacing)
+    estimate = _with_findings(smooth, estimate, own, spacing)
+    estimate = estimate + _texture(every - smooth, spacing)
+    result = estimate.clamp(every.amin(0, keepdim=True), every.amax(0, keepdim=True)) * 2 - 1
     # Once more on their own scale, for rounding.
-    return result.clamp(torch.minimum(moving, fixed), torch.maximum(moving, fixed))
+    return result.clamp(sources.amin(0, keepdim=True), sources.amax(0, keepdim=True))
 
 
-def _mixed_details(both: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
-    """What the details of fixed and moving, [2, 1, H, W], and their rest are fused to."""
-    details, rest = split_scales(both, scales=balance.scales, spacing=spacing)
-    estimate = torch.lerp(rest[:1], rest[1:], balance.rest_share)
+def _mixed_details(every: Tensor, own: Sequence[Balance], spacing: Spacing) -> Tensor:
+    """What the details of fixed and moving, [1 + N, 1, H, W], and their rest are fused to."""
+    balance = own[0]
+    details, rest = split_scales(every, scales=balance.scales, spacing=spacing)
+    estimate = torch.lerp(rest[:1], rest[1:].mean(0, keepdim=True), balance.rest_share)
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
         clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
         if scale <= balance.crossover:
-            resolved = balance.resolution <= scale
-            mixed = _fine_mixture(clear, both[1:], balance, spacing, moving_leads=resolved)
+            leads = [one.resolution <= scale for one in own]
+            mixed = _fine_mixture(clear, every[1:], balance, spacing, leads=leads)
         else:
-            mixed = _coarse_mixture(clear, both[1:], balance)
+            mixed = _coarse_mixture(clear, every[1:], balance)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
         estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
-    return _within(estimate, both.amin(0, keepdim=True), both.amax(0, keepdim=True))
+    return _within(estimate, every.amin(0, keepdim=True), every.amax(0, keepdim=True))
 
 
 def _within(estimate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
@@ -255,7 +280,7 @@ def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) ->
 
 
 def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
-    """Texture t of fixed and moving, [2, 1, H, W] to [1, 1, H, W]."""
+    """Texture t of fixed and moving, [1 + N, 1, H, W] to [1, 1, H, W]."""
     energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
     return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
@@ -267,42 +292,59 @@ def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Ten
 
 
 def _fine_mixture(
-    detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing, *, moving_leads: bool
+    detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing, *, leads: Sequence[bool]
 ) -> Tensor:
-    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which one source leads."""
+    """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], in which some sources lead."""
     spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
     limit = math.log(balance.largest_ratio)
     odds = 2 * (spread[:1] / spread[1:]).log().clamp(-limit, limit) + balance.fine_lean
-    share = torch.sigmoid(odds + balance.favor_moving * moving)
-    of_fixed, of_moving = (1 - share) * detail[:1], share * detail[1:]
-    if moving_leads:
-        return of_moving + balance.fine_rest * of_fixed
-    return of_fixed + balance.fine_rest * of_moving
+    share = _shares(odds + balance.favor_moving * moving)
+    of_fixed, of_moving = (1 - share.sum(0, keepdim=True)) * detail[:1], share * detail[1:]
+    mixed = of_fixed * (balance.fine_rest if any(leads) else 1.0)
+    for part, leading in zip(torch.split(of_moving, 1), leads, strict=True):
+        mixed = mixed + part * (1.0 if leading else balance.fine_rest)
+    return mixed
+
+
+def _shares(odds: Tensor) -> Tensor:
+    """Shares of moving sources by the logarithms of their odds against fixed, [N, 1, H, W]."""
+    none = torch.zeros_like(odds[:1])  # the odds of fixed against itself
+    rivals = [
+        torch.cat([none, odds[:one], odds[one + 1 :]]).logsumexp(0, keepdim=True)
+        for one in range(len(odds))
+    ]
+    return torch.sigmoid(odds - torch.cat(rivals))
 
 
 def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
-    """Details of one scale, [2, 1, H, W] to [1, 1, H, W], in which fixed leads."""
-    both = detail[:1] + balance.coarse_rest * detail[1:]
-    if balance.favor_moving <= 0:
-        return both
-    return torch.lerp(both, detail[1:], 1 - torch.exp(-balance.favor_moving * moving))
+    """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], in which fixed leads."""
+    mixed = detail[:1] + balance.coarse_rest * detail[1:].sum(0, keepdim=True)
+    if balance.favor_moving > 0:
+        for part, bright in zip(torch.split(detail[1:], 1), torch.split(moving, 1), strict=True):
+            mixed = torch.lerp(mixed, part, 1 - torch.exp(-balance.favor_moving * bright))
+    return mixed
 
 
-def _with_findings(both: Tensor, estimate: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
+def _with_findings(
+    every: Tensor, estimate: Tensor, own: Sequence[Balance], spacing: Spacing
+) -> Tensor:
     """Give what is white in moving its brightness, with the structure of fixed in it."""
-    level = gaussian(both[1:], sigma=_LEVEL_BLUR * min(spacing), spacing=spacing)
-    rise = ((level - balance.finding) / (2 * balance.finding_width) + 0.5).clamp(0, 1)
-    share = balance.finding_share * rise * rise * (3 - 2 * rise)
-    share = torch.where(both[1:] > both[:1], share, 0.0)
-    details, _ = split_scales(both[:1], scales=_STRUCTURE_SCALES, spacing=spacing)
+    level = gaussian(every[1:], sigma=_LEVEL_BLUR * min(spacing), spacing=spacing)
+    details, _ = split_scales(every[:1], scales=_STRUCTURE_SCALES, spacing=spacing)
     structure = torch.zeros_like(estimate)
     for detail in details:
-        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        spread = _deviation(detail, own[0].deviation_floor, own[0].window, spacing)
         structure = structure + _STRUCTURE_GAIN / (1 + spread / _STRUCTURE_CEILING) * detail
-    limit = balance.finding_structure
-    structure = limit * torch.tanh(structure / limit)
-    shown = balance.finding_brightness * both[1:] + structure
-    return torch.lerp(estimate, shown, share)
+    shares, shown = [], []
+    for number, one in enumerate(own):
+        rise = ((level[number] - one.finding) / (2 * one.finding_width) + 0.5).clamp(0, 1)
+        share = one.finding_share * rise * rise * (3 - 2 * rise)
+        shares.append(torch.where(every[1 + number] > every[0], share, 0.0))
+        limit = one.finding_structure
+        beside = limit * torch.tanh(structure[0] / limit)
+        shown.append(one.finding_brightness * every[1 + number] + beside)
+    share, strongest = torch.stack(shares).max(0, keepdim=True)
+    return torch.lerp(estimate, torch.stack(shown).gather(0, strongest), share)
 
 
 def _is_finite(value: object) -> bool:

@@ -74,7 +74,7 @@ class GuidedDenoiser:
     Attributes:
         denoiser: the prior.
         rectifier: corrects what it tells.
-        sources: [B, 2, H, W] or [B, 2, H, W, D] in [-1, 1]; channel 0 fixed, 1 moving.
+        sources: [B, C, H, W] or [B, C, H, W, D] in [-1, 1]; channel 0 fixed, the others moving.
         steps: of the whole process, for the rectifier.
         axis: spatial axis of a volume along which slices follow each other.
     """

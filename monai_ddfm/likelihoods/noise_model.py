@@ -58,6 +58,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -206,8 +207,8 @@ def _rician_mean(signal: Tensor, deviation: Tensor) -> Tensor:
     return mean
 
 
-def noisier(noises: tuple[NoiseModel, NoiseModel]) -> NoiseModel:
-    """Return the noise of the noisier source: by choosing, a mode hides some of it."""
+def noisier(noises: Sequence[NoiseModel]) -> NoiseModel:
+    """Return the noise of the noisiest source: by choosing, a mode hides some of it."""
     return max(noises, key=lambda model: model.level)
 
 

@@ -77,10 +77,17 @@ def check_options(options: Mapping[str, Any], *, config: Mapping[str, Any] | Non
 def _check_paths(options: Mapping[str, Any]) -> None:
     for name, value in options.items():
         kinds = (str, Path) if name in _PATHS_BESIDE else _kinds_of_path(name)
-        if kinds and value is not None and not isinstance(value, kinds):
-            raise InputError(
-                f"the value {value!r} of option {name!r} is no path; write it as text, in quotes."
-            )
+        for one in value if _is_each(name, value) else [value]:
+            if kinds and one is not None and not isinstance(one, kinds):
+                raise InputError(
+                    f"the value {one!r} of option {name!r} is no path; write it as text, in quotes."
+                )
+
+
+def _is_each(name: str, value: Any) -> bool:
+    """Whether a value is a list with one for each of several moving volumes."""
+    option = all_options().get(name)
+    return option is not None and option.each and isinstance(value, list | tuple)
 
 
 def _kinds_of_path(name: str) -> tuple[type, ...]:
@@ -116,7 +123,7 @@ def _check_typed(typed: Mapping[str, str]) -> None:
     """Refuse text that python-fire reads as something else: 2024_01_02 as the number 20240102."""
     for name, text in typed.items():
         value = DefaultParseValue(text)
-        if value is None or isinstance(value, str):
+        if value is None or isinstance(value, str) or _is_each(name, value):
             continue
         option = all_options().get(name)
         if name in _PATHS_BESIDE or (option and option.is_path):

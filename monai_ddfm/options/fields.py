@@ -38,6 +38,8 @@ class Option:
         recorded: whether the record of a run lists it among the options.
         changes_results: whether another value may give other results.
         needs_dicom: whether it says something about DICOM output only.
+        each: whether there may be one for each of several moving volumes: a list, and on the
+            command line the option so often.
         page: of the documentation that tells more.
         name: of the entry of the configuration.
         group: title of its group.
@@ -62,6 +64,7 @@ class Option:
     recorded: bool = True
     changes_results: bool = True
     needs_dicom: bool = False
+    each: bool = False
     page: str = ""
     name: str = ""
     group: str = ""
@@ -88,7 +91,8 @@ class Option:
     @property
     def is_text(self) -> bool:
         """Whether it is text and nothing else."""
-        return set(self.types) <= {str, Path} and not self.is_path
+        kinds = set(self.types) - ({Sequence} if self.each else set())
+        return kinds <= {str, Path} and not self.is_path
 
     @property
     def is_number(self) -> bool:

@@ -72,8 +72,9 @@ class Case(TypedDict, total=False):
     moving: Annotated[
         Path,
         Option(
-            "The CT, PET, SPECT, ultrasound or other MRI of the same patient.",
+            "The CT, PET, SPECT, ultrasound or other MRI of the same patient; or several.",
             default="moving.nii.gz",
+            each=True,
             faces=("fuse",),
             required=True,
             recorded=False,
@@ -81,7 +82,18 @@ class Case(TypedDict, total=False):
     ]
     modality: Annotated[
         Literal["CT", "PET", "SPECT", "US", "MR"] | str,
-        Option("What moving is.", default="PET", faces=("fuse",), required=True),
+        Option("What moving is.", default="PET", faces=("fuse",), required=True, each=True),
+    ]
+    name: Annotated[
+        str | None,
+        Option(
+            "What each of several moving volumes is called in names of files.",
+            unset="its modality",
+            faces=("fuse",),
+            each=True,
+            recorded=False,
+            page="how-to/several-sources.md",
+        ),
     ]
     output_dir: Annotated[
         Path,
@@ -309,7 +321,7 @@ class Likelihood(TypedDict, total=False):
         float | None,
         Option(
             "Gray level of moving, 0 to 1, from which brightness is a finding; none is white.",
-            computed="$windows.finding_level(@modality, @window)",
+            computed="$windows.finding_levels(@modality, @window)",
             unset="that of bone, 250 HU, for a CT in HU",
         ),
     ]
@@ -337,7 +349,8 @@ class Reading(TypedDict, total=False):
         ),
     ]
     moving_series: Annotated[
-        str | None, Option("Which DICOM series of moving.", unset="by modality", faces=_STUDY)
+        str | Sequence[str | None] | None,
+        Option("Which DICOM series of moving.", unset="by modality", faces=_STUDY, each=True),
     ]
     fixed_frames: Annotated[
         str | int | Sequence[int] | None,
@@ -353,6 +366,7 @@ class Reading(TypedDict, total=False):
             "Time frames of moving to average, as in 2-5,8.",
             unset="all for PET and SPECT",
             faces=_SERVED,
+            each=True,
         ),
     ]
     allow_patient_mismatch: Annotated[
@@ -426,11 +440,13 @@ class Appearance(TypedDict, total=False):
             "cerebellum",
         ]
         | str
+        | Sequence[str | None]
         | None,
         Option(
             "Gray scale of moving: by name, as 40/80, 0..10 or 1%..99%.",
             unset="the modality's",
             faces=_SERVED,
+            each=True,
             common=True,
             page="how-to/window.md",
         ),
@@ -468,6 +484,9 @@ class Appearance(TypedDict, total=False):
             "turbo",
             "hot",
             "gray",
+            "orange",
+            "cyan",
+            "magenta",
         ]
         | None,
         Option("Colors of PET and SPECT.", default="inferno", faces=_SERVED, common=True),

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         LoadVolumed,
         LoadVolumeDict,
     )
+    from monai_ddfm.transforms.outcome import SplitFusionD, SplitFusiond, SplitFusionDict
     from monai_ddfm.transforms.pictures import (
         ColorizePictureD,
         ColorizePictured,
@@ -196,6 +197,9 @@ __all__ = [
     "SplitEnsembleD",
     "SplitEnsembleDict",
     "SplitEnsembled",
+    "SplitFusionD",
+    "SplitFusionDict",
+    "SplitFusiond",
     "SplitLuminanceChroma",
     "SplitLuminanceChromaD",
     "SplitLuminanceChromaDict",
@@ -305,6 +309,7 @@ __getattr__ = lazily(
             "RestoreSourcesDict",
             "RestoreSourcesd",
         ),
+        "outcome": ("SplitFusionD", "SplitFusionDict", "SplitFusiond"),
         "ensemble": (
             "SplitEnsembleD",
             "SplitEnsembleDict",

@@ -13,7 +13,7 @@ the result is the fused luminance everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -23,11 +23,13 @@ from monai.utils import TransformBackends, convert_to_tensor
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source, as_sources
 from monai_ddfm.transforms.color import (
     DEFAULT_TABLE,
     PseudoColor,
     unit_rgb,
 )
+from monai_ddfm.transforms.tracers import Tracers
 from monai_ddfm.utils.color import merge_chroma, white_level
 from monai_ddfm.utils.reports import add_report
 from monai_ddfm.utils.slabs import slabs
@@ -63,7 +65,9 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
     """Add the fusion in color, where the modality has one.
 
     Args:
-        modality: of `moving`: "CT", "PET" or "SPECT".
+        modality: of `moving`: "CT", "PET" or "SPECT"; or the records of several moving volumes,
+            whose keys take the place of `moving_key` and `source_key`, see
+            `monai_ddfm.transforms.tracers`.
         luminance_key: fused luminance [1, H, W(, D)] in [0, 1].
         moving_key: `moving` as the network saw it, [1, H, W(, D)] in [-1, 1], on the same grid.
         source_key: `moving` in original units on the same grid: HU for the tint of bone, or a
@@ -88,7 +92,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
 
     def __init__(
         self,
-        modality: str | Modality,
+        modality: str | Modality | Sequence[Source],
         *,
         luminance_key: str = "fused",
         moving_key: str = "moving_scaled",
@@ -102,7 +106,9 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         bone_threshold: float = 300.0,
     ) -> None:
         super().__init__(luminance_key)
-        self.modality = Modality.parse(modality)
+        sources = as_sources(modality)
+        self.modality = sources[0].modality
+        self.tracers = Tracers(sources, color_table) if len(sources) > 1 else None
         if bone_tint and self.modality is not Modality.CT:
             raise InputError(f"the tint of bone needs HU; leave it out for {self.modality}.")
         self.luminance_key, self.moving_key = luminance_key, moving_key
@@ -128,9 +134,13 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             KeyError: if a volume that is needed is absent.
         """
         case = dict(data)
-        if not (self.modality.has_color or self.bone_tint):
+        if self.tracers is not None:
+            if not self.tracers.colored:
+                return case
+            result, report = self._several(case, self.tracers)
+        elif not (self.modality.has_color or self.bone_tint):
             return case
-        if self.modality is Modality.CT:
+        elif self.modality is Modality.CT:
             result, report = self._tinted(case)
         elif (found := self._in_color(case)) is not None:
             white = white_level(found.as_tensor())
@@ -168,6 +178,19 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         result = _by_slabs(case[self.luminance_key], colored)
         about = {"chroma": "of the color table", "color_table": self.color_table}
         return result, about | self.style.described()
+
+    def _several(
+        self, case: Mapping[Hashable, Any], tracers: Tracers
+    ) -> tuple[MetaTensor, dict[str, Any]]:
+        """Return the fusion with the color of several moving volumes."""
+        gray, picture = self._gray(case), tracers.picture(case)
+
+        def colored(luma: torch.Tensor, part: slice) -> torch.Tensor:
+            color, uptake = picture(part)
+            return self.style.join(gray(luma, part), color.to(luma), uptake.to(luma))
+
+        result = _by_slabs(case[self.luminance_key], colored)
+        return result, tracers.described() | self.style.described()
 
     def _gray(self, case: Mapping[Hashable, Any]) -> Callable[[torch.Tensor, slice], torch.Tensor]:
         """Return what gives the gray levels of a part: fused luminance and MRI."""

@@ -242,9 +242,9 @@ class NormalizeByModalityd(MapTransform, InvertibleTransform):  # type: ignore[m
     """Dictionary form of `NormalizeByModality`.
 
     Args:
-        keys: the volumes to be mapped, all of one modality.
-        modality: "MR", "CT", "PET" or "SPECT".
-        window: see `NormalizeByModality`.
+        keys: the volumes to be mapped.
+        modality: "MR", "CT", "PET" or "SPECT"; one for all, or a sequence with one for each key.
+        window: see `NormalizeByModality`; likewise.
         bias_correction: run N4 first; for MR only.
         shrink_factor: of the copy that N4 works on.
         landmarks: standard histogram from `learn_landmarks`; for MR only.
@@ -253,6 +253,7 @@ class NormalizeByModalityd(MapTransform, InvertibleTransform):  # type: ignore[m
 
     Raises:
         InputError: if an option is unknown or does not belong to the modality.
+        ValueError: if there are not as many modalities or windows as keys.
     """
 
     backend = NormalizeByModality.backend
@@ -260,9 +261,9 @@ class NormalizeByModalityd(MapTransform, InvertibleTransform):  # type: ignore[m
     def __init__(
         self,
         keys: KeysCollection,
-        modality: str | Modality,
+        modality: str | Modality | Sequence[str | Modality],
         *,
-        window: str | None = None,
+        window: str | Sequence[str | None] | None = None,
         bias_correction: bool = False,
         shrink_factor: int = 4,
         landmarks: Sequence[float] | str | Path | None = None,
@@ -271,27 +272,33 @@ class NormalizeByModalityd(MapTransform, InvertibleTransform):  # type: ignore[m
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.mask_key = mask_key
-        self.normalize = NormalizeByModality(
-            modality,
-            window=window,
-            bias_correction=bias_correction,
-            shrink_factor=shrink_factor,
-            landmarks=landmarks,
-        )
+        count = len(self.keys)
+        kinds = [modality] * count if isinstance(modality, str) else modality
+        windows = [window] * count if isinstance(window, str) or window is None else window
+        self.normalizers = {
+            key: NormalizeByModality(
+                kind,
+                window=spec,
+                bias_correction=bias_correction,
+                shrink_factor=shrink_factor,
+                landmarks=landmarks,
+            )
+            for key, kind, spec in zip(self.keys, kinds, windows, strict=True)
+        }
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Normalize the volumes under the keys; the others stay as they are."""
         case = dict(data)
         mask = case.get(self.mask_key) if self.mask_key is not None else None
         for key in self.key_iterator(case):
-            case[key] = self.normalize(case[key], mask)
+            case[key] = self.normalizers[key](case[key], mask)
         return case
 
     def inverse(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         """Map the volumes under the keys back to their units."""
         case = dict(data)
         for key in self.key_iterator(case):
-            case[key] = self.normalize.inverse(case[key])
+            case[key] = self.normalizers[key].inverse(case[key])
         return case
 
 

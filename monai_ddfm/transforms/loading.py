@@ -9,13 +9,14 @@ from typing import Any
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
+from monai.utils import ensure_tuple
 
 from monai_ddfm.data.readers import read_volume
 from monai_ddfm.data.readers.checks import check_same_patient
 from monai_ddfm.data.readers.selection import naming_role, parse_frames
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
-from monai_ddfm.utils.reports import add_report
+from monai_ddfm.utils.reports import add_report, reports_of
 
 __all__ = [
     "CheckSamePatientD",
@@ -157,31 +158,31 @@ class LoadVolumed(MapTransform):  # type: ignore[misc]
 
 
 class CheckSamePatientd(MapTransform):  # type: ignore[misc]
-    """Refuse to fuse volumes of two patients.
+    """Refuse to fuse volumes of two patients, or one volume twice.
 
     Compared are the DICOM patient IDs; where one side has none (NIfTI), nothing can be said, and
     the report ``"patient"`` on `moving_key` says so.
 
     Args:
         fixed_key: the fixed volume.
-        moving_key: the moving volume.
+        moving_key: the moving volume, or several.
         allow_mismatch: go on although the IDs differ, and note it in the report.
     """
 
     def __init__(
         self,
         fixed_key: str = "fixed",
-        moving_key: str = "moving",
+        moving_key: KeysCollection = "moving",
         *,
         allow_mismatch: bool = False,
     ) -> None:
-        super().__init__((fixed_key, moving_key))
+        self.moving_keys = ensure_tuple(moving_key)
+        super().__init__((fixed_key, *self.moving_keys))
         self.fixed_key = fixed_key
-        self.moving_key = moving_key
         self.allow_mismatch = allow_mismatch
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Compare the patients of the two volumes.
+        """Compare the patients of the volumes.
 
         Args:
             data: a case that has been through `LoadVolumed`.
@@ -191,17 +192,34 @@ class CheckSamePatientd(MapTransform):  # type: ignore[misc]
             null, "mismatch_allowed": ...}``, null where one of the IDs is unknown.
 
         Raises:
-            InputError: the patient IDs differ and that is not allowed.
+            InputError: the patient IDs differ and that is not allowed, or two moving volumes are
+                of the same files and frames.
         """
         case = dict(data)
-        fixed, moving = case[self.fixed_key], case[self.moving_key]
-        known = [
-            (volume.meta.get("filename_or_obj", "?"), str(volume.meta.get("patient_id", "")))
-            for volume in (fixed, moving)
-        ]
-        same = check_same_patient(*known, allow_mismatch=self.allow_mismatch)
-        add_report(moving, "patient", {"same": same, "mismatch_allowed": self.allow_mismatch})
+        _check_different([case[key] for key in self.moving_keys])
+        for key in self.moving_keys:
+            moving = case[key]
+            known = [
+                (volume.meta.get("filename_or_obj", "?"), str(volume.meta.get("patient_id", "")))
+                for volume in (case[self.fixed_key], moving)
+            ]
+            same = check_same_patient(*known, allow_mismatch=self.allow_mismatch)
+            add_report(moving, "patient", {"same": same, "mismatch_allowed": self.allow_mismatch})
         return case
+
+
+def _check_different(volumes: Sequence[MetaTensor]) -> None:
+    """Refuse moving volumes that were read from the same files, and the same frames of them."""
+    read: set[tuple[str, str]] = set()
+    for volume in volumes:
+        files = str(volume.meta.get("source_files") or "[]")
+        frames = str(reports_of(volume).get("reading", {}).get("frames"))
+        if files != "[]" and (files, frames) in read:
+            raise InputError(
+                f"{volume.meta.get('filename_or_obj', '?')} is the same volume twice; give each "
+                "moving volume once, or another series with --moving-series."
+            )
+        read.add((files, frames))
 
 
 LoadVolumeD = LoadVolumeDict = LoadVolumed

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 
 from monai_ddfm.transforms.registration_array import (
     ApplyTransform,
@@ -50,11 +52,11 @@ __all__ = [
 
 
 class RegisterVolumesd(MapTransform):  # type: ignore[misc]
-    """Dictionary version of `RegisterVolumes`: replaces the moving volume by its resampling.
+    """Dictionary version of `RegisterVolumes`: replaces moving volumes by their resampling.
 
     Args:
         fixed_key: the volume to register to; it is not changed.
-        moving_key: the volume to register.
+        moving_key: the volume to register, or several, each by itself.
         method: as for `RegisterVolumes`.
         options: as for `RegisterVolumes`.
     """
@@ -62,29 +64,30 @@ class RegisterVolumesd(MapTransform):  # type: ignore[misc]
     def __init__(
         self,
         fixed_key: str = "fixed",
-        moving_key: str = "moving",
+        moving_key: KeysCollection = "moving",
         method: str = "rigid",
         **options: Any,
     ) -> None:
-        super().__init__((fixed_key, moving_key))
+        self.moving_keys = ensure_tuple(moving_key)
+        super().__init__((fixed_key, *self.moving_keys))
         self.fixed_key = fixed_key
-        self.moving_key = moving_key
         self.register = RegisterVolumes(method, **options)
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Register one case.
 
         Args:
-            data: the case; see `RegisterVolumes.__call__` for the two volumes.
+            data: the case; see `RegisterVolumes.__call__` for the volumes.
 
         Returns:
-            The case with the moving volume on the fixed volume's grid.
+            The case with the moving volumes on the fixed volume's grid.
 
         Raises:
             InputError: as `RegisterVolumes.__call__`.
         """
         case = dict(data)
-        case[self.moving_key] = self.register(case[self.moving_key], case[self.fixed_key])
+        for key in self.moving_keys:
+            case[key] = self.register(case[key], case[self.fixed_key])
         return case
 
 

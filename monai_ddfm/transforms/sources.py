@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 import torch
+from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 from numpy.typing import NDArray
 
 from monai_ddfm.data.transform_files import transform_of
@@ -48,23 +50,27 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
 
     Args:
         fixed_key: the fixed volume on the working grid; replaced by the one that was loaded.
-        moving_key: the moving volume on the working grid, with the report of its registration.
+        moving_key: the moving volume on the working grid, with the report of its registration; or
+            several.
         fixed_source_key: the fixed volume as it was loaded; removed from the case.
-        moving_source_key: the moving volume as it was loaded; removed from the case. Not looked at,
-            and may be absent, where the grids differ in the order of their voxels only.
+        moving_source_key: the moving volume as it was loaded, one for each; removed from the case.
+            Not looked at, and may be absent, where the grids differ in the order of their voxels
+            only.
     """
 
     def __init__(
         self,
         fixed_key: str = "fixed",
-        moving_key: str = "moving",
+        moving_key: KeysCollection = "moving",
         *,
         fixed_source_key: str = "fixed_source",
-        moving_source_key: str = "moving_source",
+        moving_source_key: KeysCollection = "moving_source",
     ) -> None:
-        super().__init__((fixed_key, moving_key))
-        self.fixed_key, self.moving_key = fixed_key, moving_key
-        self.fixed_source_key, self.moving_source_key = fixed_source_key, moving_source_key
+        self.moving_keys = ensure_tuple(moving_key)
+        super().__init__((fixed_key, *self.moving_keys))
+        self.fixed_key = fixed_key
+        self.fixed_source_key = fixed_source_key
+        self.moving_source_keys = ensure_tuple(moving_source_key)
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Restore the sources.
@@ -80,56 +86,61 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
             InputError: the file of the transform has vanished since it was read.
         """
         case = dict(data)
-        fixed, moving = case.pop(self.fixed_source_key), case.pop(self.moving_source_key, None)
-        registered = case[self.moving_key]
-        target, working = _affine_of(fixed), _affine_of(registered)
-        values = reordered(registered.as_tensor(), working, target, fixed.shape[1:])
-        if values is None:
-            done = reports_of(registered)["registration"]
-            values = (
-                resample(
-                    moving,
-                    fixed,
-                    transform_of(registered),
-                    interpolation=done["interpolation"],
-                    outside=done["outside"],
-                )
-                .as_tensor()
-                .contiguous()
-            )
-        meta = {key: value for key, value in registered.meta.items() if key != "affine"}
-        case[self.fixed_key] = fixed
-        case[self.moving_key] = MetaTensor(values, affine=torch.from_numpy(target), meta=meta)
+        case[self.fixed_key] = fixed = case.pop(self.fixed_source_key)
+        for key, source_key in zip(self.moving_keys, self.moving_source_keys, strict=True):
+            case[key] = _restored(case[key], case.pop(source_key, None), fixed)
         return case
 
 
+def _restored(registered: MetaTensor, moving: MetaTensor | None, fixed: MetaTensor) -> MetaTensor:
+    """Return a registered volume on the grid of fixed, resampled from its own voxels if need be."""
+    target, working = _affine_of(fixed), _affine_of(registered)
+    values = reordered(registered.as_tensor(), working, target, fixed.shape[1:])
+    if values is None:
+        done = reports_of(registered)["registration"]
+        values = (
+            resample(
+                moving,
+                fixed,
+                transform_of(registered),
+                interpolation=done["interpolation"],
+                outside=done["outside"],
+            )
+            .as_tensor()
+            .contiguous()
+        )
+    meta = {key: value for key, value in registered.meta.items() if key != "affine"}
+    return MetaTensor(values, affine=torch.from_numpy(target), meta=meta)
+
+
 class ReleaseSourcesd(MapTransform):  # type: ignore[misc]
-    """Drop the moving volume as it was loaded, if `RestoreSourcesd` can do without.
+    """Drop moving volumes as they were loaded, if `RestoreSourcesd` can do without.
 
     Args:
-        moving_key: the moving volume on the working grid.
+        moving_key: the moving volume on the working grid, or several.
         fixed_source_key: the fixed volume as it was loaded.
-        moving_source_key: what is dropped.
+        moving_source_key: what is dropped, one for each.
     """
 
     def __init__(
         self,
-        moving_key: str = "moving",
+        moving_key: KeysCollection = "moving",
         *,
         fixed_source_key: str = "fixed_source",
-        moving_source_key: str = "moving_source",
+        moving_source_key: KeysCollection = "moving_source",
     ) -> None:
         super().__init__(moving_key)
-        self.moving_key = moving_key
-        self.fixed_source_key, self.moving_source_key = fixed_source_key, moving_source_key
+        self.fixed_source_key = fixed_source_key
+        self.moving_source_keys = ensure_tuple(moving_source_key)
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Return the case, without `moving_source_key` if it is not needed."""
+        """Return the case, without what is not needed."""
         case = dict(data)
-        working, target = case[self.moving_key], case[self.fixed_source_key]
-        grids = _affine_of(working), _affine_of(target)
-        if reordering(working.shape[1:], *grids, target.shape[1:]) is not None:
-            del case[self.moving_source_key]
+        target = case[self.fixed_source_key]
+        for key, source_key in zip(self.keys, self.moving_source_keys, strict=True):
+            grids = _affine_of(case[key]), _affine_of(target)
+            if reordering(case[key].shape[1:], *grids, target.shape[1:]) is not None:
+                del case[source_key]
         return case
 
 

@@ -22,12 +22,13 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import DEFAULT, as_list
 
 __all__ = [
     "BODY_KNOTS",
@@ -40,6 +41,7 @@ __all__ = [
     "WITHOUT_HU",
     "Window",
     "finding_level",
+    "finding_levels",
     "parse_window",
 ]
 
@@ -182,6 +184,24 @@ def finding_level(modality: str, spec: str | None = None) -> float | None:
         return float((np.interp(BONE_HU, hounsfield, values) + 1) / 2)
     level = (BONE_HU - window.lower) / (window.upper - window.lower)
     return level if 0 < level < 1 else None
+
+
+def finding_levels(modality: Any, spec: Any = None) -> float | list[float | None] | None:
+    """Return `finding_level` of a volume, or of several.
+
+    Args:
+        modality: of a volume, or a list with that of each.
+        spec: its window; of several volumes that of each, or None. What does not fit is refused
+            where the volumes are listed (`monai_ddfm.sources`).
+
+    Raises:
+        InputError: if a window cannot be read.
+    """
+    kinds = as_list(modality)
+    specs = [None if one == DEFAULT else one for one in as_list(spec)]
+    specs += [None] * (len(kinds) - len(specs))
+    levels = [finding_level(*each) for each in zip(kinds, specs, strict=False)]
+    return levels[0] if len(levels) == 1 else levels
 
 
 def _check(window: Window) -> None:

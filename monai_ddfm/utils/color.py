@@ -55,6 +55,7 @@ from monai_ddfm.errors import InputError
 
 __all__ = [
     "COLOR_TABLES",
+    "HUE_TABLES",
     "apply_color_table",
     "color_table",
     "from_linear",
@@ -102,9 +103,14 @@ _DICOM_TABLES: Final = {
 }
 _PERCEPTUAL: Final = ("viridis", "plasma", "inferno", "magma", "cividis")
 _MATPLOTLIB_TABLES: Final = (*_PERCEPTUAL, "turbo", "hot", "gray")
+_HUES: Final = {"orange": (1.0, 0.5, 0.1), "cyan": (0.0, 0.75, 1.0), "magenta": (1.0, 0.2, 0.9)}
+_PALE: Final = 0.6
 
-COLOR_TABLES: Final[tuple[str, ...]] = (*_DICOM_TABLES, *_MATPLOTLIB_TABLES)
+COLOR_TABLES: Final[tuple[str, ...]] = (*_DICOM_TABLES, *_MATPLOTLIB_TABLES, *_HUES)
 """The names that `color_table` knows."""
+
+HUE_TABLES: Final[tuple[str, ...]] = tuple(_HUES)
+"""Those of a single hue, black to pale: so several volumes can be told apart by their hues."""
 
 
 def luminance(rgb: torch.Tensor, *, dim: int = 1) -> torch.Tensor:
@@ -300,8 +306,8 @@ def white_level(rgb: torch.Tensor, *, name: str = "the volume") -> float:
 def color_table(name: str) -> torch.Tensor:
     """Return a pseudo-color table by name.
 
-    The DICOM palettes are read from the palette files that pydicom carries, the others from
-    matplotlib.
+    The DICOM palettes are read from the palette files that pydicom carries, most others from
+    matplotlib; those of a single hue are computed.
 
     Args:
         name: one of `COLOR_TABLES`; case, blanks and hyphens do not matter.
@@ -384,6 +390,10 @@ def _table_entries(name: str) -> tuple[tuple[float, ...], ...]:
     steps = np.arange(256, dtype=np.uint8)
     if name in _DICOM_TABLES:
         entries = apply_color_lut(steps, palette=_DICOM_TABLES[name]) / 255.0
+    elif name in _HUES:
+        rise = (steps / 255.0)[:, None]
+        hue = np.array(_HUES[name])
+        entries = rise * hue + _PALE * rise**4 * (1 - hue)
     else:
         entries = mpl.colormaps[name].resampled(256)(steps)[:, :3]
     return tuple(tuple(float(value) for value in entry) for entry in entries)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["warnings"]
+__all__ = ["name_of_source", "warnings"]
 
 Record = Mapping[str, Any]
 
+_SOURCE = re.compile(r"moving_(?!scaled$|source$|recovered$)([a-z0-9]+)(?:_scaled)?")
 _TOLD = {"registration", "patient", "intensity", "reading"}
 
 
@@ -19,23 +21,36 @@ def warnings(provenance: Record) -> list[str]:
         provenance: the record of a run.
     """
     found = []
-    for report in _named(provenance, "registration"):
+    for key, report in provenance.get("reports", {}).get("registration", {}).items():
         reasons = report.get("reasons", []) if report.get("status", "ok") != "ok" else []
-        found += [f"registration: {reason}" for reason in (*reasons, *_remarks(report))]
+        said = f"registration{_of(key)}"
+        found += [f"{said}: {reason}" for reason in (*reasons, *_remarks(report))]
     for report in _named(provenance, "patient"):
         if report.get("same") is False:
             found.append("the patient IDs of the two volumes differ, and that was allowed")
     excess = (provenance.get("bound") or {}).get("largest")
     if excess:
         found.append(f"the fusion exceeds the sources by up to {excess:.2g} of the gray scale")
-    for report in _named(provenance, "intensity"):
-        found += _remarks(report)
+    for key, report in provenance.get("reports", {}).get("intensity", {}).items():
+        name = name_of_source(key)
+        found += [f"{name}: {text}" if name else text for text in _remarks(report)]
     for key, report in provenance.get("reports", {}).get("reading", {}).items():
         found += [f"{key}: {note}" for note in _remarks(report)]
     for name in sorted(set(provenance.get("reports", {})) - _TOLD):
         words = name.replace("_", " ")
         found += [f"{words}: {text}" for r in _named(provenance, name) for text in _remarks(r)]
     return list(dict.fromkeys(found))
+
+
+def name_of_source(key: str) -> str:
+    """Return the name of one of several moving volumes in the key of a report; "" if none is."""
+    named = _SOURCE.fullmatch(key)
+    return named[1] if named else ""
+
+
+def _of(key: str) -> str:
+    name = name_of_source(key)
+    return f" of {name}" if name else ""
 
 
 def _remarks(report: Record) -> list[str]:

@@ -6,20 +6,23 @@ the CT window "fusion" has a third, and the landmarks of an MRI have more.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, Source
 from monai_ddfm.utils.arrays import as_array
-from monai_ddfm.utils.reports import by_role, collect_reports
+from monai_ddfm.utils.reports import by_role, collect_reports, reports_of
 from monai_ddfm.visualize.legend import Legend, legend_of
 from monai_ddfm.visualize.views import robust_window
 
 __all__ = ["Panel", "channels_last", "mean_of_channels", "panels_of"]
+
+_Scale = tuple[tuple[float, ...] | None, tuple[float, ...] | None]
+_NO_SCALE: _Scale = (None, None)
 
 
 @dataclass(frozen=True)
@@ -76,55 +79,77 @@ def mean_of_channels(volume: NDArray[Any]) -> NDArray[Any]:
 def panels_of(
     case: Mapping[Hashable, Any],
     *,
-    modality: Modality,
     fixed: Any,
-    moving: Any,
+    moved: Sequence[Moved],
     fused: Any,
-    weight: Any | None = None,
 ) -> list[Panel]:
-    """Return the panels of a run: MRI, moving volume, fusion, and weight if there is one.
+    """Return the panels of a run: MRI, moving volumes, fusion, and weights if there are any.
 
     Args:
         case: the case at the end of the chain; the reports of its volumes tell windows and colors.
-        modality: of `moving`.
         fixed: [1, H, W, D] in its own units.
-        moving: [1, H, W, D] in its own units, or [3, H, W, D] colors in 0..255.
+        moved: the moving volumes and their shares.
         fused: [1, H, W, D] luminance or [3, H, W, D] colors, in [0, 1].
-        weight: [1, H, W, D], share of `moving` in [0, 1].
     """
     reports = collect_reports(case)
-    maps = _maps(by_role(reports.get("intensity", {}), modality))
-    units = str(moving.meta.get("units") or "original units")
-    fixed, moving = as_array(fixed), as_array(moving)
-    in_color = len(moving) == 3
-    window, levels = maps.get("moving", (None, None))
-    own, own_levels = maps.get("fixed", (None, None))
-    half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
-    panels = [
-        Panel("MRI (fixed)", fixed, own, own_levels, units="a.u."),
-        Panel(
-            f"{modality} (registered)",
-            moving / 255 if in_color else moving,
-            window,
-            levels,
-            colors=_color_table(reports),
-            scale=None if in_color else f"{units}{half}",
-            units=units,
-        ),
-        Panel("Fused", fused, (0.0, 1.0), legend=_legend(reports, units, window, levels)),
-    ]
-    if weight is not None:
-        shown = np.where(_foreground(fixed) | _foreground(moving), as_array(weight), np.nan)
-        caption = f"0: MRI only, 1: {modality} only"
-        panels.append(Panel("Weight", shown, (0.0, 1.0), colors="viridis", scale=caption))
+    scales = [_scales(case, one, reports.get("intensity", {})) for one in moved]
+    own, own_levels = scales[0].get("fixed", _NO_SCALE)
+    fixed = as_array(fixed)
+    panels = [Panel("MRI (fixed)", fixed, own, own_levels, units="a.u.")]
+    for one, scale in zip(moved, scales, strict=True):
+        panels.append(_moving_panel(one, scale.get("moving", _NO_SCALE), reports))
+    legend = None
+    if len(moved) == 1:  # of several, a color stands for more than two values
+        window, levels = scales[0].get("moving", _NO_SCALE)
+        legend = _legend(reports, panels[1].units, window, levels)
+    panels.append(Panel("Fused", fused, (0.0, 1.0), legend=legend))
+    shown = _foreground(fixed)
+    for one in moved:
+        shown = shown | _foreground(as_array(one.volume))
+    for one in moved:
+        if one.weight is not None:
+            name = one.source.title
+            weight = np.where(shown, as_array(one.weight), np.nan)
+            only = "MRI only" if len(moved) == 1 else "none"
+            title = "Weight" if len(moved) == 1 else f"Weight of {name}"
+            caption = f"0: {only}, 1: {name} only"
+            panels.append(Panel(title, weight, (0.0, 1.0), colors="viridis", scale=caption))
     return panels
 
 
-def _maps(
-    reports: Mapping[str, Mapping[str, Any]],
-) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
+def _moving_panel(
+    one: Moved, scale: _Scale, reports: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> Panel:
+    window, levels = scale
+    units = str(one.volume.meta.get("units") or "original units")
+    moving = as_array(one.volume)
+    in_color = len(moving) == 3
+    half = f", middle: {window[1]:g}" if window and len(window) == 3 else ""
+    return Panel(
+        f"{one.source.title} (registered)",
+        moving / 255 if in_color else moving,
+        window,
+        levels,
+        colors=_color_table(reports, one.source),
+        scale=None if in_color else f"{units}{half}",
+        units=units,
+    )
+
+
+def _scales(
+    case: Mapping[Hashable, Any], one: Moved, reports: Mapping[str, Mapping[str, Any]]
+) -> dict[str, _Scale]:
+    """Return the gray scales of the MRI and of a moving volume, "fixed" and "moving"."""
+    roles = by_role(reports, one.source.modality)
+    if one.source.name:
+        own = reports_of(case[one.source.scaled_key]) if one.source.scaled_key in case else {}
+        roles = {**roles, "moving": own.get("intensity", {})}
+    return _maps(roles)
+
+
+def _maps(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, _Scale]:
     """Return, by role, the values and the levels of the map by which a volume was fused."""
-    found = {}
+    found: dict[str, _Scale] = {}
     for role, report in reports.items():
         knots, values = report.get("knots"), report.get("values")
         if not knots or not values:
@@ -149,10 +174,13 @@ def _legend(
     return replace(legend, ends=(window[0], window[-1]), units=units)
 
 
-def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
-    """Return the table by which `moving` was colored, if it was."""
-    found = (report.get("color_table") for report in reports.get("color", {}).values())
-    return str(next((table for table in found if table), "gray"))
+def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]], source: Source) -> str:
+    """Return the table by which a moving volume was colored, if it was."""
+    for report in reports.get("color", {}).values():
+        table = report.get("color_tables", {}).get(source.name, report.get("color_table"))
+        if table:
+            return str(table)
+    return "gray"
 
 
 def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:

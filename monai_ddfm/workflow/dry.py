@@ -54,13 +54,17 @@ def plan_only(evaluator: Any, dataset: Any, output_dir: str | Path) -> None:
     _scale(case, chain[start:])
     device = evaluator.state.device
     sampling = expected_sampling(
-        evaluator.inferer, evaluator.network, case["fixed_scaled"], device=device
+        evaluator.inferer,
+        evaluator.network,
+        case["fixed_scaled"],
+        moving=len(chain[start].moving_keys),
+        device=device,
     )
     beside = _BESIDE_S + _BESIDE_S_PER_VOXEL * case["fixed"][0].numel()
     found = warnings({"reports": reports})
     plan = {
         "reading": reports["reading"],
-        "patient": reports["patient"]["moving"],
+        "patient": _patient(list(reports["patient"].values())),
         "grid": _grid(case["fixed"]),
         "registration": chain[start].register.method,
         "preset": sampling.preset,
@@ -84,6 +88,11 @@ def _scale(case: dict[Any, Any], chain: Sequence[Any]) -> None:
         if isinstance(step, NormalizeByModalityd):
             case |= {key: case[str(key).removesuffix("_scaled")] for key in step.keys}
             case |= step(case)
+
+
+def _patient(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what is known of the patients of all moving volumes: the least of any of them."""
+    return min(reports, key=lambda report: (False, None, True).index(report["same"]))
 
 
 def _grid(volume: MetaTensor) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,7 @@ from monai_ddfm.errors import InputError, find_input_error
 from monai_ddfm.options import Options
 from monai_ddfm.options.checks import check_command_line, check_options
 from monai_ddfm.options.names import in_words_of
+from monai_ddfm.sources import as_list
 from monai_ddfm.utils.warnings_log import log_warnings
 from monai_ddfm.visualize.notebook import result_html, result_viewer
 from monai_ddfm.workflow.bundle_files import bundle_root, prior_overrides
@@ -73,20 +74,22 @@ class FusionResult:
 
 def fuse(
     fixed: str | Path,
-    moving: str | Path,
+    moving: str | Path | Sequence[str | Path],
     *,
-    modality: str,
+    modality: str | Sequence[str],
     output_dir: str | Path,
+    name: Sequence[str] | None = None,
     prior: str | Path | None = None,
     **options: Unpack[Options],
 ) -> FusionResult:
-    """Fuse two volumes of one patient.
+    """Fuse two volumes of one patient, or more.
 
     Args:
         fixed: the MRI; the result is on its grid.
-        moving: the CT, PET or SPECT.
-        modality: of `moving`: "CT", "PET" or "SPECT".
+        moving: the CT, PET or SPECT; or several, see docs/how-to/several-sources.md.
+        modality: of `moving`: "CT", "PET" or "SPECT"; one for each of several.
         output_dir: folder for the results; made if it does not exist.
+        name: what each of several moving volumes is called in names of files; None is its modality.
         prior: another prior than the bundle's, with its sidecar (see `monai_ddfm.networks.priors`).
         options: see `monai_ddfm.options`; further entries of the configuration by name, such as
             ``inferer#axis``, are handed on too. None is the configuration's own.
@@ -103,11 +106,15 @@ def fuse(
         ...               output_dir="out")  # doctest: +SKIP
         >>> result.files["fused.nii.gz"]  # doctest: +SKIP
         PosixPath('out/fused.nii.gz')
+        >>> result = fuse("t1.nii.gz", ["pet.nii.gz", "ct.nii.gz"], modality=["PET", "CT"],
+        ...               output_dir="out")  # doctest: +SKIP
     """
+    kinds = [str(kind) for kind in as_list(modality)]
     return run_inference(
         {
             **check_paths(fixed, moving, output_dir),
-            "modality": str(modality),
+            "modality": kinds[0] if len(kinds) == 1 else kinds,
+            "name": name,
             **({} if prior is None else prior_overrides(prior)),
             **options,
         }

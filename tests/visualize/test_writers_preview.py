@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, as_sources
 from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.visualize.panels import Panel, panels_of
 from monai_ddfm.visualize.preview import write_preview
@@ -167,7 +167,9 @@ def test_panels_take_the_gray_scale_of_the_fusion():
     scaled = NormalizeByModality("CT")(volume)
     mri = NormalizeByModality("MR")(MetaTensor(torch.rand(1, 4, 5, 6)))
     case = {"moving_scaled": scaled, "fixed_scaled": mri}
-    shown = panels_of(case, modality=Modality.CT, fixed=volume, moving=volume, fused=volume / 900)
+    (source,) = as_sources("CT")
+    moved = [Moved(source=source, volume=volume)]
+    shown = panels_of(case, fixed=volume, moved=moved, fused=volume / 900)
     assert [panel.title for panel in shown] == ["MRI (fixed)", "CT (registered)", "Fused"]
     assert shown[1].window == (-20.0, 100.0, 1500.0)
     assert shown[1].levels == (0.0, 0.5, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,28 +53,36 @@ def bundle_prior(*, device: str = "cpu") -> Prior:
 
 
 def preprocess_volumes(
-    fixed: Path, moving: Path, *, modality: str, options: Mapping[str, Any]
+    fixed: Path,
+    moving: Path | Sequence[Path],
+    *,
+    modality: str | Sequence[str],
+    options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Bring two volumes to one grid and to [-1, 1] as the bundle's configuration says.
+    """Bring volumes to one grid and to [-1, 1] as the bundle's configuration says.
 
     Args:
         fixed: the MRI.
-        moving: the other volume.
-        modality: of `moving`.
+        moving: the other volume, or several.
+        modality: of `moving`; one for each of several.
         options: further options of the configuration by name, for example ``registration``.
 
     Returns:
-        The case as the bundle's inferer gets it; ``image`` is [2, H, W, D].
+        The case as the bundle's inferer gets it; ``image`` is [2, H, W, D], of several moving
+        volumes [1 + N, H, W, D].
 
     Raises:
         InputError: if a volume cannot be used.
     """
     parser = ConfigParser()
     parser.read_config(bundle_root() / "configs" / "inference.json")
-    parser.update({"fixed": fixed, "moving": moving, "modality": str(modality), **options})
+    kinds = str(modality) if isinstance(modality, str) else [str(kind) for kind in modality]
+    paths = [*moving] if isinstance(moving, Sequence) else moving
+    parser.update({"fixed": fixed, "moving": paths, "modality": kinds, **options})
     try:
         chain = parser.get_parsed_content("preprocessing")
-        case: dict[str, Any] = chain({"fixed": fixed, "moving": moving})
+        sources = {source.key: source.path for source in parser.get_parsed_content("sources")}
+        case: dict[str, Any] = chain({"fixed": fixed, **sources})
     except Exception as error:
         if cause := find_input_error(error):
             raise cause from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from monai_ddfm.data.writers.telling import log_case_warnings
 from monai_ddfm.errors import InputError
 from monai_ddfm.metrics import PUBLISHED_METRICS, Convention, hue_error
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import as_list, sources_of
 from monai_ddfm.transforms.grid import ToCanonicald
 from monai_ddfm.transforms.intensity import NormalizeByModality
 from monai_ddfm.transforms.loading import LoadVolumed
@@ -36,9 +38,9 @@ def evaluate(
     fused: str | Path,
     *,
     fixed: str | Path | None = None,
-    moving: str | Path | None = None,
-    modality: str | None = None,
-    window: str | None = None,
+    moving: str | Path | Sequence[str | Path] | None = None,
+    modality: str | Sequence[str] | None = None,
+    window: str | Sequence[str | None] | None = None,
     metrics: Sequence[str] = PUBLISHED_METRICS,
     convention: Convention = "evaluator",
     stretch: bool = False,
@@ -52,25 +54,77 @@ def evaluate(
         fused: the result: a picture, a volume, or the folder that ``monai-ddfm fuse`` has written,
             which knows its sources.
         fixed: the MRI or the visible image.
-        moving: the other source, on the same grid.
-        modality: of `moving`, for volumes.
-        window: of `moving`, for volumes, if it is not the modality's own.
+        moving: the other source, on the same grid; or several. The figures are those of pairs, so
+            there are some for the MRI with each of them.
+        modality: of `moving`, for volumes; one for each of several.
+        window: of `moving`, for volumes, if it is not the modality's own; likewise.
         metrics: names from `monai_ddfm.metrics.METRICS`.
         convention: of the metrics.
         stretch: map the least value of the result to black and the largest to white first.
 
     Returns:
-        The figures by name, as `measure_case` gives them.
+        The figures by name, as `measure_case` gives them; with several moving volumes, the name of
+            each stands before: ``pet SSIM``.
 
     Raises:
         InputError: if something cannot be used or the images are not on one grid.
     """
     place = Path(fused).expanduser()
     if (place / MARKER).is_file():
-        place, fixed, moving, modality, window = _from_run(place, fixed, moving, modality, window)
-    if fixed is None or moving is None:
+        place, fixed, sources = _from_run(place, fixed, moving, modality, window)
+    else:
+        sources = _given(moving, modality, window)
+    if fixed is None or not sources:
         raise InputError(f"{fused} does not tell its sources; give --fixed and --moving.")
-    paths = dict(zip(_ROLES, (place, Path(fixed), Path(moving)), strict=True))
+    figures: dict[str, float] = {}
+    for one in sources:
+        found = _measured(place, Path(fixed), one, metrics, convention, stretch=stretch)
+        figures |= {f"{one.name} {key}".strip(): value for key, value in found.items()}
+    return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Other:
+    """A source beside the MRI.
+
+    Attributes:
+        path: of its volume or picture, on the grid of the result.
+        modality: what it was measured with; None for a picture.
+        window: its gray scale, None for its modality's own.
+        name: that stands before its figures, "" for the only one.
+    """
+
+    path: Path
+    modality: str | None
+    window: str | None = None
+    name: str = ""
+
+
+def _given(moving: Any, modality: Any, window: Any) -> list[_Other]:
+    """Return the sources that are given, without a look at them."""
+    paths, kinds = as_list(moving), as_list(modality)
+    if len(paths) < 2:
+        kind = kinds[0] if kinds else None
+        return [_Other(path=Path(path), modality=kind, window=window) for path in paths]
+    sources = sources_of(paths, kinds, window=window)
+    return [
+        _Other(path=Path(s.path or ""), modality=s.modality, window=s.window, name=s.name)
+        for s in sources
+    ]
+
+
+def _measured(
+    place: Path,
+    fixed: Path,
+    other: _Other,
+    metrics: Sequence[str],
+    convention: Convention,
+    *,
+    stretch: bool,
+) -> dict[str, float]:
+    """Return the figures of a result with the MRI and one other source."""
+    moving, modality, window = other.path, other.modality, other.window
+    paths = dict(zip(_ROLES, (place, fixed, moving), strict=True))
     pictures = {role: path.suffix.lower() in PICTURE_SUFFIXES for role, path in paths.items()}
     if all(pictures.values()):
         case, result = _pictures(paths)
@@ -90,17 +144,14 @@ def evaluate(
 
 
 def _from_run(
-    folder: Path,
-    fixed: str | Path | None,
-    moving: str | Path | None,
-    modality: str | None,
-    window: str | None,
-) -> tuple[Path, str | Path, str | Path, str, str | None]:
+    folder: Path, fixed: str | Path | None, moving: Any, modality: Any, window: Any
+) -> tuple[Path, str | Path, list[_Other]]:
     """Complete what is given from the record of a run."""
     try:
         record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         source, options = record["inputs"]["fixed"]["path"], record["options"]
-        named = modality or str(options["modality"])
+        kinds = [str(kind) for kind in as_list(modality or options["modality"])]
+        keys = [str(role) for role in record["inputs"] if role != "fixed"]
         os.fsencode(source)  # what is no path is no record
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{folder / MARKER} is no record of a fusion; fuse again.") from error
@@ -108,13 +159,18 @@ def _from_run(
     volume = folder / "fused.nii.gz"
     if not volume.is_file():
         volume = folder / "fused_rgb.nii.gz"
-    return (
-        volume,
-        fixed or source,
-        moving or folder / "moving_registered.nii.gz",
-        named,
-        window or options.get("window"),
-    )
+    windows = window or options.get("window")
+    if moving is not None or len(keys) < 2:
+        paths = moving or folder / "moving_registered.nii.gz"
+        return volume, fixed or source, _given(paths, kinds, windows)
+    names = [key.removeprefix("moving_") for key in keys]
+    paths = [folder / f"moving_registered_{name}.nii.gz" for name in names]
+    found = sources_of(paths, kinds, name=names, window=windows)
+    others = [
+        _Other(path=path, modality=one.modality, window=one.window, name=one.name)
+        for path, one in zip(paths, found, strict=True)
+    ]
+    return volume, fixed or source, others
 
 
 def _pictures(paths: dict[str, Path]) -> tuple[Case, Tensor]:

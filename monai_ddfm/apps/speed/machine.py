@@ -199,7 +199,11 @@ class TimedLikelihood:
         """Return the likelihood for pixels of a size in mm, timed too."""
         return TimedLikelihood(self.likelihood.on_grid(spacing), self.timed)
 
-    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+    def takes(self, moving: int) -> bool:
+        """Return whether it fuses so many moving sources."""
+        return self.likelihood.takes(moving)
+
+    def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:
         """Return the likelihood's plan, timed."""
         plan = self.likelihood.plan(noises, always=always)
         runs = tuple(

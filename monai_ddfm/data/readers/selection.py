@@ -21,7 +21,8 @@ def naming_role(key: str, sentence: str) -> str:
         key: of the item.
         sentence: which a reader has raised.
     """
-    return _OPTION.sub(rf"{key}_\1=", sentence) if key in _ROLES else sentence
+    role = key.partition("_")[0]  # of several moving volumes each has a name behind
+    return _OPTION.sub(rf"{role}_\1=", sentence) if role in _ROLES else sentence
 
 
 def parse_frames(frames: int | str | Sequence[int] | None) -> list[int] | None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source, as_sources
 from monai_ddfm.utils.files import NOTICE, StagedFolder
 from monai_ddfm.utils.hashes import describe_file
 from monai_ddfm.utils.json_files import write_json
@@ -28,6 +30,7 @@ __all__ = ["bids_name", "bids_names", "dataset_description", "entities_of", "sid
 _VERSION = "1.10.0"
 _ORDER = ("sub", "ses", "trc", "space", "from", "to", "mode", "desc")
 _TRANSFORM = "transform.tfm"
+_EACH = ("weight.nii.gz", "moving_registered.nii.gz")
 _REPLACED = (
     "{} was replaced by another run before it was copied; give each run a folder of its own."
 )
@@ -90,7 +93,7 @@ def bids_name(
 
 
 def bids_names(
-    modality: Modality,
+    modality: Modality | Sequence[Source],
     *,
     subject: str,
     session: str = "",
@@ -100,7 +103,7 @@ def bids_names(
     """Return all names that `write_bids` may write below the root of a data set.
 
     Args:
-        modality: of the moving volume.
+        modality: of the moving volume, or the records of several.
         subject: label without ``sub-``.
         session: label without ``ses-``; empty for none.
         tracer: label without ``trc-``; empty for none.
@@ -109,13 +112,65 @@ def bids_names(
     Raises:
         InputError: a label is not made of letters and digits.
     """
-    suffix = str(modality).lower()
     labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
+    entries = _entries(as_sources(modality), labels)
     return [
-        bids_name(suffix, ending, description=entry[0], **labels)
-        for entry in _VOLUMES.values()
+        entry.name.replace(".nii.gz", ending)
+        for entry in entries.values()
         for ending in (".nii.gz", ".json")
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """A result in the data set.
+
+    Attributes:
+        name: its path below the root.
+        about: what it is.
+        units: of its values; None for those of `source`.
+        source: the moving volume that it is of, by name.
+    """
+
+    name: str
+    about: str
+    units: str | None
+    source: str = ""
+
+
+def _entries(sources: Sequence[Source], labels: Mapping[str, str]) -> dict[str, _Entry]:
+    """Return what may be written, by the name of the result.
+
+    What is of one moving volume is called after it; the fusion of several, after all of them.
+    """
+    several = len(sources) > 1
+    found = {}
+    for result, (description, about, units) in _VOLUMES.items():
+        if several and result in _EACH:
+            for source in sources:
+                own = {**labels, **_labels_of(source)}
+                name = bids_name(source.modality.lower(), ".nii.gz", description=description, **own)
+                words = about.replace("moving volume", source.title)
+                found[source.file(result)] = _Entry(
+                    name=name, about=words, units=units, source=source.name
+                )
+            continue
+        shared = {**labels, "trc": ""} if several else labels
+        name = bids_name(_suffix(sources), ".nii.gz", description=description, **shared)
+        found[result] = _Entry(name=name, about=about, units=units)
+    return found
+
+
+def _labels_of(source: Source) -> dict[str, str]:
+    """Return the tracer, by which several volumes of one modality are told apart."""
+    return {"trc": "" if source.name == source.modality.lower() else source.name}
+
+
+def _suffix(sources: Sequence[Source]) -> str:
+    """Return the suffix of what is of all moving volumes."""
+    if len(sources) == 1:
+        return sources[0].modality.lower()
+    return "".join(dict.fromkeys(source.modality.lower() for source in sources))
 
 
 def entities_of(path: str | Path) -> dict[str, str]:
@@ -178,13 +233,13 @@ def write_bids(
     root: str | Path,
     results: Mapping[str, str | Path],
     *,
-    modality: str | Modality,
+    modality: str | Modality | Sequence[Source],
     sources: Sequence[str],
     subject: str,
     session: str = "",
     tracer: str = "",
     space: str = "T1w",
-    units: str = "",
+    units: str | Mapping[str, str] = "",
     source_datasets: Sequence[str | Path] = (),
     links: Mapping[str, str | Path] | None = None,
     hashes: Mapping[str, str] | None = None,
@@ -194,13 +249,13 @@ def write_bids(
     Args:
         root: of the data set; made if it does not exist.
         results: path by file name, as `SaveFusionOutputsd` summarizes them.
-        modality: of `moving`.
-        sources: BIDS URIs or paths of the MRI and the moving volume.
+        modality: of the moving volume, or the records of several.
+        sources: BIDS URIs or paths of the MRI and the moving volumes.
         subject: label without ``sub-``.
         session: label without ``ses-``; empty for none.
         tracer: label without ``trc-``; empty for none.
         space: the image whose grid the results are on.
-        units: of the moving volume.
+        units: of the moving volume; of several, by name.
         source_datasets: roots or URLs of the data sets that `sources` belong to.
         links: the same by the name that stands for them in BIDS URIs.
         hashes: SHA-256 by file name that the results had when they were written.
@@ -212,37 +267,45 @@ def write_bids(
         InputError: a label or the modality is not allowed, the folder cannot be written to, or a
             result is not what its hash says.
     """
-    kind = Modality.parse(modality)
+    moving = as_sources(Modality.parse(modality) if isinstance(modality, str) else modality)
     labels = {"subject": subject, "ses": session, "trc": tracer, "space": space}
-    suffix = str(kind).lower()
-    found = {name: entry for name, entry in _VOLUMES.items() if name in results}
-    names = {
-        name: bids_name(suffix, ".nii.gz", description=entry[0], **labels)
-        for name, entry in found.items()
-    }
-    if _TRANSFORM in results:
-        way = {"subject": subject, "ses": session, "from": suffix, "to": space, "mode": "image"}
-        names[_TRANSFORM] = bids_name("xfm", ".tfm", folder=suffix, **way)
+    entries = {n: one for n, one in _entries(moving, labels).items() if n in results}
+    transforms = _transforms(moving, subject=subject, ses=session, to=space, mode="image")
+    transforms = {result: name for result, name in transforms.items() if result in results}
+    names = {**{result: one.name for result, one in entries.items()}, **transforms}
     root = Path(root).expanduser().absolute()
-    marker = bids_name(suffix, ".json", description="fused", **labels)
+    marker = _entries(moving, labels)["fused.nii.gz"].name.replace(".nii.gz", ".json")
     with StagedFolder(root, marker=marker) as staged:
-        for name, (_, about, unit) in found.items():
-            digest = _copy(results[name], staged.path(names[name]), (hashes or {}).get(name))
-            content = sidecar(about, sources=sources, units=unit or units or "arbitrary")
+        for result, one in entries.items():
+            path = staged.path(one.name)
+            digest = _copy(results[result], path, (hashes or {}).get(result))
+            own = units if isinstance(units, str) else units.get(one.source, "")
+            content = sidecar(one.about, sources=sources, units=one.units or own or "arbitrary")
             content |= {"SHA256": digest}
-            write_json(staged.path(names[name].replace(".nii.gz", ".json")), content)
-        if _TRANSFORM in names:
-            wanted = (hashes or {}).get(_TRANSFORM)
-            _copy(results[_TRANSFORM], staged.path(names[_TRANSFORM]), wanted)
+            write_json(staged.path(one.name.replace(".nii.gz", ".json")), content)
+        for result, name in transforms.items():
+            _copy(results[result], staged.path(name), (hashes or {}).get(result))
         if not (root / "dataset_description.json").exists():
             write_json(
                 staged.path("dataset_description.json"),
                 dataset_description(source_datasets, links=links),
             )
-        if kind is not Modality.PET and not (root / ".bidsignore").exists():
-            ignored = "".join(f"**/{one}/\n" for one in dict.fromkeys(("ct", "spect", suffix)))
-            staged.path(".bidsignore").write_text(ignored, encoding="ascii")
-    return {name: root / path for name, path in names.items()}
+        folders = dict.fromkeys((*(s.modality.lower() for s in moving), _suffix(moving)))
+        if set(folders) != {"pet"} and not (root / ".bidsignore").exists():
+            ignored = dict.fromkeys(("ct", "spect", *(f for f in folders if f != "pet")))
+            lines = "".join(f"**/{one}/\n" for one in ignored)
+            staged.path(".bidsignore").write_text(lines, encoding="ascii")
+    return {result: root / name for result, name in names.items()}
+
+
+def _transforms(sources: Sequence[Source], **way: str) -> dict[str, str]:
+    """Return the names of the transforms, by the name of the result."""
+    found = {}
+    for source in sources:
+        label = source.name or source.modality.lower()
+        name = bids_name("xfm", ".tfm", folder=source.modality.lower(), **{**way, "from": label})
+        found[source.file(_TRANSFORM)] = name
+    return found
 
 
 def _copy(source: str | Path, target: Path, wanted: str | None) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai.transforms import Transform
 
-from monai_ddfm.data.writers.bids import bids_name, bids_names, entities_of, write_bids
+from monai_ddfm.data.writers.bids import bids_names, entities_of, write_bids
 from monai_ddfm.data.writers.formats import format_named
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source, as_sources
 from monai_ddfm.utils.files import prepare_output_dir
 from monai_ddfm.utils.places import check_apart
 
@@ -31,8 +32,8 @@ class SaveBidsd(Transform):  # type: ignore[misc]
     Args:
         options: ``root`` of the data set, and if need be ``subject``, ``session``, ``tracer`` and
             ``space`` (by default T1w), labels without their prefix.
-        inputs: paths of the MRI, ``fixed``, and of ``moving``.
-        modality: of `moving`, see `monai_ddfm.modalities`.
+        inputs: paths of the MRI and of the moving volumes, in this order.
+        modality: of `moving`, see `monai_ddfm.modalities`; or the records of several.
         output_format: one with NIfTI files; without them there is nothing to copy.
         deidentify: name no sources.
         outputs_key: summary of `SaveFusionOutputsd`.
@@ -49,7 +50,7 @@ class SaveBidsd(Transform):  # type: ignore[misc]
         options: Mapping[str, Any],
         *,
         inputs: Mapping[str, str | Path],
-        modality: str | Modality,
+        modality: str | Modality | Sequence[Source],
         output_format: str = "nifti",
         deidentify: bool = False,
         outputs_key: str = "outputs",
@@ -63,23 +64,19 @@ class SaveBidsd(Transform):  # type: ignore[misc]
             raise InputError("a BIDS derivative needs a folder; give one with --bids-root.")
         if "fused.nii.gz" not in format_named(output_format).names:
             raise InputError("a BIDS derivative is made of NIfTI; use --format nifti or both.")
-        self.modality = Modality.parse(modality)
+        self.moving = as_sources(modality)
+        if len(self.moving) > 1 and given.get("tracer"):
+            raise InputError(
+                "a tracer is of one moving volume; leave --bids-tracer out, the names of several "
+                "tell theirs."
+            )
         self.labels = _labels(given, inputs)
-        suffix = str(self.modality).lower()
-        bids_name(
-            suffix,
-            ".json",
-            subject=self.labels["subject"],
-            description="fused",
-            ses=self.labels["session"],
-            trc=self.labels["tracer"],
-            space=self.labels["space"],
-        )
+        names = bids_names(self.moving, **self.labels)  # before anything is tried in the folder
         self.root = prepare_output_dir(given["root"])
-        names = bids_names(self.modality, **self.labels)
         check_apart(inputs, written=[self.root / name for name in names])
         self.sources, self.links = ([], {}) if deidentify else _sources(inputs)
-        self.outputs_key, self.moving_key, self.output_key = outputs_key, moving_key, output_key
+        self.outputs_key, self.output_key = outputs_key, output_key
+        self.moving_keys = {s.name: s.key if s.name else moving_key for s in self.moving}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Copy the files of one case.
@@ -98,9 +95,12 @@ class SaveBidsd(Transform):  # type: ignore[misc]
         written = write_bids(
             self.root,
             summary["files"],
-            modality=self.modality,
+            modality=self.moving,
             sources=self.sources,
-            units=str(data[self.moving_key].meta.get("units") or ""),
+            units={
+                name: str(data[key].meta.get("units") or "")
+                for name, key in self.moving_keys.items()
+            },
             source_datasets=list(self.links.values()),
             links=self.links,
             hashes={name: about["sha256"] for name, about in outputs.items()},
@@ -110,14 +110,16 @@ class SaveBidsd(Transform):  # type: ignore[misc]
 
 
 def _labels(given: Mapping[str, str], inputs: Mapping[str, str | Path]) -> dict[str, str]:
-    fixed, moving = entities_of(inputs["fixed"]), entities_of(inputs["moving"])
-    subjects = {entities["sub"] for entities in (fixed, moving) if "sub" in entities}
+    fixed, *others = (entities_of(path) for path in inputs.values())
+    subjects = {entities["sub"] for entities in (fixed, *others) if "sub" in entities}
     if "subject" not in given and len(subjects) != 1:
         why = "name different subjects" if subjects else "do not name the subject"
         raise InputError(
-            f"the file names of {inputs['fixed']} and {inputs['moving']} {why}; give its label "
+            f"the file names of {' and '.join(map(str, inputs.values()))} {why}; give its label "
             "with --bids-subject."
         )
+    # Of several moving volumes each has its own tracer, by its name.
+    moving = others[0] if len(others) == 1 else {}
     return {
         "subject": given.get("subject") or next(iter(subjects)),
         "session": given.get("session", moving.get("ses", fixed.get("ses", ""))),
@@ -130,8 +132,8 @@ def _sources(inputs: Mapping[str, str | Path]) -> tuple[list[str], dict[str, Pat
     """Return the sources as BIDS URIs or URLs, and the data sets that the URIs refer to."""
     found: list[str] = []
     links: dict[str, Path] = {}
-    for role in ("fixed", "moving"):
-        path = Path(inputs[role]).expanduser().absolute()
+    for given in inputs.values():
+        path = Path(given).expanduser().absolute()
         root = next((folder for folder in path.parents if (folder / _ABOUT).is_file()), None)
         if root is None:
             found.append(path.as_uri())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
+
+from monai_ddfm.sources import Source
 
 __all__ = [
     "DICOM_FOLDER",
@@ -16,6 +18,8 @@ __all__ = [
     "is_of_runs",
     "objects_in",
     "results_in",
+    "role_folders",
+    "roles_of",
 ]
 
 DICOM_FOLDER = "dicom"
@@ -33,7 +37,18 @@ ROLES = (
     "fixed",
 )
 """The series of a run, each in a folder of this name; the first has the lowest number."""
+_EACH = ("moving_registered", "weight", "registration")
+_OF_A_SOURCE = re.compile(f"(?:{'|'.join(_EACH)})_[a-z0-9]+")
 _FILE = re.compile(r"^\d{4,}\.dcm$")
+
+
+def roles_of(sources: Sequence[Source]) -> tuple[str, ...]:
+    """Return the series of a run: of several moving volumes, each has series with its name."""
+    return tuple(
+        dict.fromkeys(
+            source.called(role) if role in _EACH else role for role in ROLES for source in sources
+        )
+    )
 
 
 class DicomPart(Protocol):
@@ -58,8 +73,14 @@ def is_of_runs(folder: Path) -> bool:
 
 def objects_in(folder: Path) -> list[str]:
     """Return the objects that lie where those of a run would, by their names in the folder."""
-    found = (path for role in ROLES for path in (folder / role).glob("*.dcm"))
+    found = (path for role in role_folders(folder) for path in role.glob("*.dcm"))
     return sorted(str(path.relative_to(folder)) for path in found if _FILE.match(path.name))
+
+
+def role_folders(folder: Path) -> list[Path]:
+    """Return the folders of series of runs, whatever moving volumes they had."""
+    inner = sorted(path for path in folder.glob("*_*") if _OF_A_SOURCE.fullmatch(path.name))
+    return [*(folder / role for role in ROLES), *inner]
 
 
 def results_in(folder: Path) -> list[str]:

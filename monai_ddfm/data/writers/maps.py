@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved
 
 __all__ = ["RECOVERED", "SPREAD", "Maps"]
 
@@ -29,20 +29,17 @@ class Maps:
 
     Attributes:
         fixed: MetaTensor [1, H, W, D], the MRI in its own units; the grid is its.
-        moving: [1, H, W, D] in its own units, or [3, H, W, D] colors in 0..255.
         fused: [1, H, W, D], luminance in [0, 1].
-        modality: of `moving`.
-        weight: [1, H, W, D], share of `moving` in [0, 1].
+        moved: the moving volumes and their shares, one or several.
         rgb: [3, H, W, D], colors in [0, 1].
         spread: [1, H, W, D] each, by a key of `SPREAD`.
-        recovered: [1, H, W, D], an estimate of `moving` without partial volumes, in its units.
+        recovered: [1, H, W, D], an estimate of the only moving volume without partial volumes, in
+            its units.
     """
 
     fixed: Any
-    moving: Any
     fused: Any
-    modality: Modality
-    weight: Any = None
+    moved: tuple[Moved, ...]
     rgb: Any = None
     spread: Mapping[str, Any] = field(default_factory=dict)
     recovered: Any = None

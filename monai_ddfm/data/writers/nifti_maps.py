@@ -36,7 +36,6 @@ def write_nifti_maps(maps: Maps, place: Callable[[str], Path]) -> None:
     Raises:
         InputError: a file cannot be written.
     """
-    moving = as_array(maps.moving)
 
     def write(name: str, data: Any, about: str, shown: tuple[float, float] | None = None) -> None:
         write_nifti(
@@ -49,16 +48,21 @@ def write_nifti_maps(maps: Maps, place: Callable[[str], Path]) -> None:
         )
 
     write("fused.nii.gz", np.clip(as_array(maps.fused), 0, 1), "DDFM fusion, luminance", (0, 1))
-    if maps.weight is not None:
-        write("weight.nii.gz", maps.weight, f"share of {maps.modality} in the fusion", (0, 1))
+    for one in maps.moved:
+        if one.weight is not None:
+            about = f"share of {one.source.title} in the fusion"
+            write(one.source.file("weight.nii.gz"), one.weight, about, (0, 1))
     if maps.rgb is not None:
         write("fused_rgb.nii.gz", maps.rgb, "DDFM fusion, color")
     for key, data in maps.spread.items():
         write(f"{key}.nii.gz", data, SPREAD[key], None if key == "fused_std" else (0, 1))
-    in_color = len(moving) == 3
-    moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
-    shown = None if in_color else robust_window(moving)
-    write("moving_registered.nii.gz", moving, f"{maps.modality} on the MRI grid", shown)
-    if maps.recovered is not None:
-        about = f"ESTIMATE, {maps.modality} recovered"
-        write(f"{RECOVERED}.nii.gz", maps.recovered, about, shown)
+    for one in maps.moved:
+        moving = as_array(one.volume)
+        in_color = len(moving) == 3
+        moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving
+        shown = None if in_color else robust_window(moving)
+        name = one.source.file("moving_registered.nii.gz")
+        write(name, moving, f"{one.source.title} on the MRI grid", shown)
+        if maps.recovered is not None:
+            about = f"ESTIMATE, {one.source.title} recovered"
+            write(f"{RECOVERED}.nii.gz", maps.recovered, about, shown)

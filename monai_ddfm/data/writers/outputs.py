@@ -15,14 +15,16 @@
 - ``dicom/``: what `monai_ddfm.data.writers.dicom` writes, if it is asked for.
 - ``provenance.json``: how they came to be; written last: where it stands, all is complete.
 
-The volumes are on the MRI's own grid.
+The volumes are on the MRI's own grid. Of several moving volumes the weight, the registered volume
+and the transform of each have its name in theirs: ``weight_pet.nii.gz``.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Hashable, Mapping
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,7 @@ from monai_ddfm.data.writers.inputs import inputs_of, sources_of
 from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps
 from monai_ddfm.data.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, Source, as_sources
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.utils.files import (
     NOTICE,
@@ -72,6 +75,9 @@ OUTPUT_NAMES = (*FORMATS["nifti"].names, *_BESIDE)
 """What a run leaves in the default format, beside `MARKER`."""
 _ALL_NAMES = (*VOLUME_NAMES, *_BESIDE)
 MARKER = "provenance.json"
+_EACH = ("weight.nii.gz", "moving_registered.nii.gz", "transform.tfm")
+"""Of each moving volume; of several, their names are in them."""
+_OF_A_SOURCE = re.compile(r"(weight|moving_registered)_[a-z0-9]+\.nii\.gz|transform_[a-z0-9]+\.tfm")
 
 ON_REQUEST_NAMES = tuple(f"{key}.nii.gz" for key in (*SPREAD, RECOVERED))
 """Those of `OUTPUT_NAMES` that only some options bring."""
@@ -89,7 +95,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     Args:
         output_dir: the folder; made if it does not exist.
-        modality: of `moving`, see `monai_ddfm.modalities`.
+        modality: of `moving`, see `monai_ddfm.modalities`; or the records of several moving
+            volumes, whose volumes and weights are under their own keys, and whose files are called
+            by their names: ``weight_pet.nii.gz``.
         record: options and times of the run, for the provenance.
         output_format: a name in `monai_ddfm.data.writers.formats.FORMATS`; with "dicom" the volumes
             are left to `monai_ddfm.data.writers.dicom`, and the transform, the pictures and the
@@ -114,7 +122,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         self,
         output_dir: str | Path,
         *,
-        modality: str | Modality,
+        modality: str | Modality | Sequence[Source],
         record: RunRecord | None = None,
         output_format: str = "nifti",
         deidentify: bool = False,
@@ -128,14 +136,16 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         dicom: DicomPart | None = None,
     ) -> None:
         self.format = format_named(output_format)
-        self.folder = prepare_output_dir(output_dir, names=(*_ALL_NAMES, MARKER))
+        self.sources = as_sources(modality)
+        self.names = (*_ALL_NAMES, *(s.file(n) for s in self.sources if s.name for n in _EACH))
+        self.folder = prepare_output_dir(output_dir, names=(*self.names, MARKER))
         self.record = record or RunRecord()
         self.deidentify = bool(deidentify)
-        self.modality = Modality.parse(modality)
         self.fixed_key = fixed_key
-        self.moving_key = moving_key
         self.fused_key = fused_key
-        self.weight_key = weight_key
+        # By the name of a source; the keys given are those of the only one.
+        self.moving_keys = {s.name: s.key if s.name else moving_key for s in self.sources}
+        self.weight_keys = {s.name: s.weight_key if s.name else weight_key for s in self.sources}
         self.rgb_key = rgb_key
         self.bound_key = bound_key
         self.output_key = output_key
@@ -159,10 +169,11 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             ValueError: a volume is not on the MRI's grid or the fusion is not finite.
         """
         case = self._checked(data)
-        check_apart(sources_of(case, self.fixed_key, self.moving_key), **self._places())
-        earlier = self._earlier_dicom()
+        read = sources_of(case, self.fixed_key, *self.moving_keys.values())
+        check_apart(read, **self._places())
+        earlier = (*self._earlier_of_others(), *self._earlier_dicom())
         with StagedFolder(
-            self.folder, marker=MARKER, owned=(*_ALL_NAMES, *earlier), inner=(DICOM_INDEX,)
+            self.folder, marker=MARKER, owned=(*self.names, *earlier), inner=(DICOM_INDEX,)
         ) as staged:
             objects = self.dicom and self.dicom.stage(
                 case, lambda name: staged.path(f"{DICOM_FOLDER}/{name}")
@@ -170,9 +181,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             with self.record.stage("writing"):
                 if self.format.write:
                     self.format.write(self._maps(case), staged.path)
-                self._write_transform(staged, case)
+                self._write_transforms(staged, case)
                 panels, affine = self._panels(case), case[self.fixed_key].affine
-                title = f"MRI + {self.modality} fusion"
+                title = f"MRI + {' + '.join(s.title for s in self.sources)} fusion"
                 preview = staged.path("preview.png")
                 write_preview(preview, panels, affine, title=title)
             provenance = self._provenance(staged, case)
@@ -210,10 +221,20 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
         The folder of DICOM results counts whatever the format: those of an earlier run go.
         """
-        names = [self.folder / name for name in (*_ALL_NAMES, MARKER)]
+        every = (*self.names, *self._earlier_of_others(), MARKER)
+        names = [self.folder / name for name in every]
         objects = self.folder / DICOM_FOLDER
         # A series that is read with its folder must not get others among its files.
         return {"written": names, "cleared": [objects], "mixed": [objects] if self.dicom else []}
+
+    def _earlier_of_others(self) -> list[str]:
+        """Return what an earlier run has left of moving volumes that this one does not have."""
+        try:
+            record = json.loads((self.folder / MARKER).read_text(encoding="utf-8"))
+            written = [str(name) for name in record["outputs"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+        return [name for name in written if _OF_A_SOURCE.fullmatch(name) and name not in self.names]
 
     def _earlier_dicom(self) -> list[str]:
         """Return the DICOM results of an earlier run, whose place the new ones take."""
@@ -244,7 +265,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             return False
 
     def _provenance(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> dict[str, Any]:
-        written = {name: staged.path(name) for name in _ALL_NAMES}
+        written = {name: staged.path(name) for name in self.names}
         written = {name: path for name, path in written.items() if path.is_file()}
         details = self._details(case)
         provenance = collect_provenance(self.record, case, outputs=written, details=details)
@@ -255,7 +276,8 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         fixed = data[self.fixed_key]
-        for key in (self.moving_key, self.fused_key, self.weight_key, self.rgb_key, RECOVERED):
+        of_sources = (*self.moving_keys.values(), *self.weight_keys.values())
+        for key in (*of_sources, self.fused_key, self.rgb_key, RECOVERED):
             volume = data.get(key)
             if volume is None:
                 continue
@@ -270,13 +292,21 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
     def _maps(self, case: Mapping[Hashable, Any]) -> Maps:
         return Maps(
             fixed=case[self.fixed_key],
-            moving=case[self.moving_key],
             fused=case[self.fused_key],
-            modality=self.modality,
-            weight=case.get(self.weight_key),
+            moved=self._moved(case),
             rgb=case.get(self.rgb_key),
             spread={key: case[key] for key in SPREAD if key in case},
             recovered=case.get(RECOVERED),
+        )
+
+    def _moved(self, case: Mapping[Hashable, Any]) -> tuple[Moved, ...]:
+        return tuple(
+            Moved(
+                source=source,
+                volume=case[self.moving_keys[source.name]],
+                weight=case.get(self.weight_keys[source.name]),
+            )
+            for source in self.sources
         )
 
     def _details(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:
@@ -295,21 +325,20 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
             },
         }
 
-    def _write_transform(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
-        text = case[self.moving_key].meta.get(_TRANSFORM_TEXT)
-        if text:
-            with atomic_path(staged.path("transform.tfm")) as temporary:
-                temporary.write_text(text, encoding="ascii")
+    def _write_transforms(self, staged: StagedFolder, case: Mapping[Hashable, Any]) -> None:
+        for one in self._moved(case):
+            text = one.volume.meta.get(_TRANSFORM_TEXT)
+            if text:
+                with atomic_path(staged.path(one.source.file("transform.tfm"))) as temporary:
+                    temporary.write_text(text, encoding="ascii")
 
     def _panels(self, case: Mapping[Hashable, Any]) -> list[Panel]:
         rgb = case.get(self.rgb_key)
         return panels_of(
             case,
-            modality=self.modality,
             fixed=case[self.fixed_key],
-            moving=case[self.moving_key],
+            moved=self._moved(case),
             fused=case[self.fused_key] if rgb is None else rgb,
-            weight=case.get(self.weight_key),
         )
 
 

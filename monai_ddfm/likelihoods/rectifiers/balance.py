@@ -20,8 +20,11 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 **Fewer pixels.** In a moving source whose noise outweighs :math:`\sigma_0`, and whose resolution
 is given, the prior is shown the means of k by k pixels of size h, :math:`2 k h` being at most the
 full width at half maximum of a point: finer details are not there, and the noise of a mean is
-:math:`\sigma / k`. Where both sources are background, the clean images are black, and the prior is
+:math:`\sigma / k`. Where all sources are background, the clean images are black, and the prior is
 not asked.
+
+There may be several moving sources; nothing of the above counts them. The weights are then those
+of `monai_ddfm.likelihoods.shares`.
 
 **The box.** Where no source shows noise, every value lies between the sources. Two noisy sources
 can lie on the same side of what they show, and then that box shuts it out. So beside a noisy source
@@ -44,7 +47,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -59,12 +62,12 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     Luminance,
     at_least_float32,
     check_luminance,
-    split_sources,
 )
 from monai_ddfm.likelihoods.rectifiers.plan import Background, Plan, Run
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
+from monai_ddfm.likelihoods.shares import even_shares
 from monai_ddfm.modalities import ROWS
 
 __all__ = ["BalanceRectifier"]
@@ -91,6 +94,8 @@ class BalanceRectifier:
 
     Attributes:
         balance: parameters of the likelihood.
+        further: parameters for a second moving source, a third, and so on, of which resolution and
+            findings count; none for those of the first.
         prior_share: k, see `EstimateRectifier`; None chooses it by the noise of each source, and
             does not run the prior on one without noise.
         least_share: k is at least this where the prior is run and the noise chooses.
@@ -110,6 +115,7 @@ class BalanceRectifier:
     """
 
     balance: Balance = field(default_factory=Balance)
+    further: tuple[Balance, ...] = ()
     prior_share: float | None = None
     least_share: float = 0.05
     prior_error: float = 0.025
@@ -138,31 +144,40 @@ class BalanceRectifier:
         """Return this rectifier for pixels of another size, in mm."""
         return replace(self, spacing=spacing)
 
+    def takes(self, moving: int) -> bool:
+        """Return whether it fuses so many moving sources, see `Likelihood`."""
+        return len(self.further) in (0, moving - 1)
+
+    def balances(self, moving: int) -> tuple[Balance, ...]:
+        """Return the parameters of so many moving sources."""
+        own = (self.balance, *self.further)
+        return own if len(own) == moving else own[:1] * moving
+
     def configured(
         self,
         *,
-        modality: str | None,
-        finding: float | None,
+        modality: str | Sequence[str] | None,
+        finding: float | Sequence[float | None] | None,
         favor_moving: float | None = None,
         **prior_use: Any,
     ) -> BalanceRectifier:
         """Return this rectifier with other parameters.
 
         Args:
-            modality: of `moving`, which has a resolution; others, and None, leave it as it is.
+            modality: of `moving`, which has a resolution; others, and None, leave it as it is. One
+                for each of several.
             finding: see `Balance`; where units tell it apart, it is shown as what it is. None
-                leaves it as it is.
+                leaves it as it is. One for each of several.
             favor_moving: see `Balance`; None leaves it as it is.
             prior_use: fields of this class.
         """
         balance = self.balance
         if favor_moving is not None:
             balance = replace(balance, favor_moving=favor_moving)
-        if (row := ROWS.get(str(modality).upper())) is not None:
-            balance = replace(balance, resolution=row.resolution)
-        if finding is not None:
-            balance = replace(balance, finding=finding, **_KNOWN_FINDING)
-        return replace(self, balance=balance, **prior_use)
+        kinds = [modality] if modality is None or isinstance(modality, str) else list(modality)
+        levels = list(finding) if isinstance(finding, Sequence) else [finding] * len(kinds)
+        own = [_of_source(balance, *each) for each in zip(kinds, levels, strict=True)]
+        return replace(self, balance=own[0], further=tuple(own[1:]), **prior_use)
 
     def share_for(self, noise: NoiseModel) -> float:
         """Return k for a source of that noise; 0 where the prior need not run."""
@@ -185,7 +200,7 @@ class BalanceRectifier:
             return None
         return EstimateRectifier(share=share, noise_model=noise, luminance=self.luminance)
 
-    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+    def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:
         """Plan a run for each source that has noise, see `Likelihood`.
 
         Raises:
@@ -193,7 +208,7 @@ class BalanceRectifier:
         """
         if noises is None:
             raise ValueError("this rectifier needs the noise of the sources")
-        runs = []
+        runs, balances = [], self.balances(len(noises) - 1)
         for source, noise in enumerate(noises):
             estimator = self.estimator(noise, always=always)
             share = 0.0 if estimator is None else estimator.share
@@ -203,7 +218,7 @@ class BalanceRectifier:
                     source=source,
                     noise_model=noise,
                     share=share,
-                    coarse=self._coarse(noise) if source == 1 else 1,
+                    coarse=self._coarse(noise, balances[source - 1]) if source else 1,
                 )
             )
         return Plan(
@@ -218,34 +233,42 @@ class BalanceRectifier:
         """Do the M-step.
 
         Args:
-            sources: [B, 2, H, W] in [-1, 1]; channel 0 fixed, 1 moving.
+            sources: [B, 1 + N, H, W] in [-1, 1]; channel 0 fixed, the others moving.
             estimates: of the clean sources, fixed and moving, each [B, 1, H, W].
             noises: of the sources, in the same order.
 
         Returns:
-            The fused luminance [B, 1, H, W], as x0 too, and the share of `moving` in it.
+            The fused luminance [B, 1, H, W], as x0 too, and the shares of the moving sources in
+            it, [B, N, H, W].
         """
         clean = [at_least_float32(one).clamp(-1, 1) for one in estimates]
         with torch.autocast(sources.device.type, enabled=False):
             # One by one: products of matrices may round otherwise for one image than for several.
-            pairs = zip(torch.split(clean[1], 1), torch.split(clean[0], 1), strict=True)
+            own = self.balances(len(clean) - 1)
+            images = zip(*(torch.split(one, 1) for one in clean), strict=True)
             free = torch.cat(
-                [balanced_mode(*pair, self.balance, spacing=self.spacing) for pair in pairs]
+                [
+                    balanced_mode(torch.cat(moving), fixed, own, spacing=self.spacing)
+                    for fixed, *moving in images
+                ]
             )
             fused = free.clamp(*self._box(sources, noises))
             if self.fidelity < 1:
                 fused = torch.lerp(free, fused, self.fidelity)
-            weight = moving_share(fused, clean[1], clean[0])
+            if len(clean) == 2:
+                weight = moving_share(fused, clean[1], clean[0])
+            else:
+                weight = even_shares(fused, torch.cat(clean, dim=1))[:, 1:]
         return Rectified(fused, None, weight, fused)
 
-    def _coarse(self, moving: NoiseModel) -> int:
+    def _coarse(self, moving: NoiseModel, balance: Balance) -> int:
         """How many pixels along a side the prior may see as one: half of the resolution."""
         if not self.fewer_pixels or not self._is_noisy(moving):
             return 1
-        fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= self.balance.resolution)
+        fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= balance.resolution)
         return max(fits, default=1)
 
-    def _background(self, noises: tuple[NoiseModel, NoiseModel]) -> Background | None:
+    def _background(self, noises: tuple[NoiseModel, ...]) -> Background | None:
         """What becomes of black places; None where no source shows noise."""
         if not self.fewer_pixels or not any(map(self._is_noisy, noises)):
             return None
@@ -254,7 +277,7 @@ class BalanceRectifier:
             lower, _ = self._box(sources, noises)
             return torch.lerp(torch.full_like(lower, -1), lower, self.fidelity)[:, 0]
 
-        return Background(noise=(noises[0].at_black, noises[1].at_black), fuse=fuse)
+        return Background(noise=tuple(noise.at_black for noise in noises), fuse=fuse)
 
     def _is_noisy(self, noise: NoiseModel) -> bool:
         """Whether a source's noise outweighs the error of the prior."""
@@ -266,10 +289,10 @@ class BalanceRectifier:
 
     def _box(self, sources: Tensor, noises: Sequence[NoiseModel]) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
-        both = [at_least_float32(source) for source in split_sources(sources)]
-        lower, upper = torch.minimum(*both), torch.maximum(*both)
+        every = [at_least_float32(source) for source in torch.split(sources, 1, dim=1)]
+        lower, upper = reduce(torch.minimum, every), reduce(torch.maximum, every)
         lit = upper > -END_OF_RANGE
-        for source, noise in zip(both, noises, strict=True):
+        for source, noise in zip(every, noises, strict=True):
             power = self._power_beside_texture(noise)
             margin = self.noise_margin * _clearness(noise.level)
             if power * margin == 0:
@@ -285,3 +308,12 @@ def _clearness(level: float) -> float:
     begin, end = _CLEAR_NOISE
     rise = min(max((level - begin) / (end - begin), 0.0), 1.0)
     return rise * rise * (3 - 2 * rise)
+
+
+def _of_source(balance: Balance, modality: str | None, finding: float | None) -> Balance:
+    """Return parameters for a moving source of a modality, with the finding that its units tell."""
+    if (row := ROWS.get(str(modality).upper())) is not None:
+        balance = replace(balance, resolution=row.resolution)
+    if finding is not None:
+        balance = replace(balance, finding=finding, **_KNOWN_FINDING)
+    return balance

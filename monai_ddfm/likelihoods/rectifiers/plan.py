@@ -26,7 +26,8 @@ class Run:
 
     Attributes:
         rectifier: corrects the clean image; None does not sample, and leaves the source as it is.
-        source: 0 to sample the clean image of fixed, 1 of moving; None samples the fused image.
+        source: 0 to sample the clean image of fixed, 1 and on of moving; None samples the fused
+            image.
         noise_model: of the noise of the rectifier's mode, from which sampling may start; None if it
             has no mode, or the noise was not measured.
         share: of the prior's estimate in the outcome; None if it is not known.
@@ -41,7 +42,7 @@ class Run:
     coarse: int = 1
 
     def sources(self, sources: Tensor) -> Tensor:
-        """Return what the rectifier is shown of the sources [B, 2, ...]: both, or one twice."""
+        """Return what the rectifier is shown of the sources [B, C, ...]: all, or one twice."""
         if self.source is None:
             return sources
         one = sources[:, self.source : self.source + 1]
@@ -50,15 +51,15 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Background:
-    """What is known of places where both clean images are black, without asking the prior.
+    """What is known of places where all clean images are black, without asking the prior.
 
     Attributes:
         noise: of each source the mean, above black, and the deviation of its noisy values there, on
             the scale from -1 to 1.
-        fuse: fuses sources [B, 2, H, W] there, to [B, H, W].
+        fuse: fuses sources [B, C, H, W] there, to [B, H, W].
     """
 
-    noise: tuple[tuple[float, float], tuple[float, float]]
+    noise: tuple[tuple[float, float], ...]
     fuse: Callable[[Tensor], Tensor]
 
 
@@ -68,7 +69,7 @@ class Plan:
 
     Attributes:
         runs: in their order.
-        fuse: makes the fusion of the sources [B, 2, H, W] and of the runs' luminances, each
+        fuse: makes the fusion of the sources [B, C, H, W] and of the runs' luminances, each
             [B, 1, H, W]; None where the only run is that of the fused image.
         background: where noisy sources need no sampling; None if that is not known.
     """
@@ -102,11 +103,15 @@ class Likelihood(Protocol):
         """Return the likelihood for pixels of a size in mm."""
         ...
 
-    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:
+    def takes(self, moving: int) -> bool:
+        """Return whether it fuses so many moving sources."""
+        ...
+
+    def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:
         """Plan a fusion.
 
         Args:
-            noises: of fixed and moving; None if they were not measured.
+            noises: of fixed and of each moving source; None if they were not measured.
             always: run the prior where it has nothing to do, too, because seeds are to matter.
         """
         ...
@@ -127,7 +132,10 @@ class _OnFusedImage:
     def on_grid(self, spacing: Spacing) -> Self:  # noqa: ARG002 - pixels are its unit
         return self
 
-    def plan(self, noises: tuple[NoiseModel, NoiseModel] | None, *, always: bool = False) -> Plan:  # noqa: ARG002
+    def takes(self, moving: int) -> bool:
+        return moving == 1
+
+    def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:  # noqa: ARG002
         rectifier = self.rectifier
         if noises is None or not isinstance(rectifier, SourceRectifier):
             return Plan(runs=(Run(rectifier=rectifier),))

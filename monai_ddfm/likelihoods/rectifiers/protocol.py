@@ -25,7 +25,8 @@ class Rectified(Generic[StateT]):
     Attributes:
         x0: rectified image, [B, C, H, W] like the one given; not clipped.
         state: state for the next step.
-        weight: share of `moving` in the luminance, [B, 1, H, W] in [0, 1].
+        weight: share of `moving` in the luminance, [B, 1, H, W] in [0, 1]; of several moving
+            sources, a channel each.
         luminance: rectified luminance on the scale of the sources, [B, 1, H, W].
     """
 

@@ -49,7 +49,7 @@ def write_report(
     Args:
         path: the HTML file.
         panels: the volumes, all on one grid: MRI, moving volume, fusion, and weight if there is
-            one.
+            one; or MRI, several moving volumes, fusion, and as many weights.
         affine: [4, 4], voxel indices of that grid to RAS millimeters.
         provenance: the record of the run.
         title: heading of the page.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from monai_ddfm.utils.remarks import warnings
+from monai_ddfm.utils.remarks import name_of_source, warnings
 
 __all__ = ["figures", "warnings"]
 
@@ -55,7 +55,7 @@ def _sources(provenance: Record) -> Iterator[tuple[str, str]]:
         if report.get("units"):
             suv = report.get("suv", {}).get("method")
             yield f"{role}: units", f"{report['units']}{f' ({suv})' if suv else ''}"
-    for report in _reports(provenance, "intensity"):
+    for key, report in provenance.get("reports", {}).get("intensity", {}).items():
         ends = f"{report.get('lower', 0):.5g} to {report.get('upper', 0):.5g}"
         cut = ", ".join(
             f"{report[key]:.1%} {word}"
@@ -63,34 +63,41 @@ def _sources(provenance: Record) -> Iterator[tuple[str, str]]:
             if key in report
         )
         window = f"{report.get('window', '')}: {ends}{f'; {cut}' if cut else ''}"
-        yield f"{report.get('modality', '')}: gray scale", window
+        yield f"{name_of_source(key) or report.get('modality', '')}: gray scale", window
 
 
 def _registration(provenance: Record) -> Iterator[tuple[str, str]]:
-    for report in _reports(provenance, "registration"):
-        yield "verdict", str(report.get("status", "not judged"))
-        yield "method", str(report.get("method", "not known"))
-        before, after = report.get("mi_before"), report.get("mi_after")
-        if before is not None and after is not None:
-            yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
-        part = str(report.get("region", "head"))
-        parts = "bodies" if part == "body" else f"{part}s"
-        for name, label, form in (
-            ("dependence", "dependence", "{:.3f}"),
-            ("failure_probability", "probability of failure, by all figures", "{:.1%}"),
-            ("agreement", "agreement of searches from near starts", "{:.0%}"),
-            ("rival_dependence", "dependence in the best other orientation", "{:.3f}"),
-            ("head_covered", f"fixed {part} covered", "{:.0%}"),
-            ("head_overlap", f"overlap of the {parts} (Dice)", "{:.2f}"),
-            ("rotation_deg", "rotation", "{:.1f} degrees"),
-        ):
-            if report.get(name) is not None:
-                yield label, form.format(report[name])
-        if corners := report.get("corner_displacement_mm"):
-            moved = f"{min(corners):.1f} to {max(corners):.1f} mm"
-            yield f"displacement of the {part}'s corners", moved
-        if unseen := report.get("not_seen"):
-            yield "what no figure sees", "; ".join(str(text) for text in unseen)
+    for key, report in provenance.get("reports", {}).get("registration", {}).items():
+        name = name_of_source(key)
+        for label, text in _registered(report):
+            yield f"{name}: {label}" if name else label, text
+
+
+def _registered(report: Record) -> Iterator[tuple[str, str]]:
+    """Yield the figures of the registration of one moving volume."""
+    yield "verdict", str(report.get("status", "not judged"))
+    yield "method", str(report.get("method", "not known"))
+    before, after = report.get("mi_before"), report.get("mi_after")
+    if before is not None and after is not None:
+        yield "mutual information", f"{before:.3f} before, {after:.3f} after (nats)"
+    part = str(report.get("region", "head"))
+    parts = "bodies" if part == "body" else f"{part}s"
+    for name, label, form in (
+        ("dependence", "dependence", "{:.3f}"),
+        ("failure_probability", "probability of failure, by all figures", "{:.1%}"),
+        ("agreement", "agreement of searches from near starts", "{:.0%}"),
+        ("rival_dependence", "dependence in the best other orientation", "{:.3f}"),
+        ("head_covered", f"fixed {part} covered", "{:.0%}"),
+        ("head_overlap", f"overlap of the {parts} (Dice)", "{:.2f}"),
+        ("rotation_deg", "rotation", "{:.1f} degrees"),
+    ):
+        if report.get(name) is not None:
+            yield label, form.format(report[name])
+    if corners := report.get("corner_displacement_mm"):
+        moved = f"{min(corners):.1f} to {max(corners):.1f} mm"
+        yield f"displacement of the {part}'s corners", moved
+    if unseen := report.get("not_seen"):
+        yield "what no figure sees", "; ".join(str(text) for text in unseen)
 
 
 def _fusion(provenance: Record) -> Iterator[tuple[str, str]]:

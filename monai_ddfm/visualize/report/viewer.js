@@ -86,8 +86,8 @@
     return (i, c) => panel.table[3 * levels[panel.codes[i]] + c];
   }
   /** MRI and other volume in one of colors: mixed by the opacity, or taking turns in squares. */
-  function join(image, squares) {
-    const [first, second] = [painter(mri), painter(other)];
+  function join(image, [below, above], squares) {
+    const [first, second] = [painter(below), painter(above)];
     const mm = Number(at("tile").value);
     const steps = data.size.map((size, axis) =>
       Array.from({ length: size }, (_, n) => Math.floor((n * data.spacing[axis]) / mm)));
@@ -133,25 +133,35 @@
   const canvas = at("canvas");
   await nv.attachToCanvas(canvas);
   const panels = await Promise.all(data.panels.map(unpack));
-  const [mri, other, fused, weight] = panels;
+  // The MRI, the moving volumes, the fusion, and a weight for each of them.
+  const moving = Math.max(1, Math.floor((panels.length - 2) / 2));
+  const [mri, fused] = [panels[0], panels[1 + moving]];
+  const others = panels.slice(1, 1 + moving), weights = panels.slice(2 + moving);
+  const named = (name, other) => (moving > 1 ? `${name} ${other?.name}` : name);
   const joined = await niivue.NVImage.new(
     nifti(inColors(decoded(data.panels[0].header)), new Uint8Array(3 * count)), "joined.nii");
 
   const layers = [
-    { name: "Fusion", panels: [fused], caption: `Fusion of MRI and ${other?.name}` },
+    { name: "Fusion", panels: [fused],
+      caption: `Fusion of ${["MRI", ...others.map((other) => other?.name)].join(" and ")}` },
     { name: "MRI", panels: [mri], caption: mri.title },
-    { name: other?.name, panels: [other], caption: other?.title },
-    { name: "Overlay", panels: [mri, other], controls: "blend",
-      caption: `Overlay of the sources, not the fusion: ${other?.name} over MRI` },
-    { name: "Checkerboard", panels: [mri, other], controls: "board",
-      caption: "Do outlines run on from square to square? Then the volumes are aligned." },
-    { name: "Weight", panels: [weight], caption: `Share of the ${other?.name} in the fusion` },
+    ...others.map((other) => ({ name: other?.name, panels: [other], caption: other?.title })),
+    ...others.map((other) => ({
+      name: named("Overlay", other), panels: [mri, other], controls: "blend",
+      caption: `Overlay of the sources, not the fusion: ${other?.name} over MRI` })),
+    ...others.map((other) => ({
+      name: named("Checkerboard", other), panels: [mri, other], controls: "board",
+      caption: "Do outlines run on from square to square? Then the volumes are aligned." })),
+    ...others.map((other, n) => ({
+      name: named("Weight", other), panels: [weights[n]],
+      caption: `Share of the ${other?.name} in the fusion` })),
   ].filter((layer) => layer.panels.every(Boolean));
   let layer = layers[0];
 
   function show(next) {
     layer = next;
     at("caption").textContent = layer.caption;
+    at("other").textContent = layer.panels.at(-1).name;
     for (const id of ["blend", "board"]) at(id).hidden = layer.controls !== id;
     at("scales").replaceChildren(...layer.panels.map(scale).filter(Boolean));
     press("layers", layers.indexOf(layer));
@@ -159,7 +169,7 @@
   }
   function draw() {
     at("tile-mm").textContent = `${at("tile").value} mm`;
-    if (layer.controls) join(joined, layer.controls === "board");
+    if (layer.controls) join(joined, layer.panels, layer.controls === "board");
     nv.volumes = [layer.controls ? joined : layer.panels[0].image];
     [nv.back, nv.overlays] = [nv.volumes[0], []];
     nv.updateGLVolume();
@@ -242,7 +252,7 @@
     along.append(make("span", "", low), make("span", "", units), make("span", "", high));
     picture.src = `data:image/png;base64,${png}`;
     picture.alt = `Colors of the fusion: to the right ${units} from ${low} to ${high}, upward ${gray}`;
-    const rest = `Its colors are fixed; ${other.name}, MRI and overlay have windows.`;
+    const rest = `Its colors are fixed; ${others[0].name}, MRI and overlay have windows.`;
     figure.append(up, picture, along, make("figcaption", "along", rest));
     return figure;
   }
@@ -296,7 +306,6 @@
     else if (layers[event.key - 1]) show(layers[event.key - 1]);
   });
 
-  at("other").textContent = other?.name;
   show(layers[0]);
   nv.setClipPlane([0, 270, 0]);
   nv.scene.crosshairPos = nv.vox2frac(data.start);

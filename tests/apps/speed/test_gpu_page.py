@@ -30,7 +30,7 @@ def measured(**rows: float) -> dict[str, Any]:
     """What the bench gives, with seconds by way."""
     plain = rows["plain loop, float32"]
     return {
-        "command": "monai-ddfm bench --size 256",
+        "command": "monai-ddfm benchmark-speed --size 256",
         "when": "2026-01-02T03:04:05+00:00",
         "version": "1.2.3",
         "machine": {
@@ -55,7 +55,7 @@ def test_the_page_says_where_and_when_and_compares_with_the_plain_loop() -> None
     text = page({"Heads": measured(**rows)}, tests="5 passed in 1.00s")
     assert "on 2026-01-02: one GPU, one CPU, PyTorch 9.9, CUDA 13.0" in text
     assert "Tests that are marked `gpu`: 5 passed in 1.00s." in text
-    assert "monai-ddfm bench --size 256" in text
+    assert "monai-ddfm benchmark-speed --size 256" in text
     assert "takes 0.50 of the plain loop's time" in text
     assert "differs by more than 1.5e-05" in text
     assert "`fast, float32`: 16.0 times as fast" in text
@@ -79,7 +79,9 @@ def test_the_whole_way_is_gone_on_a_cpu_into_another_file(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     text = page.read_text()
     assert "tests collected" in text
-    assert 'monai-ddfm bench --size 64 --slices 2 --steps 2 --parts "" --device cpu' in text
+    assert (
+        'monai-ddfm benchmark-speed --size 64 --slices 2 --steps 2 --parts "" --device cpu' in text
+    )
     assert "| plain loop, float32 |" in text
     refused = gpu("--device", "cpu")
     assert refused.returncode == 1

@@ -17,7 +17,7 @@ from run_cases import NOTICE, saved_prior
 from monai_ddfm.data.writers.formats import FORMATS, VOLUME_NAMES, format_named
 from monai_ddfm.data.writers.maps import Maps
 from monai_ddfm.errors import InputError
-from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, as_sources
 from monai_ddfm.workflow import FusionResult, fuse
 
 
@@ -54,7 +54,9 @@ def test_same_maps_same_bytes(results: dict[str, FusionResult], tmp_path: Path) 
     affine = np.diag([2.0, 3, 4, 1])
     affine[:3, 3] = (5, 6, 7)
     fixed = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.as_tensor(affine))
-    maps = Maps(fixed=fixed, moving=fixed, fused=fixed, modality=Modality.CT)
+    (source,) = as_sources("CT")
+    moved = (Moved(source=source, volume=fixed),)
+    maps = Maps(fixed=fixed, fused=fixed, moved=moved)
     write = FORMATS["nrrd"].write
     assert write is not None
     for name in ("a", "b"):

@@ -4,6 +4,8 @@ It holds no pixels. It says how a viewer shows the MRI in gray under the registe
 colors, both from their own images and with their own windows:
 
     shown = opacity * moving + (1 - opacity) * MRI,    opacity = 1/2.
+
+Of several moving volumes, DICOM blends all with the MRI to equal parts.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ _LEVELS = 256
 
 @dataclass(frozen=True)
 class Layer:
-    """One of the two series that are laid over each other.
+    """One of the series that are laid over each other.
 
     Attributes:
         images: its images, all of one series.
@@ -52,13 +54,13 @@ class Layer:
     colors: NDArray[np.float64] | None = None
 
 
-def presentation_object(context: Context, fixed: Layer, moving: Layer) -> Any:
+def presentation_object(context: Context, fixed: Layer, moving: Sequence[Layer]) -> Any:
     """Make the presentation state.
 
     Args:
         context: of the run.
         fixed: the MRI.
-        moving: the registered `moving`.
+        moving: the registered moving volumes.
 
     Returns:
         `highdicom.pr.AdvancedBlendingPresentationState`.
@@ -67,7 +69,7 @@ def presentation_object(context: Context, fixed: Layer, moving: Layer) -> Any:
         InputError: highdicom is not installed.
     """
     hd = need("highdicom", "to write an overlay as DICOM")
-    layers = (fixed, moving)
+    layers = (fixed, *moving)
     stubs = [[_stub(context, layer, one) for one in _whole(layer.images)] for layer in layers]
     blending = [
         hd.pr.AdvancedBlending(stub, number, **_look(hd, layer))
@@ -75,25 +77,26 @@ def presentation_object(context: Context, fixed: Layer, moving: Layer) -> Any:
     ]
     for number, one in enumerate(blending):
         one.GeometryForDisplay = "TRUE" if number == 0 else "FALSE"
-    display = hd.pr.BlendingDisplay(
-        "FOREGROUND",
-        [hd.pr.BlendingDisplayInput(1), hd.pr.BlendingDisplayInput(2)],
-        relative_opacity=_OPACITY,
+    inputs = [hd.pr.BlendingDisplayInput(number) for number in range(1, len(layers) + 1)]
+    display = (
+        hd.pr.BlendingDisplay("FOREGROUND", inputs, relative_opacity=_OPACITY)
+        if len(layers) == 2
+        else hd.pr.BlendingDisplay("EQUAL", inputs)
     )
     made = hd.pr.AdvancedBlendingPresentationState(
-        referenced_images=[*stubs[0], *stubs[1]],
+        referenced_images=[stub for group in stubs for stub in group],
         blending=blending,
         blending_display=[display],
         series_instance_uid=context.series_uid("presentation"),
         series_number=context.series_number("presentation"),
-        sop_instance_uid=context.uids("presentation", 1),
+        sop_instance_uid=context.uid("presentation", 1),
         instance_number=1,
         manufacturer="monai_ddfm",
         manufacturer_model_name="DDFM fusion",
         software_versions=list(context.versions),
         device_serial_number="1",
         content_label="OVERLAY",
-        content_description=f"{context.modality} over MR; {NOTICE}",
+        content_description=f"{context.title} over MR; {NOTICE}",
         concept_name=None,
     )
     context.sign(made, "presentation")

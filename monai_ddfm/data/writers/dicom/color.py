@@ -57,9 +57,9 @@ def color_series(
     """
     fusion = role == "fused_rgb"
     about = (
-        f"Fusion of MR and {context.modality} with the colors of the latter"
+        f"Fusion of MR and {context.title} with the colors of the latter"
         if fusion
-        else f"{context.modality} in color, resampled on the grid of the MRI"
+        else f"{context.title} in color, resampled on the grid of the MRI"
     )
     for index in range(len(pixels)):
         image = context.new(role, index + 1, sop_class=SecondaryCaptureImageStorage, modality="OT")

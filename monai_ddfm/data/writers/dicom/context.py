@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy as copying
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ from monai_ddfm.data.writers.dicom.uids import Uids
 from monai_ddfm.data.writers.dicom.values import code, copy, item, line, update
 from monai_ddfm.data.writers.dicom_results import ROLES
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source
 from monai_ddfm.utils.files import NOTICE, OWN_MANUFACTURER
 from monai_ddfm.version import __version__
 
@@ -40,13 +42,21 @@ _ORIENTED_BY_CODES = ("PT", "NM")
 _UNPAIRED = {"HEAD", "BRAIN", "SKULL", "NECK", "HEADNECK", "WHOLEBODY"}
 
 
-def _description(role: str, modality: Modality) -> str:
-    return line(f"{_NAMES[role].format(moving=modality.value)}; {NOTICE}")
+_ANY = "|".join(re.escape(name.format(moving="?")).replace(r"\?", ".+") for name in _NAMES.values())
+_MADE = re.compile(f"(?:{_ANY}); {re.escape(NOTICE)}")
+_LONGEST = 64  # of a LO, the notice included
+
+
+def _description(role: str, moving: str) -> str:
+    about = _NAMES[role].format(moving=moving)
+    if len(about) + len(NOTICE) + 2 > _LONGEST:  # of many moving volumes
+        about = about[: _LONGEST - len(NOTICE) - 2].rstrip(" +")
+    return line(f"{about}; {NOTICE}")
 
 
 def made_here(description: str) -> bool:
     """Return whether a SeriesDescription is that of a result, and of no acquired series."""
-    return any(description.strip() == _description(r, m) for r in ROLES for m in Modality)
+    return _MADE.fullmatch(description.strip()) is not None
 
 
 @dataclass(frozen=True)
@@ -59,13 +69,14 @@ class Context:
         frame_of_reference: of everything written.
         uids: names.
         moment: when the objects were made.
-        modality: of `moving`.
+        records: the moving volumes.
+        moved: the series that each was read from, None for one that was not DICOM.
         first_number: SeriesNumber of the first role.
         derivation: in words, how the fusion came to be.
         versions: of the software.
         fixed: the series that the MRI was read from, None if it was not DICOM.
-        moving: the series that `moving` was read from, likewise.
         deidentify: keep nothing of the sources but technical values.
+        roles: the series of the run in their order.
     """
 
     grid: SliceGrid
@@ -73,13 +84,39 @@ class Context:
     frame_of_reference: str
     uids: Uids
     moment: datetime
-    modality: Modality
+    records: tuple[Source, ...]
+    moved: tuple[SourceSeries | None, ...]
     first_number: int
     derivation: str
     versions: tuple[str, ...]
     fixed: SourceSeries | None = None
-    moving: SourceSeries | None = None
     deidentify: bool = False
+    roles: tuple[str, ...] = ROLES
+
+    def of(self, number: int) -> Context:
+        """Return what the objects of a single moving volume share."""
+        own = slice(number, number + 1)
+        return replace(self, records=self.records[own], moved=self.moved[own])
+
+    @property
+    def modality(self) -> Modality:
+        """Of the moving volume, or of the first one."""
+        return self.records[0].modality
+
+    @property
+    def moving(self) -> SourceSeries | None:
+        """The series that the moving volume, or the first one, was read from."""
+        return self.moved[0]
+
+    @property
+    def title(self) -> str:
+        """What people read: the moving volume, or all of them."""
+        return "+".join(source.title for source in self.records)
+
+    @property
+    def scans(self) -> list[SourceSeries]:
+        """The series that the MRI and the moving volumes were read from, if they were DICOM."""
+        return [one for one in (self.fixed, *self.moved) if one is not None]
 
     @property
     def date(self) -> str:
@@ -93,15 +130,24 @@ class Context:
 
     def series_uid(self, role: str) -> UID:
         """Return the SeriesInstanceUID of a role."""
-        return self.uids(role, "series")
+        return self.uid(role, "series")
+
+    def uid(self, role: str, what: str | int) -> UID:
+        """Return the UID of something in the series of a role."""
+        return self.uids(self.folder(role), what)
+
+    def folder(self, role: str) -> str:
+        """Return a role with the name of the moving volume, where it has one of its own."""
+        own = self.records[0].called(role)
+        return own if len(self.records) == 1 and own in self.roles else role
 
     def series_number(self, role: str) -> int:
         """Return the SeriesNumber of a role."""
-        return self.first_number + ROLES.index(role)
+        return self.first_number + self.roles.index(self.folder(role))
 
     def description(self, role: str) -> str:
         """Return the SeriesDescription of a role, which ends with the notice."""
-        return _description(role, self.modality)
+        return _description(role, self.title)
 
     def new(self, role: str, number: int, *, sop_class: UID, modality: str) -> FileDataset:
         """Begin an object: everything about patient, study, series, equipment and itself.
@@ -114,7 +160,7 @@ class Context:
         """
         meta = FileMetaDataset()
         meta.MediaStorageSOPClassUID = sop_class
-        meta.MediaStorageSOPInstanceUID = self.uids(role, number)
+        meta.MediaStorageSOPInstanceUID = self.uid(role, number)
         meta.TransferSyntaxUID = ExplicitVRLittleEndian
         meta.ImplementationClassUID = IMPLEMENTATION_UID
         meta.ImplementationVersionName = line(f"MONAI_DDFM {__version__}", "SH")
@@ -160,7 +206,7 @@ class Context:
             },
         )
         dataset.pop("ContributingEquipmentSequence", None)
-        scanners = [s.header for s in (self.fixed, self.moving) if s is not None]
+        scanners = [series.header for series in self.scans]
         if scanners and not self.deidentify:
             dataset.ContributingEquipmentSequence = [_scanner(header) for header in scanners]
         self.locate(dataset)

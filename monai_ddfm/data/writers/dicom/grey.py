@@ -66,7 +66,7 @@ def fused_series(
         One image for each slice.
     """
     values = Stored(pixels, 1 / LUMINANCE_STEPS)
-    about = f"Fused luminance of MR and {context.modality}, 0 to 1 in steps of 1/{LUMINANCE_STEPS}"
+    about = f"Fused luminance of MR and {context.title}, 0 to 1 in steps of 1/{LUMINANCE_STEPS}"
     mapping = real_world_values(values, "LUMINANCE", "Fused luminance", _NO_UNITS)
     for index in range(len(pixels)):
         image = _mr_image(context, "fused", index)

@@ -218,7 +218,7 @@ def add_derivation(
     if sources:
         dataset.SourceImageSequence = list(sources)
     dataset.ImageComments = NOTICE
-    _add_history(dataset, [s for s in (context.fixed, context.moving) if s is not None])
+    _add_history(dataset, context.scans)
 
 
 def name_scheme(dataset: Dataset, codes: Sequence[Dataset]) -> None:

@@ -170,7 +170,7 @@ def moving_series(
 def _finish(
     image: FileDataset, context: Context, values: MovingValues, sources: list[Dataset]
 ) -> None:
-    about = f"{context.modality} in its own units ({values.units}) on the grid of the MRI"
+    about = f"{context.title} in its own units ({values.units}) on the grid of the MRI"
     add_derivation(image, context, about, [SPATIAL_RESAMPLING], sources)
     if values.rescaled:
         image.RescaleSlope = decimal(values.kept.slope)

@@ -12,6 +12,9 @@ folder below ``dicom/``   series
 ``fixed``                 the MRI, MR Image, where its own images cannot be referred to
 ========================  =====================================================================
 
+Of several moving volumes each has its registered series, weight and registration, with its name
+behind: ``weight_pet``.
+
 Patient, study and frame of reference are those of the MRI. ``dicom/index.json`` lists the series
 and is written last: where it stands, all is complete.
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
@@ -45,10 +48,13 @@ from monai_ddfm.data.writers.dicom_results import (
     ROLES,
     is_of_runs,
     objects_in,
+    role_folders,
+    roles_of,
 )
 from monai_ddfm.data.writers.provenance import RunRecord
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, Source, as_sources
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.utils.files import NOTICE, StagedFolder, only_one, prepare_output_dir
 from monai_ddfm.utils.json_files import write_json
@@ -70,7 +76,9 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
 
     Args:
         output_dir: the folder of the run; the objects go to ``dicom/`` in it.
-        modality: of `moving`, see `monai_ddfm.modalities`.
+        modality: of `moving`, see `monai_ddfm.modalities`; or the records of several moving
+            volumes, whose volumes and weights are under their own keys, and whose series have
+            their names: ``weight_pet``.
         record: options and times of the run.
         fixed_key: MetaTensor [1, H, W, D], the MRI on its own grid in its own units.
         moving_key: MetaTensor [1, H, W, D] on that grid in its own units, or [3, H, W, D] colors
@@ -98,7 +106,7 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         self,
         output_dir: str | Path,
         *,
-        modality: str | Modality,
+        modality: str | Modality | Sequence[Source],
         record: RunRecord | None = None,
         fixed_key: str = "fixed",
         moving_key: str = "moving",
@@ -114,12 +122,18 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
     ) -> None:
         need("highdicom", "to write DICOM")
         self.folder = prepare_output_dir(Path(output_dir) / DICOM_FOLDER, names=(INDEX,))
-        self.modality = Modality.parse(modality)
-        if not self.modality.row.dicom:
-            raise InputError(f"a {self.modality} cannot be written as DICOM; use --format nifti.")
+        self.sources = as_sources(modality)
+        for source in self.sources:
+            if not source.modality.row.dicom:
+                raise InputError(
+                    f"a {source.modality} cannot be written as DICOM; use --format nifti."
+                )
         self.record = record or RunRecord()
-        self.fixed_key, self.moving_key, self.fused_key = fixed_key, moving_key, fused_key
-        self.weight_key, self.rgb_key, self.output_key = weight_key, rgb_key, output_key
+        self.fixed_key, self.fused_key = fixed_key, fused_key
+        self.rgb_key, self.output_key = rgb_key, output_key
+        # By the name of a source; the keys given are those of the only one.
+        self.moving_keys = {s.name: s.key if s.name else moving_key for s in self.sources}
+        self.weight_keys = {s.name: s.weight_key if s.name else weight_key for s in self.sources}
         self.deidentify, self.deterministic_uids = bool(deidentify), bool(deterministic_uids)
         self.patient = Patient.parse(patient)
         if int(series_number) not in _NUMBERS:
@@ -218,9 +232,9 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         logger.info("Wrote %d DICOM objects to %s; %s.", len(files), self.folder, NOTICE)
         # Other runs put their results here within the lock of either folder.
         with only_one(self.folder.parent), only_one(self.folder):
-            for role in ROLES:
+            for role in role_folders(self.folder):
                 with suppress(OSError):
-                    (self.folder / role).rmdir()  # left empty by an earlier run's files
+                    role.rmdir()  # left empty by an earlier run's files
             pushed = self._push(series, files)
         report = reports_of(data[self.fused_key])["dicom"]
         add_report(data[self.fused_key], "dicom", {**report, "pushed": pushed})
@@ -243,7 +257,8 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
 
     def _volumes(self, data: Mapping[Hashable, Any]) -> Volumes:
         fixed = data[self.fixed_key]
-        for key in (self.moving_key, self.fused_key, self.weight_key, self.rgb_key):
+        of_sources = (*self.moving_keys.values(), *self.weight_keys.values())
+        for key in (*of_sources, self.fused_key, self.rgb_key):
             volume = data.get(key)
             if volume is None:
                 continue
@@ -253,12 +268,16 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
                 raise ValueError(f"{key!r} is not on the grid of {self.fixed_key!r}")
             if not np.isfinite(array_of(volume)).all():
                 raise ValueError(f"{key!r} has NaN or infinite voxels")
-        weight, rgb = data.get(self.weight_key), data.get(self.rgb_key)
+        rgb, moved = data.get(self.rgb_key), []
+        for source in self.sources:
+            weight = data.get(self.weight_keys[source.name])
+            share = None if weight is None else array_of(weight)
+            volume = data[self.moving_keys[source.name]]
+            moved.append(Moved(source=source, volume=volume, weight=share))
         return Volumes(
             fixed=fixed,
-            moving=data[self.moving_key],
+            moved=tuple(moved),
             fused=array_of(data[self.fused_key]),
-            weight=None if weight is None else array_of(weight),
             rgb=None if rgb is None else array_of(rgb),
         )
 
@@ -266,13 +285,14 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
         """Read the sources and settle what all objects share."""
         versions = _versions()
         options = {k: v for k in _TOLD if (v := self.record.options.get(k)) is not None}
+        kinds = " ".join(f"{source.modality} {source.name}".strip() for source in self.sources)
         uids = (
             Uids.deterministic(
                 [
                     *volumes.arrays(),
                     as_array(volumes.fixed.affine),
-                    *(v.meta.get("series_instance_uid") for v in (volumes.fixed, volumes.moving)),
-                    *(self.patient, str(self.modality), self.series_number, self.deidentify),
+                    *(v.meta.get("series_instance_uid") for v in volumes.sources),
+                    *(self.patient, kinds, self.series_number, self.deidentify),
                     *(versions, options),
                 ],
                 replace=self.deidentify,
@@ -281,7 +301,7 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
             else Uids.random(replace=self.deidentify)
         )
         fixed = read_sources(volumes.fixed, uids.source)
-        moving = read_sources(volumes.moving, uids.source)
+        moved = tuple(read_sources(one.volume, uids.source) for one in volumes.moved)
         frame = (fixed.frame_of_reference if fixed else "") or str(uids("frame of reference"))
         exact = self.deterministic_uids or self.deidentify
         return Context(
@@ -290,13 +310,14 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
             frame_of_reference=frame,
             uids=uids,
             moment=moment_of(None if self.deidentify else fixed) if exact else datetime.now(),
-            modality=self.modality,
+            records=self.sources,
+            moved=moved,
             first_number=self.series_number,
             derivation=_derivation(options),
             versions=versions,
             fixed=fixed,
-            moving=moving,
             deidentify=self.deidentify,
+            roles=roles_of(self.sources),
         )
 
 

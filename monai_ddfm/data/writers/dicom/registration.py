@@ -67,7 +67,7 @@ def registration_object(
         dataset,
         {
             "ContentLabel": "REGISTRATION",
-            "ContentDescription": f"{context.modality} to MR; {NOTICE}",
+            "ContentDescription": f"{context.title} to MR; {NOTICE}",
             "ContentCreatorName": None,
         },
     )

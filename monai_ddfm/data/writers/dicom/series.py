@@ -22,7 +22,7 @@ from monai_ddfm.data.writers.dicom.registration import registration_object
 from monai_ddfm.data.writers.dicom.sources import ImageReference
 from monai_ddfm.data.writers.dicom.transform import sources_of_slices
 from monai_ddfm.data.writers.dicom.weight import weight_object
-from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Moved, Source
 from monai_ddfm.utils.color import color_table, luminance
 from monai_ddfm.utils.reports import by_role, collect_reports, reports_of
 from monai_ddfm.visualize.views import robust_window
@@ -39,21 +39,25 @@ class Volumes:
 
     Attributes:
         fixed: MetaTensor [1, H, W, D], or [3, H, W, D] in color.
-        moving: MetaTensor [1, H, W, D] in its own units, or [3, H, W, D] in 0..255.
+        moved: the moving volumes, MetaTensors, and their weights, arrays.
         fused: [1, H, W, D] in [0, 1].
-        weight: [1, H, W, D] in [0, 1], or None.
         rgb: [3, H, W, D] in [0, 1], or None.
     """
 
     fixed: Any
-    moving: Any
+    moved: tuple[Moved, ...]
     fused: NDArray[Any]
-    weight: NDArray[Any] | None
     rgb: NDArray[Any] | None
+
+    @property
+    def sources(self) -> list[Any]:
+        """The MRI and the moving volumes."""
+        return [self.fixed, *(one.volume for one in self.moved)]
 
     def arrays(self) -> list[NDArray[Any] | None]:
         """Return all values."""
-        return [array_of(self.fixed), array_of(self.moving), self.fused, self.weight, self.rgb]
+        weights = (one.weight for one in self.moved)
+        return [*map(array_of, self.sources), self.fused, *weights, self.rgb]
 
 
 def array_of(volume: Any) -> NDArray[Any]:
@@ -73,31 +77,50 @@ def all_series(context: Context, volumes: Volumes, case: Mapping[Any, Any]) -> O
     Yields:
         The role of an object, and the object.
     """
-    windows, table = _windows(case, context.modality), _color_table(case)
-    fixed, below = yield from _fixed(context, volumes.fixed, windows)
-    moving = volumes.moving
-    transform = transform_of(moving) if has_transform(moving) else None
-    values = _moving_values(context, volumes.moving, windows)
-    size = values.kept.pixels.shape[1:3]
-    origins = sources_of_slices(context.grid, size, transform, context.moving)
-    moved = yield from _emit("moving_registered", moving_series(context, values, origins))
-    above = _moving_layer(values, moved, size, table)
-    del values  # its pixels are not needed any more
-    frames = moved
-    if len(moved) == 1 < len(fixed):
-        frames = [replace(moved[0], frame=k + 1) for k in range(len(fixed))]
-    pairs: list[list[ImageReference | None]] = [list(p) for p in zip(fixed, frames, strict=True)]
-    yield from _fusion(context, volumes, pairs)
-    if transform is not None and context.moving is not None and context.moving.frame_of_reference:
-        known = [reference for reference in context.moving.references if reference is not None]
-        method = str(reports_of(volumes.moving).get("registration", {}).get("method", ""))
-        yield (
-            "registration",
-            registration_object(
-                context, transform, method=method, fixed=fixed, moving=known, shape=size
-            ),
+    fixed, below = yield from _fixed(context, volumes.fixed, _window(case, "fixed", context))
+    layers: list[Layer] = []
+    pairs: list[list[ImageReference | None]] = [[reference] for reference in fixed]
+    sizes = []
+    for number, one in enumerate(volumes.moved):
+        own = context.of(number)
+        transform = transform_of(one.volume) if has_transform(one.volume) else None
+        values = _moving_values(own, one.volume, _window(case, "moving", own))
+        size = values.kept.pixels.shape[1:3]
+        origins = sources_of_slices(context.grid, size, transform, own.moving)
+        moved = yield from _emit(
+            own.folder("moving_registered"), moving_series(own, values, origins)
         )
-    yield "presentation", presentation_object(context, below, above)
+        layers.append(_moving_layer(values, moved, size, _color_table(case, one.source)))
+        sizes.append(size)
+        del values  # its pixels are not needed any more
+        frames = moved
+        if len(moved) == 1 < len(fixed):
+            frames = [replace(moved[0], frame=k + 1) for k in range(len(fixed))]
+        for pair, frame in zip(pairs, frames, strict=True):
+            pair.append(frame)
+    yield from _fusion(context, volumes, pairs)
+    for number, (one, size) in enumerate(zip(volumes.moved, sizes, strict=True)):
+        yield from _registration(context.of(number), one.volume, fixed, size)
+    yield "presentation", presentation_object(context, below, layers)
+
+
+def _registration(
+    context: Context, volume: Any, fixed: Sequence[ImageReference], size: tuple[int, int]
+) -> Objects:
+    """Make the registration of a moving volume, if it came from DICOM."""
+    if not has_transform(volume):
+        return
+    if context.moving is None or not context.moving.frame_of_reference:
+        return
+    transform = transform_of(volume)
+    known = [reference for reference in context.moving.references if reference is not None]
+    method = str(reports_of(volume).get("registration", {}).get("method", ""))
+    yield (
+        context.folder("registration"),
+        registration_object(
+            context, transform, method=method, fixed=fixed, moving=known, shape=size
+        ),
+    )
 
 
 def _fusion(
@@ -112,19 +135,20 @@ def _fusion(
     if volumes.rgb is not None:
         pixels = context.grid.slices(volumes.rgb, as_bytes)
         yield from (("fused_rgb", i) for i in color_series(context, "fused_rgb", pixels, pairs))
-    if volumes.weight is not None:
-        share = context.grid.slices(volumes.weight)
-        yield "weight", weight_object(context, share, pairs, grey)
+    for number, one in enumerate(volumes.moved):
+        if one.weight is not None:
+            own, share = context.of(number), context.grid.slices(one.weight)
+            yield own.folder("weight"), weight_object(own, share, pairs, grey)
 
 
 def _fixed(
-    context: Context, volume: Any, windows: Mapping[str, Window]
+    context: Context, volume: Any, window: Window | None
 ) -> Generator[tuple[str, Any], None, tuple[list[ImageReference], Layer]]:
     """Find the images that stand for the MRI, or write them; return them, slice by slice."""
     grey = array_of(volume)
     if len(grey) == 3:
         grey = np.asarray(luminance(torch.as_tensor(grey), dim=0))
-    shown = windows.get("fixed") or robust_window(grey)
+    shown = window or robust_window(grey)
     own = _own_images(context)
     slices = context.grid.slices(grey)
     size = (slices.shape[1], slices.shape[2])
@@ -159,7 +183,7 @@ def _own_images(context: Context) -> list[ImageReference] | None:
     return known if len(known) == len(found) and len(same) == 1 else None
 
 
-def _moving_values(context: Context, volume: Any, windows: Mapping[str, Window]) -> MovingValues:
+def _moving_values(context: Context, volume: Any, window: Window | None) -> MovingValues:
     array = array_of(volume)
     suv = reports_of(volume).get("reading", {}).get("suv", {})
     return moving_values(
@@ -167,7 +191,7 @@ def _moving_values(context: Context, volume: Any, windows: Mapping[str, Window])
         context.grid.slices(array),
         units=str(volume.meta.get("units") or ""),
         factor=suv.get("factor"),
-        window=windows.get("moving") or robust_window(array),
+        window=window or robust_window(array),
     )
 
 
@@ -202,17 +226,24 @@ def _emit(
     return references
 
 
-def _windows(case: Mapping[Any, Any], modality: Modality) -> dict[str, Window]:
-    """Return, by role, the window in which the volumes were fused."""
-    reports = by_role(collect_reports(case).get("intensity", {}), modality)
-    return {
-        role: (float(report["lower"]), float(report["upper"]))
-        for role, report in reports.items()
-        if {"lower", "upper"} <= report.keys() and report["lower"] < report["upper"]
-    }
+def _window(case: Mapping[Any, Any], role: str, context: Context) -> Window | None:
+    """Return the window in which the MRI, "fixed", or a moving volume was fused."""
+    source = context.records[0]
+    if source.name and role == "moving":
+        scaled = case.get(source.scaled_key)
+        report = {} if scaled is None else reports_of(scaled).get("intensity", {})
+    else:
+        reports = collect_reports(case).get("intensity", {})
+        report = by_role(reports, source.modality).get(role, {})
+    if {"lower", "upper"} <= report.keys() and report["lower"] < report["upper"]:
+        return float(report["lower"]), float(report["upper"])
+    return None
 
 
-def _color_table(case: Mapping[Any, Any]) -> str:
-    """Return the table by which `moving` was colored, ``""`` if by none."""
-    reports = collect_reports(case).get("color", {}).values()
-    return next((str(r["color_table"]) for r in reports if "color_table" in r), "")
+def _color_table(case: Mapping[Any, Any], source: Source) -> str:
+    """Return the table by which a moving volume was colored, ``""`` if by none."""
+    for report in collect_reports(case).get("color", {}).values():
+        table = report.get("color_tables", {}).get(source.name, report.get("color_table"))
+        if table:
+            return str(table)
+    return ""

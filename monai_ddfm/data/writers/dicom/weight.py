@@ -41,14 +41,14 @@ def weight_object(
         InputError: highdicom is not installed.
     """
     hd = need("highdicom", "to write a weight map as DICOM")
-    share = hd.sr.CodedConcept("SHARE", SCHEME, f"Share of {context.modality} in the fusion")
+    share = hd.sr.CodedConcept("SHARE", SCHEME, f"Share of {context.title} in the fusion")
     unit = hd.sr.CodedConcept("1", "UCUM", "no units")
     made = hd.pm.ParametricMap(
         source_images=list(images),
         pixel_array=weight.astype(np.float32, copy=False),
         series_instance_uid=context.series_uid("weight"),
         series_number=context.series_number("weight"),
-        sop_instance_uid=context.uids("weight", 1),
+        sop_instance_uid=context.uid("weight", 1),
         instance_number=1,
         manufacturer="monai_ddfm",
         manufacturer_model_name="DDFM fusion",
@@ -58,7 +58,7 @@ def weight_object(
         real_world_value_mappings=[
             hd.pm.RealWorldValueMapping(
                 lut_label="WEIGHT",
-                lut_explanation=f"Share of {context.modality} in the fusion",
+                lut_explanation=f"Share of {context.title} in the fusion",
                 unit=unit,
                 value_range=(0.0, 1.0),
                 slope=1.0,
@@ -70,7 +70,7 @@ def weight_object(
             hd.VOILUTTransformation(0.5, 1.0, voi_lut_function="LINEAR_EXACT")
         ],
         content_label="WEIGHT",
-        content_description=f"0: MR only, 1: {context.modality} only; {NOTICE}",
+        content_description=f"0: MR only, 1: {context.title} only; {NOTICE}",
         pixel_measures=hd.PixelMeasuresSequence(
             context.grid.spacing, thickness(context), context.grid.step
         ),
@@ -82,7 +82,7 @@ def weight_object(
     )
     context.sign(made, "weight")
     _refer(made, context, sources)
-    dimensions = context.uids("weight", "dimensions")
+    dimensions = context.uid("weight", "dimensions")
     for one in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         one.DimensionOrganizationUID = dimensions
     update(made, {"ImageComments": NOTICE, "PatientOrientation": context.grid.letters})

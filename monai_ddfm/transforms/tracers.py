@@ -1,0 +1,130 @@
+r"""The color picture of several moving volumes: function in hue, bone in white.
+
+Volumes that are customarily shown in color (PET, SPECT) give their colors, each by its own table;
+of several, tables of a single hue, so that the hue says which one it is. With colors
+:math:`c_k \in [0, 1]^3` they are joined as light is,
+
+.. math::
+    c = 1 - \prod_k (1 - c_k),
+
+in which no order counts, and black adds nothing. The others (CT, another MRI) are seen in the gray
+levels of the fusion. Where half of the lightness is that of the color picture, as in the style
+"mixed", bone would be dull, for it takes up no tracer; so it is white in the color picture too:
+with the gray level u of a CT and a step r that rises around the level of bone (`finding_level`),
+
+.. math::
+    c \leftarrow \max(c,\; r(u)\,u) .
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import reduce
+from typing import Any, Final
+
+import torch
+from monai.utils import convert_to_tensor
+from torch import Tensor
+
+from monai_ddfm.errors import InputError
+from monai_ddfm.likelihoods.balance import Balance
+from monai_ddfm.sources import Source
+from monai_ddfm.transforms.color import DEFAULT_TABLE, PseudoColor, unit_rgb
+from monai_ddfm.transforms.windows import finding_level
+from monai_ddfm.utils.color import HUE_TABLES, white_level
+from monai_ddfm.visualize.color_styles import smooth_step
+
+__all__ = ["Tracers"]
+
+_RISE: Final = 0.05
+"""Half width of the step, in gray levels."""
+
+
+class Tracers:
+    """Makes the color picture.
+
+    Args:
+        sources: the moving volumes.
+        color_table: of the only one in color, or of the first of several.
+
+    Raises:
+        InputError: if more are shown in color than there are hues.
+    """
+
+    def __init__(self, sources: Sequence[Source], color_table: str = DEFAULT_TABLE) -> None:
+        self.colored = tuple(s for s in sources if s.modality.has_color)
+        self.anatomies = tuple(s for s in sources if not s.modality.has_color)
+        if len(self.colored) > len(HUE_TABLES):
+            raise InputError(
+                f"{len(self.colored)} moving volumes are shown in color, for which there are "
+                f"{len(HUE_TABLES)} hues; give fewer."
+            )
+        names = [color_table]
+        if len(self.colored) > 1:
+            first = HUE_TABLES[0] if color_table == DEFAULT_TABLE else color_table
+            names = [first, *(hue for hue in HUE_TABLES if hue != first)]
+        self.tables = {s.name: name for s, name in zip(self.colored, names, strict=False)}
+
+    def picture(self, case: Mapping[Hashable, Any]) -> Callable[[slice], tuple[Tensor, Tensor]]:
+        """Return what gives the picture of some rows.
+
+        Args:
+            case: with the volumes of the sources, as they are and as the network saw them.
+
+        Returns:
+            For a slice of rows, RGB [3, h, W(, D)] in [0, 1] and the largest uptake
+            [1, h, W(, D)] in [0, 1].
+        """
+        parts = [self._colors(case, source) for source in self.colored]
+        bones = [_bone(case, source) for source in self.anatomies]
+
+        def of_rows(rows: slice) -> tuple[Tensor, Tensor]:
+            found = [part(rows) for part in parts]
+            dark = reduce(torch.mul, (1 - color for color, _ in found))
+            uptake = reduce(torch.maximum, (uptake for _, uptake in found))
+            return reduce(torch.maximum, (bone(rows) for bone in bones), 1 - dark), uptake
+
+        return of_rows
+
+    def described(self) -> dict[str, Any]:
+        """Return what was done, for a record."""
+        about: dict[str, Any] = {"chroma": "of the color tables", "color_tables": self.tables}
+        if self.anatomies:
+            about["white"] = [source.name for source in self.anatomies]
+        return about
+
+    def _colors(
+        self, case: Mapping[Hashable, Any], source: Source
+    ) -> Callable[[slice], tuple[Tensor, Tensor]]:
+        """Return what gives colors and uptake of one source."""
+        own = case.get(source.key)
+        if own is not None and len(own) == 3:
+            rgb = convert_to_tensor(own, dtype=torch.float32, track_meta=False)
+            white = white_level(rgb)
+
+            def read(rows: slice) -> tuple[Tensor, Tensor]:
+                color = unit_rgb(rgb[:, rows], white=white)
+                return color, color.amax(0, keepdim=True)
+
+            return read
+        scaled = convert_to_tensor(case[source.scaled_key], track_meta=False)
+        table = PseudoColor(self.tables[source.name])
+
+        def made(rows: slice) -> tuple[Tensor, Tensor]:
+            part = scaled[:, rows].float()
+            return table(part).as_tensor(), ((part + 1) / 2).clamp(0, 1)
+
+        return made
+
+
+def _bone(case: Mapping[Hashable, Any], source: Source) -> Callable[[slice], Tensor]:
+    """Return what gives the gray level of a source where it is white."""
+    scaled = convert_to_tensor(case[source.scaled_key], track_meta=False)
+    level = finding_level(source.modality, source.window) or Balance().finding
+
+    def of_rows(rows: slice) -> Tensor:
+        gray = ((scaled[:, rows].float() + 1) / 2).clamp(0, 1)
+        white: Tensor = gray * smooth_step((gray - level) / (2 * _RISE) + 0.5)
+        return white
+
+    return of_rows

@@ -1,0 +1,197 @@
+"""An MRI with several moving volumes, from files to files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_fusions import errors_of
+from run_cases import demo_subject
+
+from monai_ddfm.apps.benchmark import evaluate
+from monai_ddfm.apps.demo import DemoSubject
+from monai_ddfm.errors import InputError
+from monai_ddfm.workflow import FusionResult, fuse
+from monai_ddfm.workflow.glance import glance
+
+
+@pytest.fixture(scope="module")
+def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubject]:
+    base = tmp_path_factory.getbasetemp()
+    return lambda *args, **options: demo_subject(base, *args, **options)
+
+
+@pytest.fixture(scope="module")
+def three(
+    subjects: Callable[..., DemoSubject], tmp_path_factory: pytest.TempPathFactory
+) -> FusionResult:
+    pet, ct = subjects("PET"), subjects("CT")
+    folder = tmp_path_factory.mktemp("three")
+    (folder / "bids").mkdir()
+    return fuse(
+        pet.fixed,
+        [pet.moving, ct.moving],
+        modality=["PET", "CT"],
+        output_dir=folder / "out",
+        registration="none",
+        device="cpu",
+        noise_margin=0,
+        bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
+    )
+
+
+def values(result: FusionResult, name: str) -> np.ndarray:
+    return np.asarray(nib.load(result.files[name]).dataobj)
+
+
+def test_each_moving_volume_has_its_files(three: FusionResult) -> None:
+    each = {
+        f"{stem}_{name}{ending}"
+        for name in ("pet", "ct")
+        for stem, ending in (
+            ("weight", ".nii.gz"),
+            ("moving_registered", ".nii.gz"),
+            ("transform", ".tfm"),
+        )
+    }
+    shared = {"fused.nii.gz", "fused_rgb.nii.gz", "preview.png", "report.html", "provenance.json"}
+    assert set(three.files) == each | shared
+    assert {path.name for path in three.output_dir.iterdir()} == set(three.files)
+
+
+def test_the_weights_leave_a_share_to_the_mri(three: FusionResult) -> None:
+    weights = [values(three, f"weight_{name}.nii.gz") for name in ("pet", "ct")]
+    for weight in weights:
+        assert 0 <= weight.min() <= weight.max() <= 1
+    rest = 1 - sum(weights)
+    assert -1e-5 < rest.min() <= rest.max() < 1
+    assert weights[1][values(three, "moving_registered_ct.nii.gz") > 900].mean() > 0.5
+
+
+def test_each_is_judged_by_itself_and_warned_of_by_name(three: FusionResult) -> None:
+    reports = three.provenance["reports"]
+    assert list(reports["registration"]) == ["moving_pet", "moving_ct"]
+    assert list(three.provenance["inputs"]) == ["fixed", "moving_pet", "moving_ct"]
+    assert {"fixed", "moving_pet", "moving_ct"} <= set(reports["noise"]["fused"])
+    for name in ("pet", "ct"):
+        assert any(w.startswith(f"registration of {name}: ") for w in three.provenance["warnings"])
+    assert three.provenance["bound"]["largest"] <= three.provenance["bound"]["tolerance"]
+    (color,) = reports["color"].values()
+    assert color["color_tables"] == {"pet": "inferno"}
+    assert color["white"] == ["ct"]
+
+
+def test_the_report_has_all_volumes(three: FusionResult) -> None:
+    page = three.files["report.html"].read_text(encoding="utf-8")
+    for title in ("PET (registered)", "CT (registered)", "Weight of PET", "Weight of CT"):
+        assert title in page
+    assert "pet: verdict" in page
+    assert "ct: verdict" in page
+
+
+def test_the_bids_derivative_has_each_under_its_modality(three: FusionResult) -> None:
+    root = three.output_dir.parent / "bids"
+    names = {str(path.relative_to(root)) for path in root.rglob("*.nii.gz")}
+    assert names == {
+        "sub-01/pet/sub-01_space-T1w_desc-registered_pet.nii.gz",
+        "sub-01/pet/sub-01_space-T1w_desc-weight_pet.nii.gz",
+        "sub-01/ct/sub-01_space-T1w_desc-registered_ct.nii.gz",
+        "sub-01/ct/sub-01_space-T1w_desc-weight_ct.nii.gz",
+        "sub-01/petct/sub-01_space-T1w_desc-fused_petct.nii.gz",
+        "sub-01/petct/sub-01_space-T1w_desc-fusedrgb_petct.nii.gz",
+    }
+    units = {
+        name: json.loads(
+            (root / f"sub-01/{name}/sub-01_space-T1w_desc-registered_{name}.json").read_text()
+        )["Units"]
+        for name in ("pet", "ct")
+    }
+    assert units["ct"] == "HU"
+    assert (root / ".bidsignore").read_text().splitlines() == ["**/ct/", "**/spect/", "**/petct/"]
+
+
+def test_evaluate_measures_the_mri_with_each(three: FusionResult) -> None:
+    figures = evaluate(three.output_dir, metrics=("CC",))
+    assert set(figures) == {"pet CC", "ct CC"}
+    assert all(0 < figure <= 1 for figure in figures.values())
+
+
+def test_files_of_volumes_that_a_later_run_does_not_have_go(
+    three: FusionResult, subjects: Callable[..., DemoSubject], tmp_path: Path
+) -> None:
+    pet = subjects("PET")
+    shutil.copytree(three.output_dir, tmp_path / "out")
+    (tmp_path / "out" / "weight_mine.nii.gz").write_bytes(b"of somebody else")
+    fuse(
+        pet.fixed,
+        pet.moving,
+        modality="PET",
+        output_dir=tmp_path / "out",
+        registration="none",
+        device="cpu",
+    )
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"weight.nii.gz", "moving_registered.nii.gz", "weight_mine.nii.gz"} <= left
+    assert not {"weight_pet.nii.gz", "transform_ct.tfm"} & left
+
+
+def test_the_third_volume_that_does_not_overlap_is_named(
+    subjects: Callable[..., DemoSubject], tmp_path: Path
+) -> None:
+    pet, ct = subjects("PET"), subjects("CT")
+    far = nib.load(ct.moving)
+    affine = far.affine.copy()
+    affine[:3, 3] += 2000
+    nib.save(nib.Nifti1Image(np.asarray(far.dataobj), affine), tmp_path / "far.nii.gz")
+    with pytest.raises(InputError, match=r"fields of view of .*far\.nii\.gz and .*t1\.nii\.gz do"):
+        fuse(
+            pet.fixed,
+            [pet.moving, tmp_path / "far.nii.gz"],
+            modality=["PET", "CT"],
+            output_dir=tmp_path / "out",
+            registration="none",
+            device="cpu",
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_volume_twice_is_refused_at_a_glance(
+    subjects: Callable[..., DemoSubject], tmp_path: Path
+) -> None:
+    pet = subjects("PET")
+    with pytest.raises(InputError, match="is given twice"):
+        glance(
+            pet.fixed,
+            [pet.moving, pet.moving],
+            modality=["PET", "PET"],
+            output_dir=tmp_path / "out",
+            options={"name": ["a", "b"]},
+        )
+
+
+@pytest.mark.slow
+def test_dicom_of_several_is_valid(subjects: Callable[..., DemoSubject], tmp_path: Path) -> None:
+    pet, ct = subjects("PET", dicom=True), subjects("CT", dicom=True)
+    assert pet.fixed_dicom
+    assert pet.moving_dicom
+    assert ct.moving_dicom
+    result = fuse(
+        pet.fixed_dicom,
+        [pet.moving_dicom, ct.moving_dicom],
+        modality=["PET", "CT"],
+        output_dir=tmp_path / "out",
+        format="dicom",
+        registration="none",
+        device="cpu",
+    )
+    folder = result.output_dir / "dicom"
+    series = json.loads((folder / "index.json").read_text())["series"]
+    for role in ("moving_registered", "weight", "registration"):
+        assert {f"{role}_pet", f"{role}_ct"} <= set(series)
+    assert len({one["number"] for one in series.values()}) == len(series)
+    assert errors_of(sorted(folder.rglob("*.dcm"))) == {}
