@@ -339,7 +339,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             sliced = not whole and not is_latent(network) and len(planes.axes if planes else ()) < 2
             sampler = self._sampler(network, noises, spacing=spacing, coarse=sliced)
             if noises is not None:
-                noise = MeasuredNoise(noises, sampler.plan.shares)
+                noise = MeasuredNoise(noises, sampler.plan.shares, sampler.plan.margin)
             if crop:
                 layout = without_background(
                     result, slices, layout, sampler.plan.background, divisor=divisor

@@ -57,10 +57,12 @@ class MeasuredNoise:
         noises: of fixed and of each moving source.
         shares: of the prior's estimate in each of them; 0 where the prior was not run on a
             source, None where it was run on the fused image.
+        margin: how far the noise lets values leave the range between the sources.
     """
 
     noises: tuple[NoiseModel, ...]
     shares: tuple[float, ...] | None
+    margin: float = 0.0
 
     def described(self) -> dict[str, Any]:
         """Return what goes into the record: the noisiest source, then each.
@@ -74,6 +76,7 @@ class MeasuredNoise:
             about[role] = {**self.noises[number].described()}
             if self.shares is not None:
                 about[role]["prior_share"] = self.shares[number]
+        about["margin"] = self.margin
         spared = self.shares is not None and not any(self.shares)
         about["prior"] = "not run" if spared else "run"
         return about

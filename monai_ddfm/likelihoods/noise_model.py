@@ -137,6 +137,11 @@ class NoiseModel:
         """Return the noise's standard deviation at signals in [-1, 1], on the same scale."""
         return 2 * (self.constant + self.slope * (images + 1) / 2).clamp_min(0).sqrt()
 
+    @property
+    def largest_deviation(self) -> float:
+        """Deviation of the noise at white, on the scale from -1 to 1."""
+        return 2 * math.sqrt(self.constant + self.slope)
+
     def described(self) -> dict[str, float | str]:
         """Return kind and deviations for a record: stabilized, at black, and at white."""
         return {

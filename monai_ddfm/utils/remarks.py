@@ -11,6 +11,7 @@ __all__ = ["name_of_source", "warnings"]
 Record = Mapping[str, Any]
 
 _SOURCE = re.compile(r"moving_(?!scaled$|source$|recovered$)([a-z0-9]+)(?:_scaled)?")
+_ROUNDING = 1e-5
 _TOLD = {"registration", "patient", "intensity", "reading"}
 
 
@@ -29,7 +30,7 @@ def warnings(provenance: Record) -> list[str]:
         if report.get("same") is False:
             found.append("the patient IDs of the two volumes differ, and that was allowed")
     excess = (provenance.get("bound") or {}).get("largest")
-    if excess:
+    if excess and excess > _widened(provenance):
         found.append(f"the fusion exceeds the sources by up to {excess:.2g} of the gray scale")
     for key, report in provenance.get("reports", {}).get("intensity", {}).items():
         name = name_of_source(key)
@@ -40,6 +41,12 @@ def warnings(provenance: Record) -> list[str]:
         words = name.replace("_", " ")
         found += [f"{words}: {text}" for r in _named(provenance, name) for text in _remarks(r)]
     return list(dict.fromkeys(found))
+
+
+def _widened(provenance: Record) -> float:
+    """By how much the noise of the sources widens the range that their fusion keeps to."""
+    margin = max((r.get("margin", 0.0) for r in _named(provenance, "noise")), default=0.0)
+    return margin + _ROUNDING if margin else 0.0
 
 
 def name_of_source(key: str) -> str:

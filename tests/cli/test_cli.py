@@ -96,6 +96,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> 
         "slice_along": "coronal",
         "registration": str(identity(tmp_path / "identity.tfm")),
         "registration_start": "centers",
+        "region": "head",
         "window": "cerebellum",
         "reference_mask": str(mask),
         "landmarks": str(landmarks),
@@ -123,7 +124,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> 
     not_here = {"bone_tint", "push", "compile", "max_memory", "dry_run", "recover_moving", "planes"}
     command = typer.main.get_command(app).commands["fuse"]  # type: ignore[attr-defined]
     known = {p.opts[0].removeprefix("--").replace("-", "_") for p in command.params}
-    known -= {"fixed", "moving", "modality", "output_dir", "help", "help_all", "help_json"}
+    known -= {"fixed", "moving", "modality", "name", "output_dir", "help", "help_all", "help_json"}
     assert known == {*told, *elsewhere, *switches} | not_here
 
     arguments = [f"--{n.replace('_', '-')}={v}" for n, v in (told | elsewhere).items()]

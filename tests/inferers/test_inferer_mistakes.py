@@ -62,7 +62,7 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], words: str) -
     "shape", [(2, 8, 8), (1, 1, 8, 8), (1, 3, 8, 8), (1, 2, 8), (1, 2, 4, 4, 4, 4), (0, 2, 8, 8)]
 )
 def test_shapes_that_do_not_fit_are_refused(shape: tuple[int, ...], small: RecordingNet) -> None:
-    with pytest.raises(InputError, match=r"\[B, 2, H, W\]"):
+    with pytest.raises(InputError, match=r"\[B, 2, H, W\]|not for 2 moving sources"):
         from_noise(steps=1)(torch.zeros(shape), small)
 
 

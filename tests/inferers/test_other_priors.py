@@ -99,7 +99,7 @@ def test_a_prior_of_orthonormal_coefficients_fuses_as_that_of_the_image(preset: 
     of_images = Gaussian()
     of_images.size_divisor = haar.size_divisor  # padded likewise
     image = DDFMInferer(preset=preset, steps=3)(pair, of_images)
-    torch.testing.assert_close(latent, image, rtol=0, atol=2e-5)
+    torch.testing.assert_close(latent, image, rtol=0, atol=1e-4)
     assert set(haar.seen) == {(1, 4, 17, 21)}
     assert not torch.allclose(latent[:, :1], pair.mean(1, keepdim=True), atol=0.05)
 

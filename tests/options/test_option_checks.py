@@ -168,7 +168,7 @@ def test_an_uncaught_mistake_is_one_sentence(
     [
         (["--output_dir", "2024_01_02"], "reads 2024_01_02 as 20240102; write ./2024_01_02"),
         (["--fixed=7e1"], "reads 7e1 as 70.0; write ./7e1"),
-        (["--moving", "[1,2]"], "option --moving is a path"),
+        (["--moving", "[1,2]"], "option 'moving' is no path"),
         (["--fixed_series", "1_2"], "reads 1_2 as 12; write"),
         (["--window", "1e1"], "reads 1e1 as 10.0; write"),
     ],

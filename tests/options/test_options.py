@@ -263,7 +263,7 @@ def test_an_option_costs_its_field_and_its_use(name: str) -> None:
 
 def test_python_takes_what_is_declared() -> None:
     """Mypy checks callers of `fuse` against these; the case itself has parameters of its own."""
-    of_the_case = {"fixed", "moving", "modality", "output_dir", "prior"}
+    of_the_case = {"fixed", "moving", "modality", "name", "output_dir", "prior"}
     assert Options.__annotations__.keys() == ENTRIES.keys() - of_the_case
 
 

@@ -79,6 +79,8 @@ def evaluate(
     figures: dict[str, float] = {}
     for one in sources:
         found = _measured(place, Path(fixed), one, metrics, convention, stretch=stretch)
+        if one.name:
+            found.pop("excess", None)  # of the pair; the bound of several is that of them all
         figures |= {f"{one.name} {key}".strip(): value for key, value in found.items()}
     return figures
 

@@ -84,8 +84,9 @@ _KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 
-# Clean slices pass for 0.033 at most, on the scale from -1 to 1; noise of 8 gray levels for 0.062.
-_CLEAR_NOISE: Final = (0.045, 0.06)
+# On the scale from -1 to 1. Clean slices pass for 0.033 at most, and for half as much again where
+# pixels are some millimeters wide; noise of 8 gray levels of 255 for 0.062 to 0.077.
+_CLEAR_NOISE: Final = (0.055, 0.075)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +226,7 @@ class BalanceRectifier:
             runs=tuple(runs),
             fuse=partial(self.fuse, noises=noises),
             background=self._background(noises),
+            margin=max(self._reach(noise) * noise.largest_deviation for noise in noises),
         )
 
     def fuse(
@@ -287,17 +289,22 @@ class BalanceRectifier:
         """Variance of the noise less what passes for it in clean slices, sigma squared above."""
         return max(noise.level**2 - self.texture_level**2, 0.0)
 
+    def _reach(self, noise: NoiseModel) -> float:
+        """By how many deviations of its noise a source widens the box: c r above."""
+        power = self._power_beside_texture(noise)
+        margin = self.noise_margin * _clearness(noise.level)
+        return margin * math.sqrt(power) / noise.level if power * margin else 0.0
+
     def _box(self, sources: Tensor, noises: Sequence[NoiseModel]) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
         every = [at_least_float32(source) for source in torch.split(sources, 1, dim=1)]
         lower, upper = reduce(torch.minimum, every), reduce(torch.maximum, every)
         lit = upper > -END_OF_RANGE
         for source, noise in zip(every, noises, strict=True):
-            power = self._power_beside_texture(noise)
-            margin = self.noise_margin * _clearness(noise.level)
-            if power * margin == 0:
+            deviations = self._reach(noise)
+            if deviations == 0:
                 continue
-            reach = margin * math.sqrt(power) / noise.level * noise.deviation(source)
+            reach = deviations * noise.deviation(source)
             lower = torch.minimum(lower, (source - reach).clamp_min(-1))
             upper = torch.where(lit, torch.maximum(upper, (source + reach).clamp_max(1)), upper)
         return lower, upper

@@ -72,11 +72,14 @@ class Plan:
         fuse: makes the fusion of the sources [B, C, H, W] and of the runs' luminances, each
             [B, 1, H, W]; None where the only run is that of the fused image.
         background: where noisy sources need no sampling; None if that is not known.
+        margin: how far at most their noise lets values leave the range between the sources, on the
+            scale from -1 to 1.
     """
 
     runs: tuple[Run, ...]
     fuse: Callable[[Tensor, Sequence[Tensor]], Rectified[Any]] | None = None
     background: Background | None = None
+    margin: float = 0.0
 
     @property
     def shares(self) -> tuple[float, ...] | None:

@@ -1,7 +1,7 @@
 """The pictures of the report and of a cohort's page, taken of the demo in a real browser.
 
-``DOCS_PICTURES=docs/images python -m pytest -m slow tests/docs/test_pictures.py`` puts them where
-the documentation shows them.
+``DOCS_PICTURES=docs/images python -m pytest -m slow tests/docs/test_page_pictures.py`` puts them
+where the documentation shows them.
 """
 
 from __future__ import annotations
