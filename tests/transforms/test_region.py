@@ -150,6 +150,7 @@ def test_the_case_is_told_what_it_shows(case):
     assert [n[:9] for n in reports_of(asked["fixed"])["region"]["notes"]] == ["the prior"]
 
 
+@pytest.mark.slow
 def test_a_body_is_registered_and_judged_without_the_figure_for_heads(case):
     out = RegisterRigid()(case["moving"], case["fixed"])
     points = np.stack(np.meshgrid([-120.0, 120], [-70.0, 70], [-80.0, 80]), -1).reshape(-1, 3)
