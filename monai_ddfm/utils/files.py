@@ -13,6 +13,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -158,13 +159,21 @@ def prepare_output_dir(path: str | Path, *, names: Iterable[str] = ()) -> Path:
         raise InputError(f"The output folder {str(path)!r} is not a path: name a folder.")
     folder = Path(path).expanduser().absolute()
     with _explained(folder):
-        if folder.exists() and not folder.is_dir():
+        if _is_no_folder(folder):
             raise InputError(f"Cannot write to {folder}: it is a file, so name a folder instead.")
         _insist(lambda: _try_writing(folder))
     for name in names:
         if (folder / name).is_dir():
             raise InputError(f"Cannot write {folder / name}: {_MENDS[errno.EISDIR]}.")
     return folder
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Whether something else is there; asked once, for another run may make and remove it."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _try_writing(folder: Path) -> None:
