@@ -25,7 +25,8 @@ from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
 from monai_ddfm.networks import ADMUNet
 
 SIGMA = 0.12
-PRESET = configure("default", modality="PET", noise_margin=0.0)
+DEFAULT = configure("default", modality="PET", noise_margin=0.0)
+PRESET = replace(DEFAULT, rectifier=replace(DEFAULT.rectifier, means_of_pixels=True))
 NOISY, CLEAN = NoiseModel.white(SIGMA), NoiseModel.white(0.01)
 
 
@@ -65,6 +66,9 @@ def test_pixels_are_at_most_half_as_wide_as_a_point(
 ) -> None:
     rectifier = configure("default", modality=modality).rectifier
     assert isinstance(rectifier, BalanceRectifier)
+    whole = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
+    assert [run.coarse for run in whole.runs] == [1, 1]  # nobody has asked for means
+    rectifier = replace(rectifier, means_of_pixels=True)
     plan = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
     assert [run.coarse for run in plan.runs] == [1, coarse]
     assert plan.background is not None
@@ -222,7 +226,8 @@ def test_what_fewer_pixels_are_worth(
     def fuse(volume: Tensor, *, fewer: bool) -> tuple[Tensor, int, float]:
         prior = Counting(network)
         preset = configure("default", modality="PET")
-        preset = replace(preset, rectifier=replace(preset.rectifier, fewer_pixels=fewer))
+        own = replace(preset.rectifier, fewer_pixels=fewer, means_of_pixels=fewer)
+        preset = replace(preset, rectifier=own)
         begin = time.process_time()
         fused = DDFMInferer(preset=preset)(MetaTensor(volume[None], affine=image.affine), prior)
         return fused[0, 0].as_tensor(), prior.pixels, time.process_time() - begin

@@ -17,11 +17,11 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 **What counts as noise.** The texture of slices that show no noise passes for noise of about
 :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
 
-**Fewer pixels.** In a moving source whose noise outweighs :math:`\sigma_0`, and whose resolution
-is given, the prior is shown the means of k by k pixels of size h, :math:`2 k h` being at most the
-full width at half maximum of a point: finer details are not there, and the noise of a mean is
-:math:`\sigma / k`. Where all sources are background, the clean images are black, and the prior is
-not asked.
+**Fewer pixels.** Where all sources are background, the clean images are black, and the prior is
+not asked. On request it also sees less of a moving source whose noise outweighs :math:`\sigma_0`
+and whose resolution is given: the means of k by k pixels of size h, :math:`2 k h` being at most the
+full width at half maximum of a point. Finer details are not there if the resolution is what it is
+taken for, and the noise of a mean is :math:`\sigma / k`.
 
 There may be several moving sources; nothing of the above counts them. The weights are then those
 of `monai_ddfm.likelihoods.shares`.
@@ -108,8 +108,8 @@ class BalanceRectifier:
             without clear noise bound the result strictly in any case.
         spacing: size of a pixel in mm.
         luminance: how luminance is taken from RGB; no matter for one channel.
-        fewer_pixels: in noise, do not ask the prior of the background, and show it means of pixels
-            of a smooth source.
+        fewer_pixels: in noise, do not ask the prior of the background.
+        means_of_pixels: in noise, show the prior means of pixels of a moving source.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -126,6 +126,7 @@ class BalanceRectifier:
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
     fewer_pixels: bool = True
+    means_of_pixels: bool = False
 
     def __post_init__(self) -> None:
         check_prior_use(
@@ -265,7 +266,7 @@ class BalanceRectifier:
 
     def _coarse(self, moving: NoiseModel, balance: Balance) -> int:
         """How many pixels along a side the prior may see as one: half of the resolution."""
-        if not self.fewer_pixels or not self._is_noisy(moving):
+        if not self.means_of_pixels or not self._is_noisy(moving):
             return 1
         fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= balance.resolution)
         return max(fits, default=1)
