@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
 from nibabel.orientations import io_orientation
 from torch.nn import functional
 
@@ -187,11 +188,10 @@ class ChooseRegiond(MapTransform):  # type: ignore[misc]
         fixed_key: str = "fixed",
         moving_key: str | Sequence[str] = "moving",
     ) -> None:
-        moving = [moving_key] if isinstance(moving_key, str) else list(moving_key)
-        super().__init__((fixed_key, *moving))
+        self.moving_keys = ensure_tuple(moving_key)
+        super().__init__((fixed_key, *self.moving_keys))
         self.region = check_region(region)
         self.fixed_key = fixed_key
-        self.moving_keys = moving
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         """Decide.

@@ -226,7 +226,7 @@ def test_what_fewer_pixels_are_worth(
     def fuse(volume: Tensor, *, fewer: bool) -> tuple[Tensor, int, float]:
         prior = Counting(network)
         preset = configure("default", modality="PET")
-        own = replace(preset.rectifier, fewer_pixels=fewer, means_of_pixels=fewer)
+        own = replace(preset.rectifier, skip_background=fewer, means_of_pixels=fewer)
         preset = replace(preset, rectifier=own)
         begin = time.process_time()
         fused = DDFMInferer(preset=preset)(MetaTensor(volume[None], affine=image.affine), prior)

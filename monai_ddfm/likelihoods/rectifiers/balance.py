@@ -108,7 +108,7 @@ class BalanceRectifier:
             without clear noise bound the result strictly in any case.
         spacing: size of a pixel in mm.
         luminance: how luminance is taken from RGB; no matter for one channel.
-        fewer_pixels: in noise, do not ask the prior of the background.
+        skip_background: in noise, do not ask the prior of the background.
         means_of_pixels: in noise, show the prior means of pixels of a moving source.
 
     Raises:
@@ -125,7 +125,7 @@ class BalanceRectifier:
     noise_margin: float = 1.0
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
-    fewer_pixels: bool = True
+    skip_background: bool = True
     means_of_pixels: bool = False
 
     def __post_init__(self) -> None:
@@ -273,7 +273,7 @@ class BalanceRectifier:
 
     def _background(self, noises: tuple[NoiseModel, ...]) -> Background | None:
         """What becomes of black places; None where no source shows noise."""
-        if not self.fewer_pixels or not any(map(self._is_noisy, noises)):
+        if not self.skip_background or not any(map(self._is_noisy, noises)):
             return None
 
         def fuse(sources: Tensor) -> Tensor:
