@@ -119,8 +119,9 @@ def opened_nifti(
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
+    kind = "MGH" if path.name.lower().endswith((".mgh", ".mgz")) else "NIfTI"
     return InputError(
-        f"{path} is not a readable NIfTI image ({reason(error)}); export or fetch the file again."
+        f"{path} is not a readable {kind} image ({reason(error)}); export or fetch the file again."
     )
 
 
