@@ -1,10 +1,26 @@
-r"""Several samples of one fusion: their mean, how far they differ, and how stable the weight is.
+r"""Several samples of one fusion: how far they differ, and how stable the weight is.
 
-DDFM samples from a posterior; with noise added at every step (:math:`\eta > 0`) each seed gives
-another sample of it. From the sources, sampling then starts at :math:`1 + \eta` times their noise
-level, with noise added accordingly (see `monai_ddfm.inferers.presets`). Mean and sum of squared
-differences are updated sample by sample (Welford's recurrence), so that memory does not grow with
-their number N:
+**Sources drawn again.** Where something draws the sources as other scans and another registration
+might have shown them (`SourceDraws`), the fusion f itself is that of the sources as they are, and
+every draw is fused in the same way to an :math:`f_n`. The true fusion, of clean sources that lie
+right, is as far from f as the draws are, in the mean over N of them
+
+.. math::
+    s = \sqrt{\tfrac1N \sum_n (f_n - f)^2}, \qquad f \pm t_N\, s ,
+
+an interval of 90 percent with the 95th percentile :math:`t_N` of Student's distribution of N
+degrees of freedom: s is an estimate itself. About f, not about the draws' mean: what noise or a
+displacement does to all draws alike is an error of f, too, and of unknown sign.
+
+The stability of the weight w is the probability, by a normal distribution of the draws' weights,
+that it lies on the same side of 1/2 as in the fusion. With :math:`e_n = \pm (w_n - 1/2)`, positive
+on that side, and their mean and standard deviation it is :math:`\Phi(\bar e / \sigma_e)`.
+
+**Other seeds.** Without draws, DDFM samples from a posterior; with noise added at every step
+(:math:`\eta > 0`) each seed gives another sample of it. From the sources, sampling then starts at
+:math:`1 + \eta` times their noise level, with noise added accordingly (see
+`monai_ddfm.inferers.presets`). Mean and sum of squared differences are updated sample by sample
+(Welford's recurrence), so that memory does not grow with their number N:
 
 .. math::
     \delta = x_n - m_{n-1}, \qquad m_n = m_{n-1} + \delta / n, \qquad
@@ -26,12 +42,13 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Protocol
 
 import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
+from scipy import stats
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
@@ -40,10 +57,20 @@ from monai_ddfm.inferers.presets import Preset
 from monai_ddfm.utils.reports import copy_report
 from monai_ddfm.utils.slabs import slabs
 
-__all__ = ["EnsembleInferer"]
+__all__ = ["EnsembleInferer", "SourceDraws"]
 
 _ETA = 1.0
 _REPORTS = ("noise", "planes")
+_COVERAGE: Final = 0.90
+_LEAST_DEVIATION: Final = 1e-6
+
+
+class SourceDraws(Protocol):
+    """Draws the sources of a fusion again."""
+
+    def __call__(self, number: int, sources: Tensor) -> Tensor:
+        """Return draw `number`, from 1, of sources [1, 2, ...] in [-1, 1]; they are not changed."""
+        ...
 
 
 class EnsembleInferer(Inferer):  # type: ignore[misc]
@@ -53,7 +80,8 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         inferer: run with its own seed, the next, and so on.
         samples: how many; 1 hands its result on as it is.
         eta: noise of the steps, more than 0; the solver is then DDIM, or the preset's own if that
-            is ancestral ("ddpm"). None is the preset's for one sample, and 1 for several.
+            is ancestral ("ddpm"). None is the preset's for one sample and where sources are drawn,
+            and 1 for several seeds.
 
     Raises:
         InputError: if `samples` is below 1 or `eta` is not in (0, 1].
@@ -66,21 +94,31 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             raise InputError(f"eta {eta!r} is unusable; give more than 0 and at most 1.")
         self.inferer = inferer
         self.samples = samples
-        self.eta = _ETA if eta is None and samples > 1 else eta
+        self.eta = eta
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        *args: Any,
+        draws: SourceDraws | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
         """Fuse.
 
         Args:
             inputs: as `DDFMInferer` takes them.
             network: the prior.
             args: handed on.
+            draws: draws the sources again; None uses other seeds alone.
             kwargs: handed on.
 
         Returns:
-            For one sample what `DDFMInferer` returns. For several, four channels: mean of the fused
-            luminance on the sources' scale, mean share of `moving`, standard deviation of the
-            luminance on that scale, and stability of the share in [0, 1].
+            For one sample what `DDFMInferer` returns. For several seeds, four channels: mean of the
+            fused luminance on the sources' scale, mean share of `moving`, standard deviation of the
+            luminance on that scale, and stability of the share in [0, 1]. For sources drawn again,
+            six: luminance and share of the fusion as without samples, deviation of the draws from
+            that luminance, stability of the share, and the ends of the luminance's interval.
 
         Raises:
             InputError: as `DDFMInferer`.
@@ -88,19 +126,20 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         if self.samples > 1 and inputs.shape[1] > 2:
             raise InputError("several samples are for one moving source; take one sample.")
         if self.samples == 1:
-            result: Tensor = self._seeded(0)(inputs, network, *args, **kwargs)
+            result: Tensor = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
             return result
-        first = self._seeded(0)(inputs, network, *args, **kwargs)
-        notes = MetaTensor(torch.zeros(0))  # without the sample's voxels
-        for name in _REPORTS:
-            copy_report(first, notes, name)
-        first = first.as_subclass(Tensor)
+        if draws is not None:
+            return self._drawn(inputs, network, *args, draws=draws, **kwargs)
+        eta = _ETA if self.eta is None else self.eta
+        first = self._seeded(0, eta)(inputs, network, *args, **kwargs)
+        notes, first = _notes(first), first.as_subclass(Tensor)
         merged = first.new_zeros((first.shape[0], 4, *first.shape[2:]), dtype=torch.float32)
         mean, squares = merged[:, :2], merged[:, 2:]
         mean.copy_(first)
         del first
         for number in range(1, self.samples):
-            sample = self._seeded(number)(inputs, network, *args, **kwargs).as_subclass(Tensor)
+            sample = self._seeded(number, eta)(inputs, network, *args, **kwargs)
+            sample = sample.as_subclass(Tensor)
             for rows in slabs(merged.shape[2:]):
                 _include(
                     sample[:, :, rows], mean[:, :, rows], squares[:, :, rows], count=number + 1
@@ -108,23 +147,54 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             del sample  # before the next one is made
         squares[:, :1].div_(self.samples - 1).sqrt_()
         squares[:, 1:].div_(self.samples).sqrt_().mul_(-2).add_(1).clamp_(0, 1)
-        # Metadata of the inputs goes on, as from a single sample.
-        spread: Tensor = convert_to_dst_type(merged, inputs, dtype=torch.float32)[0]
-        for name in _REPORTS:
-            copy_report(notes, spread, name)
-        return spread
+        return _with_notes(merged, inputs, notes)
+
+    def _drawn(
+        self, inputs: Tensor, network: nn.Module, *args: Any, draws: SourceDraws, **kwargs: Any
+    ) -> Tensor:
+        """Fuse the sources, and as often draws of them."""
+        fusion = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
+        notes, fusion = _notes(fusion), fusion.as_subclass(Tensor)
+        merged = fusion.new_zeros((fusion.shape[0], 6, *fusion.shape[2:]), dtype=torch.float32)
+        merged[:, :2] = fusion
+        del fusion
+        for number in range(1, self.samples + 1):
+            inferer = self._seeded(number, self.eta)
+            sample = inferer(draws(number, inputs), network, *args, **kwargs).as_subclass(Tensor)
+            for rows in slabs(merged.shape[2:]):
+                _add(sample[:, :, rows], merged[:, :, rows])
+            del sample  # before the next one is made
+        for rows in slabs(merged.shape[2:]):
+            _conclude(merged[:, :, rows], self.samples)
+        return _with_notes(merged, inputs, notes)
 
     def __repr__(self) -> str:
         """Say the settings, as the constructor takes them."""
         return f"{type(self).__name__}({self.inferer!r}, samples={self.samples}, eta={self.eta})"
 
-    def _seeded(self, number: int) -> DDFMInferer:
+    def _seeded(self, number: int, eta: float | None) -> DDFMInferer:
         """Return the inferer with another seed, and with noise in its steps if asked for."""
         inferer = copy(self.inferer)
         inferer.noise = replace(inferer.noise, seed=inferer.noise.seed + number)
-        if self.eta is not None:
-            inferer.preset = _with_noise(inferer.preset, self.eta)
+        if eta is not None:
+            inferer.preset = _with_noise(inferer.preset, eta)
         return inferer
+
+
+def _notes(result: Tensor) -> Tensor:
+    """Return what a result says of itself, without its voxels."""
+    notes = MetaTensor(torch.zeros(0))
+    for name in _REPORTS:
+        copy_report(result, notes, name)
+    return notes
+
+
+def _with_notes(merged: Tensor, inputs: Tensor, notes: Tensor) -> Tensor:
+    """Return channels with the metadata of the inputs, as from a single sample, and with notes."""
+    result: Tensor = convert_to_dst_type(merged, inputs, dtype=torch.float32)[0]
+    for name in _REPORTS:
+        copy_report(notes, result, name)
+    return result
 
 
 def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> None:
@@ -136,6 +206,27 @@ def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> No
     middle = mean + delta / count
     squares += delta * (value - middle)
     mean.copy_(middle)
+
+
+def _add(sample: Tensor, merged: Tensor) -> None:
+    """Add a draw's squared distance, its e and the square of that to channels 2, 3 and 4."""
+    merged[:, 2] += (sample[:, 0] - merged[:, 0]).square()
+    aside = (sample[:, 1] - 0.5) * torch.where(merged[:, 1] < 0.5, -1.0, 1.0)
+    merged[:, 3] += aside
+    merged[:, 4] += aside.square()
+
+
+def _conclude(merged: Tensor, count: int) -> None:
+    """Make of the sums of `count` draws the deviation, the stability, and the interval."""
+    fused = merged[:, 0]
+    deviation = (merged[:, 2] / count).sqrt()
+    mean = merged[:, 3] / count
+    variance = (merged[:, 4] / count - mean.square()).clamp_min(0) * (count / (count - 1))
+    reach = float(stats.t.ppf((1 + _COVERAGE) / 2, count)) * deviation
+    merged[:, 2] = deviation
+    merged[:, 3] = torch.special.ndtr(mean / variance.sqrt().clamp_min(_LEAST_DEVIATION))
+    merged[:, 4] = (fused - reach).clamp_min(-1)
+    merged[:, 5] = (fused + reach).clamp_max(1)
 
 
 def _with_noise(preset: Preset, eta: float) -> Preset:

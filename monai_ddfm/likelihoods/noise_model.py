@@ -71,7 +71,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.noise_level import Windows, has_noise_floor, smooth_windows
 from monai_ddfm.utils.uploads import upload
 
-__all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
+__all__ = ["END_OF_RANGE", "NoiseModel", "line_through", "noise_model", "noisier"]
 
 END_OF_RANGE: Final = 0.99
 """Beyond it, within about one gray level of 255, values in [-1, 1] count as black or white."""
@@ -251,7 +251,7 @@ def _fitted(windows: Windows, *, magnitudes: bool) -> NoiseModel:
     for part in order.tensor_split(groups):
         group = Windows(windows.means[part], windows.variances[part])
         points.append((float(group.means.mean()), (group.level / 2) ** 2))
-    constant, slope = _line_through(points)
+    constant, slope = line_through(points)
     if slope == 0:
         return flat
     middle = sum(mean for mean, _ in points) / groups
@@ -259,7 +259,7 @@ def _fitted(windows: Windows, *, magnitudes: bool) -> NoiseModel:
     return NoiseModel(constant, slope, magnitudes)
 
 
-def _line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
+def line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
     """Non-negative a and b of variances a + b m, each with the same relative error."""
     means, variances = np.array(points).T
     design = np.stack([np.ones_like(means), means], axis=1)
