@@ -2,25 +2,28 @@ r"""Several samples of one fusion: how far they differ, and how stable the weigh
 
 **Sources drawn again.** Where something draws the sources as other scans and another registration
 might have shown them (`SourceDraws`), the fusion f itself is that of the sources as they are, and
-every draw is fused in the same way to an :math:`f_n`. The true fusion, of clean sources that lie
-right, is as far from f as the draws are, in the mean over N of them
+every draw is fused in the same way to an :math:`f_n`; its noise is not measured again, for it has
+more. What was done to the true sources to get those of the run is done to these to get a draw. So
+:math:`f_n - f` stands for :math:`f - t`, t being the fusion of clean sources that lie right (the
+parametric bootstrap [1]). Of the N draws
 
 .. math::
-    s = \sqrt{\tfrac1N \sum_n (f_n - f)^2}, \qquad f \pm t_N\, s ,
+    v = \frac1N \sum_n (f_n - f)^2, \qquad s^2 = \tfrac12 (v + \bar v), \qquad f \pm t_{3N}\, s ,
 
-an interval of 90 percent with the 95th percentile :math:`t_N` of Student's distribution of N
-degrees of freedom: s is an estimate itself. About f, not about the draws' mean: what noise or a
-displacement does to all draws alike is an error of f, too, and of unknown sign.
+:math:`\bar v` being the mean over 3 x 3 pixels, for a few draws say little of a single pixel. That
+mean of N squares is worth about 3N independent ones, so :math:`t_{3N}` is the quantile of Student's
+distribution of as many degrees of freedom, for an interval of 90 percent. About f, not about the
+draws' mean: what noise or a displacement does to all draws alike is an error of f, too, and of
+unknown sign.
 
-The stability of the weight w is the probability, by a normal distribution of the draws' weights,
-that it lies on the same side of 1/2 as in the fusion. With :math:`e_n = \pm (w_n - 1/2)`, positive
-on that side, and their mean and standard deviation it is :math:`\Phi(\bar e / \sigma_e)`.
+With the deviation :math:`s_w` of the weight, found likewise, the stability is the probability that
+the weight is right within a fifth, :math:`\operatorname{erf}(0.2 / (\sqrt2\, s_w))`.
 
 **Other seeds.** Without draws, DDFM samples from a posterior; with noise added at every step
 (:math:`\eta > 0`) each seed gives another sample of it. From the sources, sampling then starts at
 :math:`1 + \eta` times their noise level, with noise added accordingly (see
 `monai_ddfm.inferers.presets`). Mean and sum of squared differences are updated sample by sample
-(Welford's recurrence), so that memory does not grow with their number N:
+(Welford's recurrence [2]), so that memory does not grow with their number N:
 
 .. math::
     \delta = x_n - m_{n-1}, \qquad m_n = m_{n-1} + \delta / n, \qquad
@@ -34,7 +37,8 @@ on that side, and their mean and standard deviation it is :math:`\Phi(\bar e / \
 A mean of values between the sources lies between them too, so the bound of a single sample holds.
 
 References:
-    [1] B. P. Welford, Note on a method for calculating corrected sums of squares and products,
+    [1] B. Efron, R. J. Tibshirani, An Introduction to the Bootstrap (1993), chapter 6.
+    [2] B. P. Welford, Note on a method for calculating corrected sums of squares and products,
         Technometrics 4 (1962).
 """
 
@@ -50,19 +54,25 @@ from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type
 from scipy import stats
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.ddfm import DDFMInferer
 from monai_ddfm.inferers.presets import Preset
-from monai_ddfm.utils.reports import copy_report
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.utils.reports import copy_report, reports_of
 from monai_ddfm.utils.slabs import slabs
 
-__all__ = ["EnsembleInferer", "SourceDraws"]
+__all__ = ["RIGHT_WITHIN", "EnsembleInferer", "SourceDraws", "deviations_of"]
 
 _ETA = 1.0
 _REPORTS = ("noise", "planes")
 _COVERAGE: Final = 0.90
 _LEAST_DEVIATION: Final = 1e-6
+_ASIDE: Final = 3  # pixels, along a side, whose mean square is asked, too
+_WORTH: Final = 3  # squares of a draw, of a pixel and the mean around it, that are independent
+RIGHT_WITHIN: Final = 0.2
+"""By how much a weight may be off and count as right."""
 
 
 class SourceDraws(Protocol):
@@ -155,15 +165,19 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         """Fuse the sources, and as often draws of them."""
         fusion = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
         notes, fusion = _notes(fusion), fusion.as_subclass(Tensor)
+        noises = _noises(notes)
         merged = fusion.new_zeros((fusion.shape[0], 6, *fusion.shape[2:]), dtype=torch.float32)
         merged[:, :2] = fusion
         del fusion
         for number in range(1, self.samples + 1):
             inferer = self._seeded(number, self.eta)
+            inferer.noises = noises
             sample = inferer(draws(number, inputs), network, *args, **kwargs).as_subclass(Tensor)
             for rows in slabs(merged.shape[2:]):
                 _add(sample[:, :, rows], merged[:, :, rows])
             del sample  # before the next one is made
+        for channel in (2, 3):
+            merged[:, channel] = _pooled(merged[:, channel] / self.samples, self.inferer.axis)
         for rows in slabs(merged.shape[2:]):
             _conclude(merged[:, :, rows], self.samples)
         return _with_notes(merged, inputs, notes)
@@ -181,12 +195,25 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         return inferer
 
 
+def deviations_of(level: float, samples: int) -> float:
+    """Return how many deviations of so many draws an interval of a level reaches to either side."""
+    return float(stats.t.ppf((1 + level) / 2, _WORTH * samples))
+
+
 def _notes(result: Tensor) -> Tensor:
     """Return what a result says of itself, without its voxels."""
     notes = MetaTensor(torch.zeros(0))
     for name in _REPORTS:
         copy_report(result, notes, name)
     return notes
+
+
+def _noises(notes: Tensor) -> tuple[NoiseModel, ...] | None:
+    """Return the noise of the sources that the fusion has measured."""
+    measured = reports_of(notes).get("noise")
+    if measured is None:
+        return None
+    return tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
 
 
 def _with_notes(merged: Tensor, inputs: Tensor, notes: Tensor) -> Tensor:
@@ -209,22 +236,31 @@ def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> No
 
 
 def _add(sample: Tensor, merged: Tensor) -> None:
-    """Add a draw's squared distance, its e and the square of that to channels 2, 3 and 4."""
-    merged[:, 2] += (sample[:, 0] - merged[:, 0]).square()
-    aside = (sample[:, 1] - 0.5) * torch.where(merged[:, 1] < 0.5, -1.0, 1.0)
-    merged[:, 3] += aside
-    merged[:, 4] += aside.square()
+    """Add a draw's squared distances from luminance and share to channels 2 and 3."""
+    merged[:, 2:4] += (sample - merged[:, :2]).square()
+
+
+def _pooled(squares: Tensor, axis: int) -> Tensor:
+    """Return the mean of squares [B, H, W(, D)] and of their mean around, across `axis`."""
+    volume = squares.ndim == 4
+    size = [1 if volume and number == axis else _ASIDE for number in range(squares.ndim - 1)]
+    mean = (functional.avg_pool3d if volume else functional.avg_pool2d)(
+        squares[:, None],
+        size,
+        stride=1,
+        padding=[side // 2 for side in size],
+        count_include_pad=False,
+    )
+    return mean[:, 0].add_(squares).div_(2)
 
 
 def _conclude(merged: Tensor, count: int) -> None:
-    """Make of the sums of `count` draws the deviation, the stability, and the interval."""
+    """Make of the mean squares of `count` draws the deviation, the stability, and the interval."""
     fused = merged[:, 0]
-    deviation = (merged[:, 2] / count).sqrt()
-    mean = merged[:, 3] / count
-    variance = (merged[:, 4] / count - mean.square()).clamp_min(0) * (count / (count - 1))
-    reach = float(stats.t.ppf((1 + _COVERAGE) / 2, count)) * deviation
+    deviation = merged[:, 2].sqrt()
+    reach = deviations_of(_COVERAGE, count) * deviation
     merged[:, 2] = deviation
-    merged[:, 3] = torch.special.ndtr(mean / variance.sqrt().clamp_min(_LEAST_DEVIATION))
+    merged[:, 3] = torch.erf(RIGHT_WITHIN / (2 * merged[:, 3]).sqrt().clamp_min(_LEAST_DEVIATION))
     merged[:, 4] = (fused - reach).clamp_min(-1)
     merged[:, 5] = (fused + reach).clamp_max(1)
 

@@ -58,9 +58,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -120,6 +120,12 @@ class NoiseModel:
     def white(cls, level: float) -> NoiseModel:
         """Return noise of one deviation, given on the scale from -1 to 1."""
         return cls((level / 2) ** 2)
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> NoiseModel:
+        """Return what `described` has described."""
+        black, white = (float(described[f"at_{end}"]) / 2 for end in ("black", "white"))
+        return cls(black**2, max(white**2 - black**2, 0.0), described["kind"] == "Rician")
 
     @property
     def level(self) -> float:

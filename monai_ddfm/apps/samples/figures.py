@@ -1,9 +1,11 @@
 r"""Figures of calibration: how often intervals hold the truth, and whether doubt finds errors.
 
 With the fusion f, the deviation s of its N draws and the truth t, a voxel is inside the interval of
-level p if :math:`|t - f| \le q_p\,s` with the quantile :math:`q_p` of Student's distribution of N
-degrees of freedom, to a gray level of 255, below which nothing is seen. Errors are found if doubt,
-one less the stability, ranks wrong voxels before right ones: the area under that curve is
+level p if :math:`|t - f| \le q_p\,s` with the quantile :math:`q_p` that runs use
+(`monai_ddfm.inferers.ensemble`). That is asked of all voxels, and of each tenth of them by s, for
+intervals may be right on average alone. A weight is wrong if it is off by more than a fifth, and
+found if doubt, one less the stability, ranks wrong voxels before right ones: the area under that
+curve is
 
 .. math::
     \text{AUC} = P(\text{doubt}_\text{wrong} > \text{doubt}_\text{right}) + \tfrac12 P(=) .
@@ -17,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["LEVELS", "area_under_curve", "covered", "share_right"]
+from monai_ddfm.inferers.ensemble import deviations_of
+
+__all__ = ["LEVELS", "area_under_curve", "by_width", "covered", "share_right"]
 
 Array = NDArray[np.float64]
 
 LEVELS: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-_GRAY_LEVEL: Final = 0.5 / 255  # either way
+_TENTHS: Final = 10
 
 
 def covered(fused: Array, truth: Array, deviation: Array, *, count: int) -> list[float]:
@@ -35,8 +39,18 @@ def covered(fused: Array, truth: Array, deviation: Array, *, count: int) -> list
         count: N.
     """
     error = np.abs(truth - fused)
-    reach = [float(stats.t.ppf((1 + level) / 2, count)) for level in LEVELS]
-    return [float((error <= np.maximum(q * deviation, _GRAY_LEVEL)).mean()) for q in reach]
+    return [float((error <= deviations_of(p, count) * deviation).mean()) for p in LEVELS]
+
+
+def by_width(inside: NDArray[np.bool_], deviation: Array) -> list[float]:
+    """Return the share inside of each tenth of the voxels, those of the narrowest intervals first.
+
+    Args:
+        inside: which intervals hold the truth, [n].
+        deviation: to which they are proportional, [n].
+    """
+    order = np.argsort(deviation, kind="stable")
+    return [float(inside[part].mean()) for part in np.array_split(order, _TENTHS)]
 
 
 def area_under_curve(doubt: Array, wrong: NDArray[np.bool_]) -> float | None:

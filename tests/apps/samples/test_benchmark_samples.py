@@ -1,4 +1,4 @@
-"""`benchmark-samples`: what is refused, its figures by hand, and the calibration that is promised."""
+"""`benchmark-samples`: what is refused, its figures by hand, and the promised calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_ddfm.apps.samples import SamplesResult, benchmark_samples
-from monai_ddfm.apps.samples.figures import LEVELS, area_under_curve, covered, share_right
+from monai_ddfm.apps.samples.figures import (
+    LEVELS,
+    area_under_curve,
+    by_width,
+    covered,
+    share_right,
+)
 from monai_ddfm.apps.samples.plots import draw_reliability
 from monai_ddfm.cli import app
 from monai_ddfm.errors import InputError
@@ -20,12 +26,16 @@ def test_intervals_of_normal_errors_hold_what_they_say() -> None:
     rng = np.random.default_rng(0)
     truth, scale = np.zeros(20000), 0.05 + 0.05 * rng.uniform(size=20000)
     fused = scale * rng.standard_normal(20000)
-    draws = fused + scale * rng.standard_normal((6, 20000))
+    # As many independent squares as those of 6 draws and their means around are worth.
+    draws = fused + scale * rng.standard_normal((18, 20000))
     deviation = np.sqrt(np.square(draws - fused).mean(0))
     shares = covered(fused, truth, deviation, count=6)
-    np.testing.assert_allclose(shares[2:], LEVELS[2:], atol=0.02)
-    # Below a gray level nothing can be seen.
-    assert covered(fused * 0 + 0.0019, truth, deviation * 0, count=6) == [1.0] * len(LEVELS)
+    np.testing.assert_allclose(shares, LEVELS, atol=0.02)
+
+
+def test_coverage_by_width_is_told_from_narrow_to_wide() -> None:
+    deviation = np.array([3.0, 1.0, 2.0, 4.0, 5.0] * 4)
+    assert by_width(deviation > 2, deviation) == [0.0] * 4 + [1.0] * 6
 
 
 def test_area_under_the_curve_against_all_pairs() -> None:
@@ -45,12 +55,19 @@ def test_share_of_right_weights_by_stability() -> None:
 
 def test_table_and_plot(tmp_path: Path) -> None:
     row = {"modality": "PET", "covered": 0.9, "deviation": 0.03, "error": 0.04, "wrong": 0.1}
+    row["by_width"] = [0.88, 0.9, 0.92]
     row |= {"off_mm": 0.3, "said_mm": 0.5, "by_level": list(LEVELS)}
     row["by_stability"] = [(0.55, 0.6, 10), (0.99, 1.0, 30)]
     rows = [row | {"seed": 1, "auc": 0.9}, row | {"seed": 2, "auc": None, "off_mm": 0.5}]
     text = SamplesResult(rows=rows).text
-    assert "PET          1    90.0%  0.0300  0.0400     0.30      0.50   10.0%  0.900\n" in text
-    assert "PET        all    90.0%  0.0300  0.0400     0.41      0.50   10.0%  0.900\n" in text
+    assert (
+        "PET          1    90.0%   88%-92%  0.0300  0.0400     0.30      0.50   10.0%  0.900\n"
+        in text
+    )
+    assert (
+        "PET        all    90.0%   88%-92%  0.0300  0.0400     0.41      0.50   10.0%  0.900\n"
+        in text
+    )
     draw_reliability(tmp_path / "plot.png", rows)
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
