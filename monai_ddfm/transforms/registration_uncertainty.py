@@ -43,7 +43,9 @@ average of these, and 1.03 of the nine of the heads 3 to 5, on which nothing was
 scan's own voxels in place of w, larger across its slices, fitted worse.
 
 I is bumpy, as grids and bins go past each other, and is looked at from afar: H is that of the
-quadratic that comes nearest to I at places some voxels away.
+quadratic that comes nearest to I at places some voxels away. What interpolation does to noise still
+looks like curvature: a direction of which the images say nothing, as along a tube, passes for
+better known than it is.
 
 References:
     [1] H. White, Maximum likelihood estimation of misspecified models, Econometrica 50 (1982).

@@ -18,15 +18,13 @@ from monai_ddfm.transforms.similarity import WorkingImage, working_image
 SIDE, SPACING = 36, 4.0
 
 
-def head(seed: int = 0, *, along: bool = False) -> np.ndarray:
-    """A ball with blobs in it; with `along`, a tube that is the same in every slice."""
+def head(seed: int = 0) -> np.ndarray:
+    """A ball with blobs in it."""
     rng = np.random.default_rng(seed)
     blobs = ndimage.gaussian_filter(rng.standard_normal((SIDE,) * 3), 1.6)
     blobs /= blobs.std()
     axes = np.meshgrid(*[np.arange(SIDE) - SIDE / 2 + 0.5] * 3, indexing="ij")
-    if along:
-        blobs = np.repeat(blobs[:, :, :1], SIDE, axis=2)
-    radius = np.sqrt(sum(a**2 for a in (axes[:2] if along else axes)))
+    radius = np.sqrt(sum(a**2 for a in axes))
     inside = 1 / (1 + np.exp((radius - 13) / 0.7))
     return inside * (600 + 150 * blobs)
 
@@ -39,8 +37,8 @@ def prepared(image: np.ndarray, *, noise: float, seed: int) -> WorkingImage:
     return working_image(made, spacing=SPACING)
 
 
-def pair(noise: float, *, along: bool = False, seed: int = 0) -> tuple[WorkingImage, WorkingImage]:
-    image = head(along=along)
+def pair(noise: float, *, seed: int = 0) -> tuple[WorkingImage, WorkingImage]:
+    image = head()
     other = image.max() - image + 0.2 * image**2 / image.max()
     other[image < 100] = 0
     return prepared(image, noise=noise, seed=2 * seed), prepared(
@@ -48,32 +46,19 @@ def pair(noise: float, *, along: bool = False, seed: int = 0) -> tuple[WorkingIm
     )
 
 
-def test_noise_makes_less_sure() -> None:
-    still = sitk.AffineTransform(3)
-    quiet, loud = (rigid_uncertainty(*pair(noise), still, resolution=1.0) for noise in (20, 300))
+def test_noise_and_a_coarse_scanner_make_less_sure() -> None:
+    still, clear = sitk.AffineTransform(3), pair(20)
+    quiet = rigid_uncertainty(*clear, still, resolution=1.0)
+    loud = rigid_uncertainty(*pair(300), still, resolution=1.0)
     for one in (quiet, loud):
         np.testing.assert_array_equal(one.covariance, one.covariance.T)
         assert np.linalg.eigvalsh(one.covariance).min() > 0
     assert 0.1 < quiet.mm < loud.mm < 5
-
-
-def test_what_a_coarse_scanner_shows_is_less_sure() -> None:
-    both, still = pair(50), sitk.AffineTransform(3)
-    fine, coarse = (rigid_uncertainty(*both, still, resolution=mm) for mm in (1.0, 12.0))
+    coarse = rigid_uncertainty(*clear, still, resolution=12.0)
+    shares = np.array([0.0185] * 5 + [0.048])
     np.testing.assert_allclose(
-        coarse.covariance - fine.covariance, 0.038**2 * (12**2 - 1) * np.eye(6), atol=1e-9
+        coarse.covariance - quiet.covariance, np.diag(shares**2 * (12**2 - 1)), atol=1e-9
     )
-
-
-def test_a_tube_says_little_of_the_place_along_it() -> None:
-    deviations = np.sqrt(
-        np.diag(
-            rigid_uncertainty(
-                *pair(50, along=True), sitk.AffineTransform(3), resolution=1.0
-            ).covariance
-        )
-    )
-    assert deviations[5] > 3 * max(deviations[3:5])
 
 
 def test_motions_are_drawn_from_the_covariance_about_the_center() -> None:
@@ -81,18 +66,18 @@ def test_motions_are_drawn_from_the_covariance_about_the_center() -> None:
     root = 0.3 * rng.standard_normal((6, 6))
     known = RigidUncertainty(root @ root.T + 0.1 * np.eye(6), np.array([10.0, -20, 30]), 60.0)
     known = RigidUncertainty.of(known.described())
-    motions = np.array([known.drawn(np.random.default_rng(n)) for n in range(3000)])
+    motions = np.array([known.drawn(np.random.default_rng(n)) for n in range(800)])
     turns = Rotation.from_matrix(motions[:, :3, :3]).as_rotvec() * known.radius
     shifts = motions[:, :3, :3] @ known.center + motions[:, :3, 3] - known.center
     np.testing.assert_allclose(
-        np.cov(np.concatenate([turns, shifts], axis=1).T), known.covariance, atol=0.06
+        np.cov(np.concatenate([turns, shifts], axis=1).T), known.covariance, atol=0.12
     )
     # Root mean square displacement of a ball whose root mean square radius is that of the head.
-    points = rng.standard_normal((2000, 3))
-    points *= (rng.uniform(size=(2000, 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1)[:, None]
+    points = rng.standard_normal((500, 3))
+    points *= (rng.uniform(size=(500, 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1)[:, None]
     points = known.center + points * known.radius / np.sqrt(3 / 5)
-    moved = motions[:300, None, :3, :3] @ points[..., None]
-    apart = moved[..., 0] + motions[:300, None, :3, 3] - points
+    moved = motions[:200, None, :3, :3] @ points[..., None]
+    apart = moved[..., 0] + motions[:200, None, :3, 3] - points
     assert np.sqrt(np.square(apart).sum(-1).mean()) == pytest.approx(known.mm, rel=0.08)
 
 

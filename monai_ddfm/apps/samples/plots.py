@@ -36,10 +36,10 @@ def draw_reliability(path: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=_SIZE, dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for axes, least in ((left, 0.0), (right, 0.4)):
-        axes.plot([least, 1], [least, 1], color="0.6", linestyle="--", linewidth=1)
-        axes.set_xlim(least, 1)
-        axes.set_ylim(least, 1)
+    for axes in (left, right):
+        axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
         axes.set_aspect("equal")
         axes.grid(alpha=0.3)
     left.fill_between([0.88, 0.92], _GOAL[0], _GOAL[1], color="0.8")
@@ -50,7 +50,7 @@ def draw_reliability(path: Path, rows: Sequence[Row]) -> None:
     left.set_xlabel("said: probability of the interval")
     left.set_ylabel("found: share of voxels with the truth in it")
     right.set_xlabel("said: stability of the weight")
-    right.set_ylabel("found: share of weights on the right side")
+    right.set_ylabel("found: share of weights right within 0.2")
     left.legend(fontsize=8, loc="upper left")
     figure.suptitle(f"intervals of the luminance, and weights\n{NOTICE}", fontsize=9)
     with atomic_path(path) as temporary:
