@@ -244,7 +244,7 @@ def _pooled(squares: Tensor, axis: int) -> Tensor:
     """Return the mean of squares [B, H, W(, D)] and of their mean around, across `axis`."""
     volume = squares.ndim == 4
     size = [1 if volume and number == axis else _ASIDE for number in range(squares.ndim - 1)]
-    mean = (functional.avg_pool3d if volume else functional.avg_pool2d)(
+    mean: Tensor = (functional.avg_pool3d if volume else functional.avg_pool2d)(
         squares[:, None],
         size,
         stride=1,

@@ -199,8 +199,8 @@ class _Pair:
             rise = self._looked_up(table, ahead) - self._looked_up(table, behind)
             gradients.append(rise / (2 * step))
         cubes = self._cubes()
-        sums = np.stack([np.bincount(cubes, weights=g) for g in gradients], axis=1)
-        sums = sums[np.bincount(cubes) > 0] / len(cubes)
+        sums: Matrix = np.stack([np.bincount(cubes, weights=g) for g in gradients], axis=1)
+        sums = sums[np.bincount(cubes) > 0] / np.float64(len(cubes))
         count = len(sums)
         centered = sums - sums.mean(axis=0)
         factor = count / (count - 1) if count > 1 else 1.0
@@ -219,7 +219,7 @@ class _Pair:
         low = np.minimum(moved.astype(np.int64), _BINS - 2)
         share = moved - low
         rows = self.levels.round().astype(np.int64) * _BINS
-        joint = np.bincount(rows + low, 1 - share, _BINS**2)
+        joint: Matrix = np.bincount(rows + low, 1 - share, _BINS**2).astype(np.float64)
         joint += np.bincount(rows + low + 1, share, _BINS**2)
         return joint.reshape(_BINS, _BINS)
 
@@ -241,7 +241,7 @@ class _Pair:
         extent = np.ptp(index, axis=0) * spacing + 1e-6
         edge = min(_CUBE_MM, float(np.prod(extent) / _FEWEST_CUBES) ** (1 / 3))
         place = ((index - index.min(axis=0)) * spacing // edge).astype(np.int64)
-        return np.ravel_multi_index(tuple(place.T), tuple(place.max(axis=0) + 1))
+        return np.asarray(np.ravel_multi_index(tuple(place.T), tuple(place.max(axis=0) + 1)))
 
 
 def _motion(theta: Matrix, center: Matrix, radius: float) -> Matrix:

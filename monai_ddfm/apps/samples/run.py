@@ -252,9 +252,8 @@ def _row(pair: _Pair, network: nn.Module, *, samples: int, device: str) -> Row:
             pair.image.to(device), network, draws=pair.draws
         )
         truth = DDFMInferer(preset=clean)(pair.truth.to(device), network)
-    channels = [np.asarray(c.cpu(), dtype=np.float64)[pair.head] for c in result.as_tensor()[0]]
-    fused, weight, deviation, stability, low, high = channels
-    true = [np.asarray(c.cpu(), dtype=np.float64)[pair.head] for c in truth.as_tensor()[0]]
+    fused, weight, deviation, stability, low, high = _of_head(result, pair.head)
+    true = _of_head(truth, pair.head)
     inside = (low <= true[0]) & (true[0] <= high)
     wrong = np.abs(weight - true[1]) > RIGHT_WITHIN
     return {
@@ -272,6 +271,11 @@ def _row(pair: _Pair, network: nn.Module, *, samples: int, device: str) -> Row:
         "auc": area_under_curve(1 - stability, wrong),
         "by_stability": share_right(stability, wrong, _EDGES),
     }
+
+
+def _of_head(result: Tensor, head: NDArray[np.bool_]) -> list[Array]:
+    """Return every channel [n] of a result [1, C, H, W, D] in the head."""
+    return [np.asarray(c.cpu(), dtype=np.float64)[head] for c in result.as_subclass(Tensor)[0]]
 
 
 def _preset(modality: str, prior_share: float | None) -> Preset:
