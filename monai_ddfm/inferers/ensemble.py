@@ -202,7 +202,7 @@ def deviations_of(level: float, samples: int) -> float:
 
 def _notes(result: Tensor) -> Tensor:
     """Return what a result says of itself, without its voxels."""
-    notes = MetaTensor(torch.zeros(0))
+    notes: Tensor = MetaTensor(torch.zeros(0))
     for name in _REPORTS:
         copy_report(result, notes, name)
     return notes
