@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,33 @@ def test_noise_that_is_known_is_not_measured_again(network: ADMUNet) -> None:
     measured = reports_of(before)["noise"]
     inferer.noises = tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
     torch.testing.assert_close(inferer(image, network), before)
+
+
+class Kept:
+    """Keeps finished slices in memory, by run."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[int, torch.Tensor]] = {}
+
+    def open(self, name: str) -> dict[int, torch.Tensor]:
+        self.own = self.runs.setdefault(name, {})
+        return dict(self.own)
+
+    def keep(self, finished: Mapping[int, torch.Tensor]) -> None:
+        self.own.update({number: part.clone() for number, part in finished.items()})
+
+
+def test_draws_go_on_where_they_were_and_batches_change_nothing(network: ADMUNet) -> None:
+    image, kept = MetaTensor(0.8 * sources(1, 2, 32, 32, 3), affine=torch.eye(4)[None]), Kept()
+    one = EnsembleInferer(DDFMInferer(batch_size=1, store=kept), samples=2)
+    whole = one(image, network, draws=Shaken())
+    assert [len(run) for run in kept.runs.values()] == [3, 3, 3]
+    for run in kept.runs.values():
+        del run[2]
+    assert torch.equal(one(image, network, draws=Shaken()), whole)
+    assert len(kept.runs) == 3
+    batch = EnsembleInferer(DDFMInferer(batch_size=3), samples=2)
+    torch.testing.assert_close(batch(image, network, draws=Shaken()), whole, atol=1e-5, rtol=0)
 
 
 def test_the_fusion_is_in_its_interval(network: ADMUNet) -> None:
