@@ -17,7 +17,12 @@ from monai_ddfm.cli.measuring import benchmark, evaluate
 from monai_ddfm.cli.options import NOTICE, CommandWithMore
 from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
-from monai_ddfm.cli.speed import benchmark_cohort, benchmark_recovery, benchmark_speed
+from monai_ddfm.cli.speed import (
+    benchmark_cohort,
+    benchmark_recovery,
+    benchmark_samples,
+    benchmark_speed,
+)
 from monai_ddfm.cli.warnings import warnings_at_the_end
 from monai_ddfm.errors import InputError, StoppedError
 from monai_ddfm.version import __version__
@@ -40,6 +45,7 @@ app.command()(benchmark)
 app.command()(benchmark_speed)
 app.command("benchmark-cohort")(benchmark_cohort)
 app.command("benchmark-recovery")(benchmark_recovery)
+app.command("benchmark-samples")(benchmark_samples)
 app.command()(label)
 app.command(cls=CommandWithMore)(cohort)
 app.add_typer(prior_app, name="prior")

@@ -1,4 +1,4 @@
-"""Commands that measure the program itself: its speed, its cohorts, its recovery."""
+"""Commands that measure the program itself: speed, cohorts, recovery, samples."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +9,7 @@ import typer
 from monai_ddfm.cli.options import with_options
 from monai_ddfm.errors import InputError
 
-__all__ = ["benchmark_cohort", "benchmark_recovery", "benchmark_speed"]
+__all__ = ["benchmark_cohort", "benchmark_recovery", "benchmark_samples", "benchmark_speed"]
 
 _PARTS = ("sizes", "run")
 
@@ -164,12 +164,60 @@ def benchmark_recovery(
     from monai_ddfm.apps.recovery import benchmark_recovery as run  # noqa: PLC0415 - keeps --help fast
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
 
-    numbers = [int(text) if text.strip().isdigit() else -1 for text in seeds.split(",")]
-    if min(numbers) < 0:
-        raise InputError(f"seeds {seeds!r} are unusable; give numbers from 0, as in 0,1,2.")
+    numbers = _seeds(seeds)
     if not 1 <= scale <= 4:
         raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
     where = device or "cpu"
     check_device(where)
     result = run(modality=modality, seeds=numbers, scale=scale, device=where, output_dir=output_dir)
     typer.echo(result.text, nl=False)
+
+
+@with_options()
+def benchmark_samples(
+    output_dir: Path,
+    modalities: Annotated[
+        str, typer.Option(help="PET, CT and SPECT, with commas.")
+    ] = "PET,CT,SPECT",
+    seeds: Annotated[str, typer.Option(help="Of the simulated heads, with commas.")] = "3,4,5",
+    scale: Annotated[
+        float, typer.Option(help="Factor on the edges of the voxels of the heads, 1 to 4.")
+    ] = 1.0,
+    samples: Annotated[int, typer.Option(help="As for fuse, 2 or more.")] = 8,
+    slices: Annotated[int, typer.Option(help="Of each head, evenly spaced.")] = 6,
+    device: str | None = None,
+) -> None:
+    """Measure how often the intervals of `fuse --samples` hold the truth of simulated heads.
+
+    Writes `samples.txt`, `samples.json` and `samples.png`.
+
+    **Example**: `monai-ddfm benchmark-samples --seeds 3 -o samples`
+    """
+    from monai_ddfm.apps.samples import benchmark_samples as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.workflow import check_device  # noqa: PLC0415
+
+    numbers = _seeds(seeds)
+    if not 1 <= scale <= 4:
+        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
+    if slices < 1:
+        raise InputError(f"slices {slices} are unusable; give 1 or more.")
+    where = device or "cpu"
+    check_device(where)
+    result = run(
+        modalities=[name.strip().upper() for name in modalities.split(",")],
+        seeds=numbers,
+        scale=scale,
+        samples=samples,
+        slices=slices,
+        device=where,
+        output_dir=output_dir,
+    )
+    typer.echo(result.text, nl=False)
+
+
+def _seeds(text: str) -> list[int]:
+    """Read seeds with commas between."""
+    numbers = [int(part) if part.strip().isdigit() else -1 for part in text.split(",")]
+    if min(numbers) < 0:
+        raise InputError(f"seeds {text!r} are unusable; give numbers from 0, as in 0,1,2.")
+    return numbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from monai_ddfm.inferers.acceleration import limit_device_memory
 from monai_ddfm.inferers.ddfm import DDFMInferer
-from monai_ddfm.inferers.ensemble import EnsembleInferer
+from monai_ddfm.inferers.ensemble import EnsembleInferer, SourceDraws
 from monai_ddfm.inferers.evaluator import FusionEvaluator, collate_cases, prepare_case
 from monai_ddfm.inferers.keeping import SliceStore
 from monai_ddfm.inferers.presets import (
@@ -32,6 +32,7 @@ __all__ = [
     "SamplingProgress",
     "SliceSampler",
     "SliceStore",
+    "SourceDraws",
     "Speed",
     "TqdmProgress",
     "collate_cases",

@@ -98,6 +98,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         progress: called after every step.
         spacing: former name of `timesteps`, for one release.
 
+    Attributes:
+        noises: of the sources, where they are known; None has them measured.
+
     Raises:
         InputError: if an option is unknown or out of range.
     """
@@ -167,6 +170,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.store = store
         self.distributed = distributed
         self.progress = progress
+        self.noises: tuple[NoiseModel, ...] | None = None
         # Builds the solver once, so that wrong steps are refused before any work is done.
         noises = (NoiseModel.white(0.1), NoiseModel.white(0.1))
         self._sampler(None, noises if self._measures_noise else None)
@@ -335,7 +339,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result[:, 1:] = 1 / slices.shape[1]
         noise = None
         if layout.patches:
-            noises = noise_of_slices(slices, layout) if self._measures_noise else None
+            noises = None
+            if self._measures_noise:
+                noises = self.noises or noise_of_slices(slices, layout)
             sliced = not whole and not is_latent(network) and len(planes.axes if planes else ()) < 2
             sampler = self._sampler(network, noises, spacing=spacing, coarse=sliced)
             if noises is not None:
@@ -508,18 +514,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def _settings(self) -> str:
         """All that the result depends on beside the sources and the network."""
-        return repr(
-            (
-                self.preset,
-                self.noise,
-                self.start_timestep,
-                self.early_stop,
-                self.acceleration,
-                self.prediction_type,
-                self.betas,
-                self.num_timesteps,
-            )
+        settings = (
+            self.preset,
+            self.noise,
+            self.start_timestep,
+            self.early_stop,
+            self.acceleration,
+            self.prediction_type,
+            self.betas,
+            self.num_timesteps,
         )
+        return repr(settings if self.noises is None else (*settings, self.noises))
 
 
 def _voxel_of(inputs: Tensor) -> list[float] | None:

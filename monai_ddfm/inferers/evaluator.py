@@ -9,7 +9,7 @@ the postprocessing has the only reference to it: what a transform drops is free 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,8 @@ def collate_cases(cases: Sequence[Mapping[Hashable, Any]]) -> Any:
     """Make a batch as MONAI does, but of a single case without copying its volumes.
 
     Args:
-        cases: dictionaries of volumes [C, H, W(, D)] and whatever else MONAI collates.
+        cases: dictionaries of volumes [C, H, W(, D)] and whatever else MONAI collates; what can be
+            called in a single case is no data, and goes on as it is.
 
     Returns:
         The batch, volumes [B, C, H, W(, D)]; for one case they share its memory.
@@ -60,35 +61,42 @@ def collate_cases(cases: Sequence[Mapping[Hashable, Any]]) -> Any:
     if len(cases) != 1:
         return list_data_collate(cases)
     volumes = {key: value for key, value in cases[0].items() if isinstance(value, MetaTensor)}
-    collated = list_data_collate([{**cases[0], **{k: v[:0] for k, v in volumes.items()}}])
+    tools = {key: value for key, value in cases[0].items() if callable(value)}
+    data = {key: value for key, value in cases[0].items() if key not in tools}
+    collated = list_data_collate([{**data, **{k: v[:0] for k, v in volumes.items()}}])
     for key, volume in volumes.items():
         batch = MetaTensor(volume.as_tensor()[None])
         batch.copy_meta_from(collated[key])
         collated[key] = batch
-    return collated
+    return collated | tools
 
 
 def prepare_case(
-    batch: Mapping[str, Any], device: Any, non_blocking: bool, **options: Any
+    batch: MutableMapping[str, Any], device: Any, non_blocking: bool, **options: Any
 ) -> tuple[Any, Any, tuple[()], dict[str, Any]]:
-    """Prepare a batch as MONAI does, and tell the inferer which moving volumes are in known units.
+    """Prepare a batch as MONAI does, and hand the inferer what it is to know of the case.
 
     Args:
         batch: as `collate_cases` makes it, with ``moving_scaled``, or with such a key for each of
-            several moving volumes, in their order.
+            several moving volumes, in their order; and with ``draws`` if its sources are to be
+            drawn again: they are taken out, for they are no data, and hold a volume.
         device: where the volumes go.
         non_blocking: see `torch.Tensor.to`.
         options: likewise.
 
     Returns:
-        The volumes, their labels, and arguments of the inferer.
+        The volumes, their labels, and arguments of the inferer: whether `moving` is in known
+        units, if not, and what draws the sources.
     """
     images, labels = default_prepare_batch(batch, device, non_blocking, **options)
     moving = (key for key in batch if re.fullmatch(r"moving(_[a-z0-9]+)?_scaled", str(key)))
     known = [not _is_bare(batch[key]) for key in moving]
-    if all(known):
-        return images, labels, (), {}
-    return images, labels, (), {"in_units": known if len(known) > 1 else False}
+    told: dict[str, Any] = {}
+    if not all(known):
+        told["in_units"] = known if len(known) > 1 else False
+    if "draws" in batch:
+        told["draws"] = batch.pop("draws")
+    return images, labels, (), told
 
 
 def _is_bare(volume: Any) -> bool:

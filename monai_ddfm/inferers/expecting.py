@@ -66,11 +66,13 @@ def expected_sampling(
     """
     preset = ensemble.inferer.preset
     clean = preset.start == "sources" and preset.eta == 0 and preset.excess <= 1
+    # The fusion itself, and one of every draw of its sources.
+    fusions = ensemble.samples + 1 if ensemble.samples > 1 else 1
     each = _seconds(ensemble.inferer, network, fixed, moving=moving, device=device)
     return ExpectedSampling(
         preset=preset.name,
-        fusions=ensemble.samples,
-        seconds=ensemble.samples * each,
+        fusions=fusions,
+        seconds=fusions * each,
         may_spare_prior=clean
         and ensemble.eta is None
         and likelihood_of(preset.rectifier).measures_noise,

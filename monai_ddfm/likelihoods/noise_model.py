@@ -58,9 +58,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.noise_level import Windows, has_noise_floor, smooth_windows
 from monai_ddfm.utils.uploads import upload
 
-__all__ = ["END_OF_RANGE", "NoiseModel", "noise_model", "noisier"]
+__all__ = ["END_OF_RANGE", "NoiseModel", "line_through", "noise_model", "noisier"]
 
 END_OF_RANGE: Final = 0.99
 """Beyond it, within about one gray level of 255, values in [-1, 1] count as black or white."""
@@ -120,6 +120,12 @@ class NoiseModel:
     def white(cls, level: float) -> NoiseModel:
         """Return noise of one deviation, given on the scale from -1 to 1."""
         return cls((level / 2) ** 2)
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> NoiseModel:
+        """Return what `described` has described."""
+        black, white = (float(described[f"at_{end}"]) / 2 for end in ("black", "white"))
+        return cls(black**2, max(white**2 - black**2, 0.0), described["kind"] == "Rician")
 
     @property
     def level(self) -> float:
@@ -251,7 +257,7 @@ def _fitted(windows: Windows, *, magnitudes: bool) -> NoiseModel:
     for part in order.tensor_split(groups):
         group = Windows(windows.means[part], windows.variances[part])
         points.append((float(group.means.mean()), (group.level / 2) ** 2))
-    constant, slope = _line_through(points)
+    constant, slope = line_through(points)
     if slope == 0:
         return flat
     middle = sum(mean for mean, _ in points) / groups
@@ -259,7 +265,7 @@ def _fitted(windows: Windows, *, magnitudes: bool) -> NoiseModel:
     return NoiseModel(constant, slope, magnitudes)
 
 
-def _line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
+def line_through(points: list[tuple[float, float]]) -> tuple[float, float]:
     """Non-negative a and b of variances a + b m, each with the same relative error."""
     means, variances = np.array(points).T
     design = np.stack([np.ones_like(means), means], axis=1)

@@ -190,7 +190,7 @@ class Sampling(TypedDict, total=False):
     samples: Annotated[
         int | None,
         Option(
-            "Fuse so often with other noise; writes how much the results differ.",
+            "Draw noise and registration anew so often; writes how far the results differ.",
             default=1,
             least=1,
             faces=_PICTURES_SERVED,

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
         SplitLuminanceChromaDict,
     )
     from monai_ddfm.transforms.colorize import ColorizeFusionD, ColorizeFusiond, ColorizeFusionDict
-    from monai_ddfm.transforms.ensemble import SplitEnsembleD, SplitEnsembled, SplitEnsembleDict
+    from monai_ddfm.transforms.ensemble import (
+        DrawSourcesD,
+        DrawSourcesd,
+        DrawSourcesDict,
+        SplitEnsembleD,
+        SplitEnsembled,
+        SplitEnsembleDict,
+    )
     from monai_ddfm.transforms.grid import (
         ChooseGridD,
         ChooseGridd,
@@ -134,6 +141,9 @@ __all__ = [
     "ColorizePictureD",
     "ColorizePictureDict",
     "ColorizePictured",
+    "DrawSourcesD",
+    "DrawSourcesDict",
+    "DrawSourcesd",
     "JoinLuminanceD",
     "JoinLuminanceDict",
     "JoinLuminanced",
@@ -311,6 +321,9 @@ __getattr__ = lazily(
         ),
         "outcome": ("SplitFusionD", "SplitFusionDict", "SplitFusiond"),
         "ensemble": (
+            "DrawSourcesD",
+            "DrawSourcesDict",
+            "DrawSourcesd",
             "SplitEnsembleD",
             "SplitEnsembleDict",
             "SplitEnsembled",

@@ -22,9 +22,11 @@ from monai_ddfm.data.transform_files import (
     transform_matrix,
 )
 from monai_ddfm.errors import InputError
+from monai_ddfm.modalities import ROWS
 from monai_ddfm.transforms.region import Region, check_region, decide_region
 from monai_ddfm.transforms.registration_engine import Alignment, Model, StartFrom, align
 from monai_ddfm.transforms.registration_quality import RegistrationQuality, assess
+from monai_ddfm.transforms.registration_uncertainty import rigid_uncertainty
 from monai_ddfm.transforms.similarity import WorkingImage, working_image, working_spacing
 from monai_ddfm.transforms.simpleitk_bridge import (
     Interpolation,
@@ -65,6 +67,8 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         refuse: whether a result judged "refuse" is an error (default) or only reported and logged.
         region: "head", "body", or "auto": what `monai_ddfm.transforms.region` has left with the
             fixed volume, or else decides.
+        uncertainty: measure how far a result that was searched for may be off, too, see
+            `registration_uncertainty`, and report it.
 
     Raises:
         InputError: an option is not one of those above, or the transform file cannot be used.
@@ -85,6 +89,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         control_spacing: float = 50.0,
         refuse: bool = True,
         region: str = "auto",
+        uncertainty: bool = False,
     ) -> None:
         _check_word("start", start, get_args(StartFrom))
         if invert and str(method).lower() in (*get_args(Model), "none"):
@@ -104,6 +109,7 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         self.control_spacing = control_spacing
         self.refuse = refuse
         self.region = check_region(region)
+        self.uncertainty = uncertainty
         self.given: Any = None
         if self.method == "none":
             self.given = sitk.AffineTransform(3)
@@ -152,7 +158,12 @@ class RegisterVolumes(Transform):  # type: ignore[misc]
         fill = outside_value(moving) if self.outside is None else self.outside
         out = resample(moving, fixed, transform, interpolation=self.interpolation, outside=fill)
         attach_transform(out, transform)
-        add_report(out, "registration", self._report(transform, quality, fill))
+        report = self._report(transform, quality, fill)
+        if self.uncertainty and alignment is not None:
+            report["uncertainty"] = rigid_uncertainty(
+                *images, alignment.rigid, resolution=_resolution(moving)
+            ).described()
+        add_report(out, "registration", report)
         return out
 
     def _region(self, fixed: MetaTensor, moving: MetaTensor) -> Region:
@@ -266,6 +277,11 @@ class ApplyTransform(RegisterVolumes):
 
 def _meet(fixed: WorkingImage, moving: WorkingImage) -> bool:
     return field_of_view_overlap(fixed.fine, moving.fine, sitk.Transform()) > 0
+
+
+def _resolution(moving: MetaTensor) -> float:
+    row = ROWS.get(str(moving.meta.get("modality")))
+    return row.resolution if row else 1.0
 
 
 def _check_word(name: str, word: str, known: tuple[str, ...]) -> None:

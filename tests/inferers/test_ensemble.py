@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from run_cases import SMALL, command, one_sentence, randomize
+from scipy import ndimage, special
 
 from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import PRESETS, DDFMInferer, EnsembleInferer
+from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.transforms.ensemble import SplitEnsembled
+from monai_ddfm.utils.reports import reports_of
 from monai_ddfm.workflow import fuse
 
 
@@ -57,6 +61,89 @@ def test_several_samples_against_numpy(
     stability = 1 - 2 * samples[:, :, 1].std(0)
     np.testing.assert_allclose(result[:, 3], stability.clip(0, 1), atol=1e-6)
     assert float(result[:, 2].max()) > 1e-4
+
+
+class Shaken:
+    """Draws sources by adding noise of a seed; remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+
+    def __call__(self, number: int, drawn_from: torch.Tensor) -> torch.Tensor:
+        self.numbers.append(number)
+        noise = torch.randn(drawn_from.shape, generator=torch.Generator().manual_seed(number))
+        return (drawn_from + 0.1 * noise).clamp(-1, 1)
+
+
+def test_sources_drawn_again_against_numpy(network: ADMUNet) -> None:
+    image = MetaTensor(0.8 * sources(1, 2, 32, 32, 3), affine=torch.eye(4)[None])
+    draws, inferer = Shaken(), DDFMInferer(seed=3)
+    result = EnsembleInferer(inferer, samples=5)(image, network, draws=draws).as_tensor()
+    assert draws.numbers == [1, 2, 3, 4, 5]
+    assert result.shape == (1, 6, 32, 32, 3)
+    found = inferer(image, network)
+    measured, fusion = reports_of(found)["noise"], found.as_tensor().double().numpy()
+    np.testing.assert_array_equal(result[:, :2], fusion.astype(np.float32))
+    squares = np.zeros_like(fusion)
+    for number in range(1, 6):
+        one = DDFMInferer(seed=3 + number)
+        one.noises = tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
+        squares += (one(Shaken()(number, image), network).as_tensor().numpy() - fusion) ** 2 / 5
+    around, count = (
+        ndimage.uniform_filter(x, (1, 1, 3, 3, 1), mode="constant") for x in (squares, squares**0)
+    )
+    deviation, aside = np.moveaxis(np.sqrt((squares + around / count) / 2), 1, 0)
+    np.testing.assert_allclose(result[:, 2], deviation, atol=1e-5)
+    reach = 1.753050 * deviation  # Student's t of 15 degrees of freedom, 95 %
+    np.testing.assert_allclose(result[:, 4], (fusion[:, 0] - reach).clip(-1), atol=1e-4)
+    np.testing.assert_allclose(result[:, 5], (fusion[:, 0] + reach).clip(None, 1), atol=1e-4)
+    np.testing.assert_allclose(result[:, 3], special.erf(0.2 / aside / 2**0.5), atol=1e-4)
+    assert 0 <= float(result[:, 3].min()) < float(result[:, 3].max()) <= 1
+
+
+def test_noise_that_is_known_is_not_measured_again(network: ADMUNet) -> None:
+    image = MetaTensor(0.8 * sources(1, 2, 32, 32, 3), affine=torch.eye(4)[None])
+    inferer = DDFMInferer()
+    before = inferer(image, network)
+    inferer.noises = (NoiseModel.white(0.0), NoiseModel.white(0.0))
+    assert reports_of(inferer(image, network))["noise"]["prior"] == "not run"
+    measured = reports_of(before)["noise"]
+    inferer.noises = tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
+    torch.testing.assert_close(inferer(image, network), before)
+
+
+class Kept:
+    """Keeps finished slices in memory, by run."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, dict[int, torch.Tensor]] = {}
+
+    def open(self, name: str) -> dict[int, torch.Tensor]:
+        self.own = self.runs.setdefault(name, {})
+        return dict(self.own)
+
+    def keep(self, finished: Mapping[int, torch.Tensor]) -> None:
+        self.own.update({number: part.clone() for number, part in finished.items()})
+
+
+def test_draws_go_on_where_they_were_and_batches_change_nothing(network: ADMUNet) -> None:
+    image, kept = MetaTensor(0.8 * sources(1, 2, 32, 32, 3), affine=torch.eye(4)[None]), Kept()
+    one = EnsembleInferer(DDFMInferer(batch_size=1, store=kept), samples=2)
+    whole = one(image, network, draws=Shaken())
+    assert [len(run) for run in kept.runs.values()] == [3, 3, 3]
+    for run in kept.runs.values():
+        del run[2]
+    assert torch.equal(one(image, network, draws=Shaken()), whole)
+    assert len(kept.runs) == 3
+    batch = EnsembleInferer(DDFMInferer(batch_size=3), samples=2)
+    torch.testing.assert_close(batch(image, network, draws=Shaken()), whole, atol=1e-5, rtol=0)
+
+
+def test_the_fusion_is_in_its_interval(network: ADMUNet) -> None:
+    image = sources(1, 2, 24, 16)
+    result = EnsembleInferer(DDFMInferer(), samples=2)(image, network, draws=Shaken())
+    assert bool((result[:, 4] <= result[:, 0]).all())
+    assert bool((result[:, 0] <= result[:, 5]).all())
 
 
 def test_the_mean_lies_between_the_sources(network: ADMUNet) -> None:
@@ -104,8 +191,13 @@ def test_splitting_the_result() -> None:
     assert float(case["fused_std"]) == 1.0
     assert float(case["weight_stability"]) == 3.0
     assert SplitEnsembled()({"pred": four[:2]}).keys() == {"pred"}
-    with pytest.raises(ValueError, match="2 or 4 channels"):
+    with pytest.raises(ValueError, match="2, 4 or 6 channels"):
         SplitEnsembled()({"pred": four[:3]})
+    six = torch.linspace(-1, 1, 6).reshape(6, 1, 1)
+    case = SplitEnsembled()({"pred": six})
+    assert case["pred"].shape == (2, 1, 1)
+    assert float(case["fused_low"]) == pytest.approx(0.8)
+    assert float(case["fused_high"]) == pytest.approx(1)
 
 
 def read(folder: Path, name: str) -> Any:
@@ -113,27 +205,38 @@ def read(folder: Path, name: str) -> Any:
     return np.asarray(image.dataobj), image.affine
 
 
-def test_a_run_writes_the_spread_on_the_grid_of_the_mri(
+def test_a_run_writes_intervals_on_the_grid_of_the_mri(
     pet: DemoSubject, prior: Path, tmp_path: Path
 ) -> None:
-    options: dict[str, Any] = {"modality": "PET", "steps": 2, "registration": "none"}
-    options["noise_margin"] = 0
-    several = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", samples=2, **options)
+    options: dict[str, Any] = {"modality": "PET", "steps": 1, "prior": prior}
+    still = options | {"registration": "none", "output_dir": tmp_path / "a"}
+    several = fuse(pet.fixed, pet.moving, samples=2, **still)
     assert several.provenance["options"]["samples"] == 2
-    assert several.provenance["bound"]["largest"] <= 1e-6
+    drawn = several.provenance["reports"]["samples"]["moving"]
+    assert drawn["registration"] == "not drawn: the volumes are said to be aligned"
+    assert drawn["noise"]["moving"]["at_white"] > 0
     fused, affine = read(tmp_path / "a", "fused.nii.gz")
-    deviation, grid = read(tmp_path / "a", "fused_std.nii.gz")
-    stability, _ = read(tmp_path / "a", "weight_stability.nii.gz")
-    assert deviation.shape == stability.shape == fused.shape
-    np.testing.assert_allclose(grid, affine)
-    assert deviation.min() >= 0
+    deviation, low, high, stability = (
+        read(tmp_path / "a", f"{name}.nii.gz")[0]
+        for name in ("fused_std", "fused_low", "fused_high", "weight_stability")
+    )
+    np.testing.assert_allclose(read(tmp_path / "a", "fused_low.nii.gz")[1], affine)
     assert 1e-4 < deviation.max() < 0.5
+    assert (low <= fused + 1e-6).all()
+    assert (fused <= high + 1e-6).all()
     assert stability.min() >= 0
     assert stability.max() <= 1
-    options |= {"steps": 1, "prior": prior}
-    one = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "a", **options)
-    assert "fused_std.nii.gz" not in one.files
-    assert not (tmp_path / "a" / "weight_stability.nii.gz").exists()
+    same = ("fused.nii.gz", "weight.nii.gz", "moving_registered.nii.gz")
+    written = [several.files[name].read_bytes() for name in same]
+    one = fuse(pet.fixed, pet.moving, **still)
+    assert [one.files[name].read_bytes() for name in same] == written
+    assert one.provenance["bound"] == several.provenance["bound"]
+    assert "samples" not in one.provenance["reports"]
+    assert not (tmp_path / "a" / "fused_low.nii.gz").exists()
+    moved = fuse(pet.fixed, pet.moving, output_dir=tmp_path / "b", samples=2, **options)
+    drawn = moved.provenance["reports"]["samples"]["moving"]
+    assert drawn["registration"] == "drawn"
+    assert 0.1 < drawn["registration_mm"] < 3
 
 
 def test_the_command_refuses_no_samples(

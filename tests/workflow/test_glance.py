@@ -178,4 +178,4 @@ def test_a_dry_run_from_python(pet: DemoSubject, tmp_path: Path) -> None:
     assert plan["grid"]["spacing_mm"] == [6.0, 6.0, 6.0]
     assert plan["seconds"] > 0
     assert plan["seconds_if_clean"] is None  # the published loop always runs the prior
-    assert (plan["preset"], plan["fusions"]) == ("reference", 3)
+    assert (plan["preset"], plan["fusions"]) == ("reference", 4)

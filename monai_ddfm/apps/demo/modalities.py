@@ -155,24 +155,32 @@ def rigid_truth(
     return transform
 
 
-def make_mri(anatomy: Anatomy, seed: int, scale: float) -> Volume:
+def make_mri(anatomy: Anatomy, seed: int, scale: float, *, noise: bool = True) -> Volume:
     """Return the T1: 180 x 216 x 66 voxels of 1 x 1 x 2 mm at scale 1, float32, arbitrary units.
 
     Args:
         anatomy: the head.
         seed: chooses bias field and noise.
         scale: factor on the edges of the voxels.
+        noise: whether there is any.
     """
     grid = MRI_GRID.scaled(scale)
     signal = anatomy.mix(_T1)
     brain = anatomy.tissues["gray"] + anatomy.tissues["white"]
     signal += _T1_DETAIL * brain * (_T1_TEMPLATE * anatomy.template - signal)
     rng = _rng(seed, "MR", 1)
-    return scan_mri(anatomy, signal, grid, rng, coil=_T1_BIAS, sigma=_T1_SIGMA)
+    sigma = _T1_SIGMA if noise else 0.0
+    return scan_mri(anatomy, signal, grid, rng, coil=_T1_BIAS, sigma=sigma)
 
 
 def make_moving(
-    anatomy: Anatomy, modality: str, seed: int, scale: float, truth: sitk.Euler3DTransform
+    anatomy: Anatomy,
+    modality: str,
+    seed: int,
+    scale: float,
+    truth: sitk.Euler3DTransform,
+    *,
+    noise: bool = True,
 ) -> Volume:
     """Return the scan that is to be registered to the T1.
 
@@ -183,12 +191,13 @@ def make_moving(
         seed: chooses the noise.
         scale: factor on the edges of the voxels.
         truth: maps points of this scan to points of the T1, in LPS mm.
+        noise: whether there is any.
     """
     grid = GRIDS[modality].scaled(scale)
     rng = _rng(seed, modality, 1)
     if modality == "CT":
-        return scan_ct(anatomy, _HU, grid, truth, rng, noise=_HU_NOISE)
-    return scan_emission(anatomy, grid, truth, rng, TRACERS[modality])
+        return scan_ct(anatomy, _HU, grid, truth, rng, noise=_HU_NOISE if noise else 0.0)
+    return scan_emission(anatomy, grid, truth, rng if noise else None, TRACERS[modality])
 
 
 def true_uptake(anatomy: Anatomy, values: Mapping[str, float], scale: float) -> Volume:
@@ -263,15 +272,17 @@ def scan_emission(
     anatomy: Anatomy,
     grid: Grid,
     truth: sitk.Euler3DTransform,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     tracer: Tracer,
 ) -> Volume:
-    """Return a PET or SPECT, float32; arguments as of `scan_ct`."""
+    """Return a PET or SPECT, float32; arguments as of `scan_ct`, and without `rng` no noise."""
     detector = np.sqrt(tracer.fwhm**2 - tracer.filter_fwhm**2) / _FWHM_PER_SIGMA
     activity = ndimage.gaussian_filter(anatomy.mix(tracer.uptake), detector / anatomy.voxel)
     image = _sample(activity, anatomy, grid, _to_anatomy(truth))
     counts = tracer.counts_per_ml * np.prod(grid.spacing) / 1000.0
-    noisy = rng.poisson(np.maximum(image, 0) * counts).astype(np.float32) / np.float32(counts)
+    noisy = image
+    if rng is not None:
+        noisy = rng.poisson(np.maximum(image, 0) * counts).astype(np.float32) / np.float32(counts)
     sigma = tracer.filter_fwhm / _FWHM_PER_SIGMA / np.array(grid.spacing)
     data = np.asarray(ndimage.gaussian_filter(noisy, sigma), dtype=np.float32)
     return Volume(data, grid.affine)

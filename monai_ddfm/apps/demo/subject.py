@@ -17,7 +17,7 @@ from monai_ddfm.apps.demo.files import ready_folder, whole_file
 from monai_ddfm.apps.demo.modalities import MOVING, Volume, make_moving, make_mri, rigid_truth
 from monai_ddfm.errors import InputError
 
-__all__ = ["DemoSubject", "make_demo", "write_demo_dicom"]
+__all__ = ["DemoSubject", "make_demo", "write_demo_dicom", "write_volume"]
 
 _SCALES = (1.0, 4.0)
 _COARSEST_MM = 2.0
@@ -113,8 +113,8 @@ def make_demo(
         fixed_dicom=folder / DICOM_FOLDERS["MR"] if dicom else None,
         moving_dicom=folder / DICOM_FOLDERS[modality] if dicom else None,
     )
-    _write_nifti(fixed, made.fixed)
-    _write_nifti(moving, made.moving)
+    write_volume(fixed, made.fixed)
+    write_volume(moving, made.moving)
     with whole_file(made.truth) as path:
         sitk.WriteTransform(truth, str(path))
     if dicom:
@@ -172,7 +172,8 @@ def write_demo_dicom(subject: DemoSubject, output_dir: str | Path) -> tuple[Path
     return written[0], written[1]
 
 
-def _write_nifti(volume: Volume, path: Path) -> None:
+def write_volume(volume: Volume, path: Path) -> None:
+    """Write a simulated volume as NIfTI, whole or not at all."""
     image = nib.Nifti1Image(volume.data, volume.affine)
     image.set_qform(volume.affine, code="scanner")
     image.set_sform(volume.affine, code="scanner")

@@ -46,6 +46,8 @@ _VOLUMES = {
         None,
     ),
     "fused_std.nii.gz": ("fusedstd", "standard deviation of the samples", "arbitrary"),
+    "fused_low.nii.gz": ("fusedlow", "lower end of the 90 % interval of the fusion", "arbitrary"),
+    "fused_high.nii.gz": ("fusedhigh", "upper end of the 90 % interval of the fusion", "arbitrary"),
     "weight_stability.nii.gz": ("stability", "agreement of the samples on the weight", "1"),
 }
 

@@ -14,6 +14,8 @@ __all__ = ["RECOVERED", "SPREAD", "Maps"]
 SPREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "fused_std": "standard deviation of the samples",
+        "fused_low": "lower end of the 90 % interval of the fusion",
+        "fused_high": "upper end of the 90 % interval of the fusion",
         "weight_stability": "agreement of the samples on the weight",
     }
 )

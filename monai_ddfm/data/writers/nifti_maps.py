@@ -20,6 +20,8 @@ NIFTI_NAMES: Final = (
     "fused_rgb.nii.gz",
     "weight.nii.gz",
     "fused_std.nii.gz",
+    "fused_low.nii.gz",
+    "fused_high.nii.gz",
     "weight_stability.nii.gz",
     "moving_registered.nii.gz",
     f"{RECOVERED}.nii.gz",

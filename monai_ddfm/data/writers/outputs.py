@@ -4,7 +4,8 @@
 - ``fused_rgb.nii.gz``: the fusion in color, RGB24 (PET and SPECT).
 - ``weight.nii.gz``: share of `moving` in every voxel, 0 to 1.
 - ``fused_std.nii.gz``, ``weight_stability.nii.gz``: of several samples, the standard deviation of
-  the luminance and how much they agree on the share, 0 to 1.
+  the luminance and how much they agree on the share, 0 to 1; ``fused_low.nii.gz`` and
+  ``fused_high.nii.gz``: where the luminance lies with a probability of 90 %.
 - ``moving_registered.nii.gz``: `moving` in its own units.
 - ``moving_recovered.nii.gz``: if it is asked for, an estimate of `moving` without partial volumes.
 - ``fusion.nrrd``: instead of these volumes all of them in one file, if it is asked for.

@@ -39,7 +39,7 @@ def test_all_maps_are_in_one_file_on_the_same_grid(results: dict[str, FusionResu
     assert image.GetMetaData("ddfm_notice") == NOTICE
     assert image.GetNumberOfComponentsPerPixel() == len(names)
     voxels = sitk.GetArrayFromImage(image)
-    on_request = ("fused_std", "weight_stability", "moving_recovered")
+    on_request = ("fused_std", "fused_low", "fused_high", "weight_stability", "moving_recovered")
     for name in ("fused", "weight", "moving_registered", *on_request):
         file = results["nifti"].files[f"{name}.nii.gz"]
         np.testing.assert_array_equal(voxels[..., names.index(name)].T, nib.load(file).get_fdata())

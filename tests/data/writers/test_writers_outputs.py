@@ -60,6 +60,7 @@ def make_case(folder: Path, *, color: bool = True) -> dict:
     case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
     case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
     case |= {"fused_std": weight * 0.1, "weight_stability": 1 - weight}
+    case |= {"fused_low": fused * 0.9, "fused_high": fused}
     case["moving_recovered"] = moving * 1.1
     if color:
         pet = apply_color_table(luminance.flip(3).as_tensor(), color_table("plasma"), dim=0)
