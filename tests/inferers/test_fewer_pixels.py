@@ -16,10 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
+from monai_ddfm.apps.benchmark.noise import parse_noises
 from monai_ddfm.apps.speed.subjects import demo_pair, network_named
-from monai_ddfm.inferers import DDFMInferer, configure
+from monai_ddfm.inferers import DDFMInferer, configure, means
 from monai_ddfm.inferers.layout import SliceLayout
 from monai_ddfm.inferers.means import value_of_details
+from monai_ddfm.inferers.measuring import noise_of_slices
 from monai_ddfm.inferers.sampling import coarse_sources, refined
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
@@ -247,6 +249,40 @@ def pair_of(subject: str, folder: Path, shared: Path) -> tuple[Path, Path]:
 
 def psnr(one: Tensor, other: Tensor) -> float:
     return float(-10 * (((one - other) / 2).square().mean()).log10())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["demo", "mr_pet"])
+def test_what_details_are_worth(
+    subject: str, request: pytest.FixtureRequest, tmp_path: Path, one_thread: None
+) -> None:
+    """Prints by how much the details of 2 by 2 pixels lower the squared error of the PET."""
+    shared = tmp_path if subject == "demo" else request.getfixturevalue("shared")
+    files = pair_of(subject, tmp_path, shared)
+    image = preprocess_volumes(*files, modality="PET", options={})["image"]
+    clean = (image.as_tensor().float() + 1) / 2
+    inside, network = clean.amax(0) > 0.05, network_named(None, None, torch.device("cpu"))
+    inferer, pixel = DDFMInferer(preset=PRESET), float(image.affine[0, 0].abs())
+    for noise in parse_noises("gaussian:8,rician:8,poisson:8,gaussian:15"):
+        volume = [noise.add(one, mask=inside, seed=(n,)) for n, one in enumerate(clean)]
+        slices = (2 * torch.stack(volume) - 1).movedim(3, 0)
+        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True)
+        plan = inferer._plan(noise_of_slices(slices, layout), spacing=(pixel, pixel))
+        assert plan.background is not None
+        tight = plan.background.noise
+        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True, noise=tight)
+        worth: list[float] = []
+
+        def noted(*arguments: Any, worth: list[float] = worth, **options: Any) -> float:
+            worth.append(value_of_details(*arguments, **options))
+            return worth[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(means, "value_of_details", noted)
+            decided = inferer._with_means(plan, slices, network, layout)
+        coarse = decided.runs[1].coarse
+        print(f"{subject} {noise}: details worth {worth[0]:.1e}, means of {coarse} pixels a side")
+        assert (coarse == 2) == (worth[0] <= (0.025 / 4) ** 2)
 
 
 class Counting(torch.nn.Module):
