@@ -59,7 +59,11 @@ def cohort(
         _option("Sessions of the moving volumes, without ses-; may be repeated.", panel=_WHICH),
     ] = None,
     modality: Annotated[
-        str | None, _option("CT, PET or SPECT; all if not given.", panel=_WHICH)
+        list[str] | None,
+        _option(
+            "CT, PET or SPECT; all if not given. Several are fused together: may be repeated.",
+            panel=_WHICH,
+        ),
     ] = None,
     tracer: Annotated[str | None, _option("BIDS label of the tracer.", panel=_WHICH)] = None,
     mri: Annotated[
@@ -161,7 +165,7 @@ def _study() -> Any:
 def _selection(
     participants: list[str] | None,
     sessions: list[str] | None,
-    modality: str | None,
+    modality: list[str] | None,
     tracer: str | None,
     mri: list[str] | None,
     fixed_series: str | None,
@@ -173,10 +177,13 @@ def _selection(
 
     if unknown := [name for name in mri or () if name not in MRI_SUFFIXES]:
         raise InputError(f"--mri {unknown[0]} is unknown; use {', '.join(MRI_SUFFIXES)}.")
+    kinds = [Modality.parse(one) for one in modality or ()]
+    if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
+        raise InputError(f"--modality {twice[0]} is given twice; give each modality once.")
     return Selection(
         participants=tuple(label.removeprefix("sub-") for label in participants or ()),
         sessions=tuple(label.removeprefix("ses-") for label in sessions or ()),
-        modality=Modality.parse(modality) if modality else None,
+        modalities=tuple(kinds),
         tracer=(tracer or "").removeprefix("trc-"),
         mri=tuple(mri) if mri else MRI_SUFFIXES,
         fixed_series=fixed_series or "",

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.utils import convert_to_dst_type, convert_to_tensor
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from monai_ddfm.inferers.background import without_background
 from monai_ddfm.inferers.denoising import is_latent, spatial_dims
 from monai_ddfm.inferers.keeping import SliceStore, run_name
 from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
+from monai_ddfm.inferers.means import with_means
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
 from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
@@ -44,8 +44,9 @@ from monai_ddfm.inferers.running import SliceRunner, is_out_of_memory
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep, SliceSampler
 from monai_ddfm.inferers.sharing import gather, process_count, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
+from monai_ddfm.inferers.voxels import spacing_of, voxel_of
 from monai_ddfm.likelihoods.noise_model import NoiseModel
-from monai_ddfm.likelihoods.rectifiers import Likelihood, Rectifier, Run, likelihood_of
+from monai_ddfm.likelihoods.rectifiers import Likelihood, Plan, Rectifier, Run, likelihood_of
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.networks.schedulers import PredictionType
 
@@ -173,7 +174,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         self.noises: tuple[NoiseModel, ...] | None = None
         # Builds the solver once, so that wrong steps are refused before any work is done.
         noises = (NoiseModel.white(0.1), NoiseModel.white(0.1))
-        self._sampler(None, noises if self._measures_noise else None)
+        self._sampler(None, self._plan(noises if self._measures_noise else None))
 
     def __call__(
         self,
@@ -225,8 +226,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 "scale them to -1..1 first, with ScaleIntensityRange for example."
             )
         noises: list[MeasuredNoise | None] = []
-        voxel = _voxel_of(inputs)
-        spacing = _spacing_of(voxel, self.axis)
+        voxel = voxel_of(inputs)
+        spacing = spacing_of(voxel, self.axis)
         planes = None
         if self.planes == "three":
             planes = choose_planes(inputs, network, axis=self.axis, voxel=voxel)
@@ -342,14 +343,17 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             noises = None
             if self._measures_noise:
                 noises = self.noises or noise_of_slices(slices, layout)
-            sliced = not whole and not is_latent(network) and len(planes.axes if planes else ()) < 2
-            sampler = self._sampler(network, noises, spacing=spacing, coarse=sliced)
-            if noises is not None:
-                noise = MeasuredNoise(noises, sampler.plan.shares, sampler.plan.margin)
+            plan, every = self._plan(noises, spacing=spacing), layout
             if crop:
                 layout = without_background(
-                    result, slices, layout, sampler.plan.background, divisor=divisor
+                    result, slices, layout, plan.background, divisor=divisor
                 )
+            one_plane = planes is None or len(planes.axes) < 2
+            if volume and one_plane and not whole and not is_latent(network):
+                plan = self._with_means(plan, slices, network, layout)
+            if noises is not None:
+                noise = MeasuredNoise.of(noises, plan, background=layout is every)
+            sampler = self._sampler(network, plan)
             if whole:
                 result = self._fuse_whole(slices, network, sampler)
             elif planes is not None and len(planes.axes) > 1:
@@ -378,7 +382,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         mine = share_of(layout.patches) if self.distributed else list(layout.patches)
         left = list(mine)
         if store is not None:
-            name = run_name(slices, network, settings=f"{self._settings()} {layout} {spacing}")
+            means = [run.coarse for run in sampler.plan.runs]
+            settings = f"{self._settings()} {layout} {spacing} {means}"
+            name = run_name(slices, network, settings=settings)
             finished = store.open(name)
             left = [patch for patch in mine if patch.number not in finished]
             for patch in mine:
@@ -458,23 +464,32 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         fused = torch.cat([outcome.luminance, outcome.weight], dim=1)[0].float()
         return fused[:, :height, :width, :depth].movedim(1 + self.axis, 0)
 
-    def _sampler(
-        self,
-        network: nn.Module | None,
-        noises: tuple[NoiseModel, ...] | None,
-        *,
-        spacing: Spacing | None = None,
-        coarse: bool = False,
-    ) -> FusionSampler:
-        """Build what samples slices of that noise, with fewer pixels where they may be `coarse`."""
+    def _plan(
+        self, noises: tuple[NoiseModel, ...] | None, *, spacing: Spacing | None = None
+    ) -> Plan:
+        """Plan the sampling of slices of that noise."""
         likelihood = likelihood_of(self.preset.rectifier)
         if spacing is not None:
             likelihood = likelihood.on_grid(spacing)
         # A seed that is to matter, or steps that are asked for, are of no use without the prior.
         always = self.preset.eta > 0 or self.preset.excess > 1 or self.preset.start == "noise"
-        plan = likelihood.plan(noises, always=always)
-        if not coarse:
-            plan = replace(plan, runs=tuple(replace(run, coarse=1) for run in plan.runs))
+        return likelihood.plan(noises, always=always)
+
+    def _with_means(
+        self, plan: Plan, slices: Tensor, network: nn.Module, layout: SliceLayout
+    ) -> Plan:
+        """Decide in which runs the prior is shown means of pixels."""
+        with self.acceleration.prepared(network, slices.device) as called:
+            return with_means(
+                plan,
+                slices,
+                layout,
+                network=called,
+                sampler_of=lambda run: self._slice_sampler(network, run),
+            )
+
+    def _sampler(self, network: nn.Module | None, plan: Plan) -> FusionSampler:
+        """Build what samples a plan."""
         samplers = tuple(
             None if run.rectifier is None else self._slice_sampler(network, run)
             for run in plan.runs
@@ -525,19 +540,3 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             self.num_timesteps,
         )
         return repr(settings if self.noises is None else (*settings, self.noises))
-
-
-def _voxel_of(inputs: Tensor) -> list[float] | None:
-    """Edges in mm of a volume's voxels; None where nothing says it."""
-    if not isinstance(inputs, MetaTensor) or inputs.ndim != 5:
-        return None
-    affine = inputs.affine.reshape(-1, 4, 4)[0]
-    return [float(size) for size in affine[:3, :3].norm(dim=0)]
-
-
-def _spacing_of(voxel: list[float] | None, axis: int) -> Spacing | None:
-    """Size in mm of a pixel of the slices across `axis`; None where nothing says it."""
-    if voxel is None:
-        return None
-    height, width = (size for number, size in enumerate(voxel) if number != axis)
-    return height, width

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from monai_ddfm.inferers.layout import SliceLayout, chosen
 from monai_ddfm.likelihoods.noise_model import NoiseModel, noise_model, noisier
+from monai_ddfm.likelihoods.rectifiers import Plan
 from monai_ddfm.utils.reports import add_report
 
 __all__ = ["MeasuredNoise", "noise_of_slices", "note_noise"]
@@ -58,11 +59,23 @@ class MeasuredNoise:
         shares: of the prior's estimate in each of them; 0 where the prior was not run on a
             source, None where it was run on the fused image.
         margin: how far the noise lets values leave the range between the sources.
+        means: of how many by how many pixels of each source the prior was shown means, 1 being the
+            pixels themselves; None where it was run on the fused image.
+        background: whether the prior was asked of it, too.
     """
 
     noises: tuple[NoiseModel, ...]
     shares: tuple[float, ...] | None
     margin: float = 0.0
+    means: tuple[int, ...] | None = None
+    background: bool = True
+
+    @classmethod
+    def of(cls, noises: tuple[NoiseModel, ...], plan: Plan, *, background: bool) -> MeasuredNoise:
+        """Put together what a plan makes of the noise."""
+        shares = plan.shares
+        means = None if shares is None else tuple(run.coarse for run in plan.runs)
+        return cls(noises, shares, plan.margin, means, background)
 
     def described(self) -> dict[str, Any]:
         """Return what goes into the record: the noisiest source, then each.
@@ -76,7 +89,11 @@ class MeasuredNoise:
             about[role] = {**self.noises[number].described()}
             if self.shares is not None:
                 about[role]["prior_share"] = self.shares[number]
+                if self.shares[number] and self.means is not None:
+                    about[role]["pixels_of_a_mean"] = self.means[number] ** 2
         about["margin"] = self.margin
         spared = self.shares is not None and not any(self.shares)
         about["prior"] = "not run" if spared else "run"
+        if not spared:
+            about["background"] = "sampled" if self.background else "not sampled"
         return about

@@ -37,7 +37,7 @@ from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
 from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier, Run
 from monai_ddfm.networks.schedulers import Solver, SolverState
 
-__all__ = ["FusionSampler", "SamplingStep", "SliceSampler", "with_noise_of"]
+__all__ = ["FusionSampler", "SamplingStep", "SliceSampler", "interpolated", "with_noise_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,14 +270,19 @@ def coarse_sources(sources: Tensor, run: Run, *, noise: Tensor, divisor: int) ->
 
 
 def refined(means: Tensor, factor: int, sides: Sequence[int]) -> Tensor:
-    """Return smooth images [B, C, H, W] of such sides whose blocks have the given means."""
+    """Return smooth images [B, C, H, W] in [-1, 1], of such sides, from the means of blocks."""
+    return interpolated(means, factor, sides).clamp(-1, 1)
+
+
+def interpolated(means: Tensor, factor: int, sides: Sequence[int]) -> Tensor:
+    """Interpolate the means of blocks, [B, C, h, w], to images of such sides."""
     # One by one: interpolation may round otherwise for one image than for several.
     fine = [
         functional.interpolate(one, scale_factor=factor, mode="bicubic", align_corners=False)
         for one in torch.split(means, 1)
     ]
     height, width = sides
-    return torch.cat(fine)[..., :height, :width].clamp(-1, 1)
+    return torch.cat(fine)[..., :height, :width]
 
 
 def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 1.0) -> Tensor:

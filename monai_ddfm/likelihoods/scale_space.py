@@ -25,6 +25,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -36,6 +38,8 @@ Spacing = tuple[float, float]
 
 # At this distance in standard deviations a Gaussian counts as zero, as in most filters.
 _REACH = 4.0
+# A slice is smoothed by some 24 Gaussians along both sides, and the next slice by the same.
+_KEPT: Final = 64
 
 
 def gaussian(images: Tensor, *, sigma: float, spacing: Spacing = (1.0, 1.0)) -> Tensor:
@@ -52,7 +56,7 @@ def gaussian(images: Tensor, *, sigma: float, spacing: Spacing = (1.0, 1.0)) -> 
     if sigma == 0:
         return images
     rows, columns = (
-        _matrix(length, sigma / size, images)
+        _matrix(length, sigma / size, images.dtype, images.device)
         for length, size in zip(images.shape[-2:], spacing, strict=True)
     )
     return rows @ images @ columns.T
@@ -79,11 +83,14 @@ def split_scales(
     return details, images
 
 
-def _matrix(length: int, sigma: float, like: Tensor) -> Tensor:
+@lru_cache(maxsize=_KEPT)
+def _matrix(length: int, sigma: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return the smoothing of rows of `length` pixels, [length, length]; sigma in pixels."""
-    places = torch.arange(
-        length, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32)
-    )
-    distance = (places[:, None] - places[None]).abs() / sigma
-    kernel = torch.exp(-0.5 * distance.square()) * (distance <= max(_REACH, 1 / sigma))
-    return (kernel / kernel.sum(dim=1, keepdim=True)).to(like.dtype)
+    # What is kept must do for whoever asks next, with gradients or under autocast.
+    with torch.inference_mode(mode=False), torch.autocast(device.type, enabled=False):
+        places = torch.arange(
+            length, device=device, dtype=torch.promote_types(dtype, torch.float32)
+        )
+        distance = (places[:, None] - places[None]).abs() / sigma
+        kernel = torch.exp(-0.5 * distance.square()) * (distance <= max(_REACH, 1 / sigma))
+        return (kernel / kernel.sum(dim=1, keepdim=True)).to(dtype)

@@ -16,17 +16,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
+from monai_ddfm.apps.benchmark.noise import parse_noises
 from monai_ddfm.apps.speed.subjects import demo_pair, network_named
-from monai_ddfm.inferers import DDFMInferer, configure
+from monai_ddfm.inferers import DDFMInferer, configure, means
 from monai_ddfm.inferers.layout import SliceLayout
+from monai_ddfm.inferers.means import value_of_details
+from monai_ddfm.inferers.measuring import noise_of_slices
 from monai_ddfm.inferers.sampling import coarse_sources, refined
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
 from monai_ddfm.networks import ADMUNet
+from monai_ddfm.utils.reports import reports_of
 
 SIGMA = 0.12
-DEFAULT = configure("default", modality="PET", noise_margin=0.0)
-PRESET = replace(DEFAULT, rectifier=replace(DEFAULT.rectifier, means_of_pixels=True))
+PRESET = configure("default", modality="PET", noise_margin=0.0)
 NOISY, CLEAN = NoiseModel.white(SIGMA), NoiseModel.white(0.01)
 
 
@@ -41,6 +44,15 @@ def ball(depth: int = 6) -> Tensor:
     inside = x**2 + y**2 + z**2 < 1
     pair = (0.3 * x - 0.1, 0.2 + 0.3 * y)
     return torch.stack([torch.where(inside, part, -1.0) for part in pair])[None]
+
+
+def soft(depth: int = 8) -> Tensor:
+    """As above, but the moving source fades away."""
+    rows, columns = (torch.linspace(-2, 2, side) for side in (96, 80))
+    blob = torch.outer(torch.exp(-3 * rows**2), torch.exp(-3 * columns**2))
+    volume = ball(depth)
+    volume[:, 1] = 1.4 * blob[:, :, None] - 1
+    return volume
 
 
 def noisy(volume: Tensor) -> Tensor:
@@ -58,24 +70,51 @@ def seen(volume: Tensor, **options: Any) -> tuple[Tensor, list[tuple[int, ...]]]
 
 
 @pytest.mark.parametrize(
-    ("modality", "edge", "coarse"),
-    [("PET", 1.0, 2), ("SPECT", 1.0, 4), ("PET", 2.0, 1), ("SPECT", 2.0, 2), ("CT", 1.0, 1)],
+    ("modality", "edge", "sides"),
+    [
+        ("PET", 1.0, (2,)),
+        ("SPECT", 1.0, (2, 4)),
+        ("PET", 2.0, ()),
+        ("SPECT", 2.0, (2,)),
+        ("CT", 1.0, ()),
+    ],
 )
-def test_pixels_are_at_most_half_as_wide_as_a_point(
-    modality: str, edge: float, coarse: int
+def test_means_that_are_asked_for_are_at_most_half_as_wide_as_a_point(
+    modality: str, edge: float, sides: tuple[int, ...]
 ) -> None:
     rectifier = configure("default", modality=modality).rectifier
     assert isinstance(rectifier, BalanceRectifier)
-    whole = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
-    assert [run.coarse for run in whole.runs] == [1, 1]  # nobody has asked for means
-    rectifier = replace(rectifier, means_of_pixels=True)
     plan = rectifier.on_grid((edge, edge / 2)).plan((NOISY, NOISY))
-    assert [run.coarse for run in plan.runs] == [1, coarse]
+    assert [run.coarse for run in plan.runs] == [1, 1]  # until the prior has been asked
+    assert plan.runs[0].means is None
+    assert (plan.runs[1].means.sides if plan.runs[1].means else ()) == sides
+    never = replace(rectifier, means_of_pixels=False).plan((NOISY, NOISY))
+    assert never.runs[1].means is None
     assert plan.background is not None
     assert plan.background.noise == (NOISY.at_black, NOISY.at_black)
     spared = rectifier.on_grid((edge, edge)).plan((CLEAN, CLEAN))
-    assert [run.coarse for run in spared.runs] == [1, 1]
+    assert [run.means for run in spared.runs] == [None, None]
     assert spared.background is None
+
+
+def test_details_are_worth_the_squared_error_that_they_spare() -> None:
+    clean, shape = normal(11, 2, 1, 240, 200).double() * 0.1, (2, 1, 240, 200)
+    estimate = 0.6 * clean + 0.05 * normal(12, *shape).double()
+    noisy = clean + 0.3 * normal(13, *shape).double()
+    inside = torch.zeros(shape, dtype=torch.bool)
+    inside[..., 20:220, 8:192] = True
+
+    def details(image: Tensor) -> Tensor:
+        rows, columns = (torch.kron(torch.eye(n // 2), torch.full((2, 1), 0.5)) for n in shape[2:])
+        means = (rows.T.double() @ image @ columns.double()).float()
+        return image - functional.interpolate(means, size=shape[2:], mode="bicubic").double()
+
+    power = details(clean)[inside].square().mean()
+    spared = float(power - (details(clean) - details(estimate))[inside].square().mean())
+    found = value_of_details(noisy.float(), estimate.float(), 2, inside=inside)
+    assert spared > 0
+    assert found == pytest.approx(spared, rel=0.1)
+    assert value_of_details(noisy, estimate, 2, inside=inside & False) == math.inf
 
 
 def test_means_have_the_noise_of_means_in_black_places_too() -> None:
@@ -141,11 +180,28 @@ def test_a_noisy_background_is_left_out() -> None:
 
 
 def test_the_network_sees_a_smooth_source_in_fewer_pixels_and_no_background() -> None:
-    _, sizes = seen(placed(noisy(ball())), batch_size=1)
-    full, half = sizes[::2], sizes[1::2]
-    assert len(full) == len(half) == 6
+    fused, sizes = seen(placed(noisy(soft())), batch_size=1)
+    (asked, *full), half = sizes[:1] + sizes[1::2], sizes[2::2]
+    assert len(full) == len(half) == 8
+    assert asked in full
     assert max(full) < (96, 80)
     assert half == [tuple(math.ceil(side / 2 / 2) * 2 for side in size) for size in full]
+    said = reports_of(fused)["noise"]
+    assert said["background"] == "not sampled"
+    assert [said[role]["pixels_of_a_mean"] for role in ("fixed", "moving")] == [1, 4]
+
+
+@pytest.mark.parametrize("why", ["details", "few slices", "not asked for"])
+def test_a_source_with_finer_details_is_seen_in_all_pixels(why: str) -> None:
+    clean, preset = soft(7 if why == "few slices" else 8), PRESET
+    if why == "details":
+        stripes = 0.2 * (-1.0) ** torch.arange(80)
+        clean = torch.where(clean > -0.6, clean + stripes[:, None], clean)
+    elif why == "not asked for":
+        preset = replace(PRESET, rectifier=replace(PRESET.rectifier, means_of_pixels=False))
+    fused, sizes = seen(placed(noisy(clean)), preset=preset)
+    assert len(sizes) == 2 * clean.shape[-1] + (why == "details")
+    assert reports_of(fused)["noise"]["moving"]["pixels_of_a_mean"] == 1
 
 
 def test_what_is_fused_lies_between_the_sources_and_is_black_where_nothing_is() -> None:
@@ -160,7 +216,7 @@ def test_what_is_fused_lies_between_the_sources_and_is_black_where_nothing_is() 
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_neither_batches_nor_threads_change_a_byte(steps: int) -> None:
-    volume = placed(noisy(ball()))
+    volume = placed(noisy(soft()))
     one, _ = seen(volume, batch_size=1, steps=steps)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -195,6 +251,40 @@ def psnr(one: Tensor, other: Tensor) -> float:
     return float(-10 * (((one - other) / 2).square().mean()).log10())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["demo", "mr_pet"])
+def test_what_details_are_worth(
+    subject: str, request: pytest.FixtureRequest, tmp_path: Path, one_thread: None
+) -> None:
+    """Prints by how much the details of 2 by 2 pixels lower the squared error of the PET."""
+    shared = tmp_path if subject == "demo" else request.getfixturevalue("shared")
+    files = pair_of(subject, tmp_path, shared)
+    image = preprocess_volumes(*files, modality="PET", options={})["image"]
+    clean = (image.as_tensor().float() + 1) / 2
+    inside, network = clean.amax(0) > 0.05, network_named(None, None, torch.device("cpu"))
+    inferer, pixel = DDFMInferer(preset=PRESET), float(image.affine[0, 0].abs())
+    for noise in parse_noises("gaussian:8,rician:8,poisson:8,gaussian:15"):
+        volume = [noise.add(one, mask=inside, seed=(n,)) for n, one in enumerate(clean)]
+        slices = (2 * torch.stack(volume) - 1).movedim(3, 0)
+        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True)
+        plan = inferer._plan(noise_of_slices(slices, layout), spacing=(pixel, pixel))
+        assert plan.background is not None
+        tight = plan.background.noise
+        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True, noise=tight)
+        worth: list[float] = []
+
+        def noted(*arguments: Any, worth: list[float] = worth, **options: Any) -> float:
+            worth.append(value_of_details(*arguments, **options))
+            return worth[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(means, "value_of_details", noted)
+            decided = inferer._with_means(plan, slices, network, layout)
+        coarse = decided.runs[1].coarse
+        print(f"{subject} {noise}: details worth {worth[0]:.1e}, means of {coarse} pixels a side")
+        assert (coarse == 2) == (worth[0] <= (0.025 / 4) ** 2)
+
+
 class Counting(torch.nn.Module):
     """A prior that counts the pixels it is shown."""
 
@@ -218,7 +308,7 @@ def test_what_fewer_pixels_are_worth(
     shared = tmp_path if subject == "demo" else request.getfixturevalue("shared")
     files = pair_of(subject, tmp_path, shared)
     image = preprocess_volumes(*files, modality="PET", options={})["image"]
-    some = slice(12, 56, 11) if subject == "demo" else slice(20, 78, 19)
+    some = slice(6, 60, 6) if subject == "demo" else slice(9, 81, 8)
     clean = image.as_tensor().float()[..., some].contiguous()
     inside = clean.amax(0) > -0.9
     network = network_named(None, None, torch.device("cpu"))
@@ -243,5 +333,5 @@ def test_what_fewer_pixels_are_worth(
         ]
         pixels, seconds = after[1] / before[1], after[2] / before[2]
         print(f"{subject} {name}: pixels {pixels:.2f}, seconds {seconds:.2f}, PSNR {figures}")
-        assert pixels < 0.62
+        assert pixels < 0.85
         assert figures[1][1] > figures[0][1] - 0.1

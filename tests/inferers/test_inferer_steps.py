@@ -42,7 +42,7 @@ def test_an_early_stop_changes_little_and_saves_evaluations(batch_size: Any) -> 
 def test_an_early_stop_ends_on_the_first_small_change() -> None:
     pair, network = uniform(14, 2, 2, 16, 16), RecordingNet()
     inferer = from_noise(steps=30, early_stop=0.07, crop_foreground=False)
-    fusion = inferer._sampler(network, None)
+    fusion = inferer._sampler(network, inferer._plan(None))
     assert fusion.samplers[0] is not None
     patient = dataclasses.replace(fusion.samplers[0], tolerance=None)
     sampler = dataclasses.replace(fusion, samplers=(patient,))

@@ -42,7 +42,7 @@ def test_the_published_trajectory(golden_prior: ADMUNet, golden: dict[str, Any])
     assert golden["rho"] == pytest.approx(0.001)
     inferer, sources = golden_inferer(golden), golden_sources(golden)
     run: list[SamplingStep] = []
-    sampler = inferer._sampler(golden_prior, None)
+    sampler = inferer._sampler(golden_prior, inferer._plan(None))
     with inferer.acceleration.prepared(golden_prior, sources.device) as network:
         last = sampler(sources, network, noise=inferer.noise, slices=[0], on_step=run.append)
     assert [step.index for step in run] == list(range(10))

@@ -115,3 +115,14 @@ def test_the_type_is_kept(dtype: torch.dtype) -> None:
     precision = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 2e-2}[dtype]
     expected = gaussian(noise(30, 20), sigma=1.7)
     torch.testing.assert_close(found.double(), expected, atol=precision, rtol=0)
+
+
+def test_what_is_kept_of_an_inference_serves_a_gradient_later() -> None:
+    image = torch.rand(1, 1, 9, 7, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        before = gaussian(image, sigma=1.375, spacing=(1.25, 0.75)).clone()
+    image.requires_grad_()
+    after = gaussian(image, sigma=1.375, spacing=(1.25, 0.75))
+    after.square().sum().backward()
+    assert torch.equal(before, after.detach())
+    assert image.grad is not None

@@ -1,4 +1,4 @@
-"""What a cohort consists of: pairs of volumes, and what stands in the way of others."""
+"""What a cohort consists of: volumes to be fused, and what stands in the way of others."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source, names_of
 
-__all__ = ["MRI_SUFFIXES", "Case", "Finding", "Problem", "Selection", "label_of"]
+__all__ = ["MRI_SUFFIXES", "Case", "Finding", "Further", "Problem", "Selection", "label_of"]
 
 MRI_SUFFIXES = ("T1w", "T2w", "FLAIR")
 """The MRIs that are fused with, the preferred first; each may name the space of the results."""
@@ -21,7 +22,7 @@ class Selection:
     Attributes:
         participants: labels without ``sub-``.
         sessions: labels without ``ses-``.
-        modality: of the moving volume.
+        modalities: of the moving volumes; several of a subject are fused together.
         tracer: label without ``trc-``.
         mri: suffixes of the MRI, the preferred first.
         fixed_series: DICOM: description, number or UID of the MRI.
@@ -31,12 +32,32 @@ class Selection:
 
     participants: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
-    modality: Modality | None = None
+    modalities: tuple[Modality, ...] = ()
     tracer: str = ""
     mri: tuple[str, ...] = MRI_SUFFIXES
     fixed_series: str = ""
     moving_series: str = ""
     entities: tuple[tuple[str, str], ...] = ()
+
+    def takes(self, modality: Modality, tracer: str) -> bool:
+        """Whether a moving volume is wanted; beside others, one without any tracer is."""
+        if self.modalities and modality not in self.modalities:
+            return False
+        is_beside = len(self.modalities) > 1 and not tracer
+        return is_beside or self.tracer in ("", tracer)
+
+
+@dataclass(frozen=True, slots=True)
+class Further:
+    """A second moving volume of a case, a third, and so on.
+
+    Attributes:
+        modality: of the volume.
+        files: one file, or those of a DICOM series.
+    """
+
+    modality: Modality
+    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,7 @@ class Case:
         is_dicom: whether the files are DICOM; their paths may then name the patient.
         voxels: of the MRI; 0 if not known.
         notes: what a person should know about the pairing, as clauses.
+        further: moving volumes that are fused together with the first one.
     """
 
     subject: str
@@ -66,16 +88,43 @@ class Case:
     is_dicom: bool = False
     voxels: int = 0
     notes: tuple[str, ...] = ()
+    further: tuple[Further, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Those of all moving volumes."""
+        return (self.modality, *(one.modality for one in self.further))
+
+    @property
+    def title(self) -> str:
+        """What people read of the moving volumes: ``PET``, or ``PET + CT``."""
+        return " + ".join(map(str, self.modalities))
+
+    @property
+    def suffix(self) -> str:
+        """What ends the names of the results: ``pet``, or ``petct``."""
+        return "".join(kind.lower() for kind in self.modalities)
 
     @property
     def key(self) -> str:
         """The name of the case, unique in its cohort and usable as a file name."""
-        return label_of(self.subject, self.session, self.tracer, str(self.modality).lower())
+        return label_of(self.subject, self.session, self.tracer, self.suffix)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The records of the moving volumes."""
+        if not self.further:
+            return (Source(modality=self.modality),)
+        names = names_of(self.modalities)
+        pairs = zip(self.modalities, names, strict=True)
+        return tuple(Source(modality=kind, name=name) for kind, name in pairs)
 
     @property
     def files(self) -> dict[str, tuple[str, ...]]:
-        """Files by role."""
-        return {"fixed": self.fixed, "moving": self.moving}
+        """Files by role: ``fixed``, and ``moving`` or one for each of several."""
+        every = (self.moving, *(one.files for one in self.further))
+        moving = zip((source.key for source in self.sources), every, strict=True)
+        return {"fixed": self.fixed, **dict(moving)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,9 @@ MAIN_FIGURES = {
 """Those that the page shows, with the heading of each; the tables have all."""
 
 
+_VERDICTS = ("ok", "warn", "refuse")
+
+
 def figures_of(provenance: Mapping[str, Any]) -> dict[str, float | str | None]:
     """Return every number and verdict about the quality of a run.
 
@@ -33,14 +36,25 @@ def figures_of(provenance: Mapping[str, Any]) -> dict[str, float | str | None]:
     """
     reports = provenance.get("reports", {})
     found: dict[str, float | str | None] = {}
-    for report in reports.get("registration", {}).values():
-        found |= _plain(report, "registration")
+    found |= _registration(reports.get("registration", {}))
     for key, report in reports.get("intensity", {}).items():
         found |= _plain(report, f"intensity_{str(key).removesuffix('_scaled')}")
     for report in reports.get("noise", {}).values():
         found |= _plain(report, "noise")
     found |= _plain(provenance.get("bound") or {}, "bound")
     return found | _plain(provenance.get("fused") or {}, "fused")
+
+
+def _registration(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float | str | None]:
+    """Return the figures of the only registration; of several the worst, and then each."""
+    if not reports:
+        return {}
+    order = sorted(reports, key=lambda key: _VERDICTS.index(reports[key].get("status", "ok")))
+    found = _plain(reports[order[-1]], "registration")
+    if len(reports) > 1:
+        for key, report in reports.items():
+            found |= _plain(report, f"registration_{key}")
+    return found
 
 
 def _plain(report: Mapping[str, Any], name: str) -> dict[str, float | str | None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from monai_ddfm.apps.cohort.bids_input import find_in_bids
 from monai_ddfm.apps.cohort.cases import Case, Finding, Problem, Selection, label_of
 from monai_ddfm.apps.cohort.dicom_input import find_in_dicom
+from monai_ddfm.apps.cohort.joining import joined
 from monai_ddfm.apps.cohort.table_input import find_in_table
 from monai_ddfm.data.readers.dicom_files import looks_like_dicom
 from monai_ddfm.data.readers.itk_headers import read_itk_header
@@ -49,8 +50,9 @@ def find_cases(
     source = source.expanduser().absolute()
     outside = [folder.expanduser().absolute() for folder in outside]
     found = _find(source, selection, labels, outside)
-    cases, problems = [], list(found.problems)
-    for case in found.cases:
+    together, unclear = joined(found.cases, selection)
+    cases, problems = [], [*found.problems, *unclear]
+    for case in together:
         try:
             cases.append(_measured(case))
         except InputError as error:
@@ -60,11 +62,12 @@ def find_cases(
         raise InputError(
             f"{source} holds no pair of an MRI with a CT, PET or SPECT{why}; check it."
         )
-    kinds = Counter(case.modality for case in cases)
+    kinds = Counter(case.title for case in cases)
     notes = list(found.notes)
     if len(kinds) > 1:
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        notes.insert(0, f"modalities are mixed ({shown}); --modality chooses one")
+        how = "" if len(selection.modalities) > 1 else "; --modality chooses one"
+        notes.insert(0, f"modalities are mixed ({shown}){how}")
     return replace(
         found,
         cases=sorted(cases, key=lambda case: case.key),

@@ -92,7 +92,7 @@ def content_of(case: Case, settings: Settings) -> str:
         role: [describe_input(path)["sha256"] for path in files]
         for role, files in case.files.items()
     }
-    about = [str(case.modality), case.space]
+    about = [case.title, case.space]
     return _digest({"inputs": inputs, "program": settings.program, "about": about})
 
 
@@ -108,7 +108,7 @@ def stamps_of(case: Case) -> str:
             path = Path(name)
             members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
             stamps += [[role, str(member), *_stamp(member)] for member in members]
-    return _digest({"stamps": stamps, "about": [str(case.modality), case.space]})
+    return _digest({"stamps": stamps, "about": [case.title, case.space]})
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int]:

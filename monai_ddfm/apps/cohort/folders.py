@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from monai_ddfm.apps.cohort.cases import Case
@@ -93,7 +94,7 @@ def check_inputs(
     check_apart(named, written=[], cleared=[work / _CASES])
     places = [(folder, real(folder)) for folder in (out, work)]
     for case in cases:
-        for name in () if case.is_dicom else (*case.fixed, *case.moving):
+        for name in () if case.is_dicom else chain.from_iterable(case.files.values()):
             at = real(name)
             for folder, place in places:
                 if at.is_relative_to(place):

@@ -64,7 +64,7 @@ def pair(
     """
     mris, movings = _split(candidates, selection)
     if not movings:
-        wanted = selection.modality or "CT, PET or SPECT"
+        wanted = " or ".join(selection.modalities) or "CT, PET or SPECT"
         return [], [], [f"sub-{subject} has no {wanted} and is left out"]
     cases, problems = [], []
     for (session, kind), found in sorted(movings.items()):
@@ -108,7 +108,7 @@ def _split(
             mris[one.session].append(one)
         elif selection.sessions and one.session not in selection.sessions:
             continue
-        elif selection.modality in (None, one.kind) and selection.tracer in ("", one.tracer):
+        elif selection.takes(Modality.parse(one.kind), one.tracer):
             movings[one.session, one.kind].append(one)
     return mris, movings
 

@@ -131,17 +131,18 @@ def _place_volumes(case: Case, result: FusionResult, out: Path, root: Path | Non
     """Copy the volumes of a run under BIDS names; returns all paths, sidecars included."""
     if "fused.nii.gz" not in result.files:
         return []
-    reading = result.provenance["reports"].get("reading", {}).get("moving", {})
+    reading = result.provenance["reports"].get("reading", {})
+    units = {one.name: str(reading.get(one.key, {}).get("units") or "") for one in case.sources}
     placed = write_bids(
         out,
         result.files,
-        modality=case.modality,
+        modality=case.sources,
         sources=[_source(Path(files[0]), root) for files in case.files.values()] if root else [],
         subject=case.subject,
         session=case.session,
         tracer=case.tracer,
         space=case.space,
-        units=str(reading.get("units") or ""),
+        units=units,
     )
     names = [path.relative_to(out).as_posix() for path in placed.values()]
     ends = ".nii.gz"
@@ -157,7 +158,7 @@ def _source(path: Path, root: Path) -> str:
 
 def _name(case: Case, description: str, ending: str) -> str:
     return bids_name(
-        str(case.modality).lower(),
+        case.suffix,
         ending,
         subject=case.subject,
         description=description,

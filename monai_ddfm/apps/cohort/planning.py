@@ -156,7 +156,7 @@ def _line(entry: Planned, root: Path) -> str:
         for name in [_shown(case, files, root)]
     ]
     remarks = f" ({'; '.join(case.notes)})" if case.notes else ""
-    return f"{case.key:32} {parts[0]} + {parts[1]}{remarks}: {entry.state}"
+    return f"{case.key:32} {' + '.join(parts)}{remarks}: {entry.state}"
 
 
 def _shown(case: Case, files: Sequence[str], root: Path) -> str:

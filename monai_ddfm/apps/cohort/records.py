@@ -41,7 +41,7 @@ class Record:
         subject: label.
         session: label or empty.
         tracer: label or empty.
-        modality: of the moving volume.
+        modality: of the moving volume; of several ``PET + CT``.
         status: "done" or "failed".
         reason: why it failed.
         content: fingerprint of what the result depends on.
@@ -82,7 +82,7 @@ class Record:
             subject=case.subject,
             session=case.session,
             tracer=case.tracer,
-            modality=str(case.modality),
+            modality=case.title,
             status=status,
             notes=case.notes,
             **about,

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from monai_ddfm.apps.cohort.cases import Finding, Selection
+from monai_ddfm.apps.cohort.cases import Case, Finding, Selection
 from monai_ddfm.apps.cohort.clusters import Site, choose_site, open_client
 from monai_ddfm.apps.cohort.confidential import keep_labels, kept_labels
 from monai_ddfm.apps.cohort.engine import run_jobs
@@ -137,8 +137,8 @@ def prepare(request: CohortRequest) -> Prepared:
     out = request.out.expanduser().absolute()
     named = {"the prior": prior, **{k: v for k, v in options.items() if isinstance(v, Path)}}
     check_inputs(finding.cases, named, out, request.work_folder)
-    for modality in sorted({str(case.modality) for case in finding.cases}):
-        check_inference({**options, "modality": modality, "output_dir": out})
+    for case in {case.title: case for case in finding.cases}.values():
+        check_inference({**options, **_moving(case), "output_dir": out})
     site = choose_site(
         workers=request.workers,
         profile=request.profile,
@@ -148,6 +148,14 @@ def prepare(request: CohortRequest) -> Prepared:
     )
     settings = Settings(options, prior, request.device, digest)
     return Prepared(finding, settings, site, out)
+
+
+def _moving(case: Case) -> dict[str, Any]:
+    """Return what the configuration is told of the moving volumes, to judge the options."""
+    if not case.further:
+        return {"modality": str(case.modality)}
+    files = [Path(case.files[source.key][0]) for source in case.sources]
+    return {"moving": files, "modality": [str(kind) for kind in case.modalities]}
 
 
 def fuse_participants(request: CohortRequest, display: Display) -> Outcome:

@@ -139,6 +139,5 @@ def _wanted(case: Case, selection: Selection) -> bool:
     return (
         (not selection.participants or case.subject in selection.participants)
         and (not selection.sessions or case.session in selection.sessions)
-        and selection.modality in (None, case.modality)
-        and selection.tracer in ("", case.tracer)
+        and selection.takes(case.modality, case.tracer)
     )

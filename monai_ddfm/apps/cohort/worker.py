@@ -148,14 +148,16 @@ def _fuse_or_keep(job: Job, folder: Path) -> Record:
 
 def _fuse(job: Job, folder: Path) -> FusionResult:
     case, settings = job.case, job.settings
-    logger.info("%s: MRI (%s) with %s", case.key, case.space, case.modality)
-    sources = {role: _source(case, role, folder) for role in ("fixed", "moving")}
+    logger.info("%s: MRI (%s) with %s", case.key, case.space, case.title)
+    moving = [_source(case, source.key, folder) for source in case.sources]
+    kinds = [str(kind) for kind in case.modalities]
     return run_inference(
         {
             **settings.options,
             **_prior(settings.prior, settings.device),
-            **sources,
-            "modality": str(case.modality),
+            "fixed": _source(case, "fixed", folder),
+            "moving": moving if case.further else moving[0],
+            "modality": kinds if case.further else kinds[0],
             "output_dir": folder / "out",
             "inferer#progress": LogProgress(case.key, logger),
         }
@@ -216,7 +218,8 @@ def _logging_to(path: Path, *, private: bool) -> Iterator[None]:
 
 def _without_paths(text: str, job: Job, folder: Path) -> str:
     """Name the inputs by their roles instead of paths that may tell more."""
-    for role, called in (("fixed", "the MRI"), ("moving", f"the {job.case.modality}")):
+    roles = {"fixed": "the MRI", **{one.key: f"the {one.modality}" for one in job.case.sources}}
+    for role, called in roles.items():
         for name in (str(folder / role), *job.case.files[role]):
             text = text.replace(name, called)
     return text.replace(str(folder), "the work folder")

@@ -11,7 +11,14 @@ from monai_ddfm.likelihoods.rectifiers.information_gain import (
     InformationGainState,
 )
 from monai_ddfm.likelihoods.rectifiers.luminance import Luminance
-from monai_ddfm.likelihoods.rectifiers.plan import Background, Likelihood, Plan, Run, likelihood_of
+from monai_ddfm.likelihoods.rectifiers.plan import (
+    Background,
+    Likelihood,
+    Means,
+    Plan,
+    Run,
+    likelihood_of,
+)
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.likelihoods.rectifiers.saliency import SaliencyRectifier, SaliencyState
 
@@ -25,6 +32,7 @@ __all__ = [
     "InformationGainState",
     "Likelihood",
     "Luminance",
+    "Means",
     "Plan",
     "Rectified",
     "Rectifier",

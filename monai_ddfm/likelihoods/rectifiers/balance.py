@@ -18,10 +18,11 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 :math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
 
 **Fewer pixels.** Where all sources are background, the clean images are black, and the prior is
-not asked. On request it also sees less of a moving source whose noise outweighs :math:`\sigma_0`
-and whose resolution is given: the means of k by k pixels of size h, :math:`2 k h` being at most the
-full width at half maximum of a point. Finer details are not there if the resolution is what it is
-taken for, and the noise of a mean is :math:`\sigma / k`.
+not asked. It also may see less of a moving source whose noise outweighs :math:`\sigma_0` and whose
+resolution is given: the means of k by k pixels of size h, :math:`2 k h` being at most the full
+width at half maximum of a point. The noise of a mean is :math:`\sigma / k`. Finer details are not
+there if the resolution is what it is taken for; whether it is has to be found out, and means are
+shown where they add at most :math:`(\sigma_0 / 4)^2` to the squared error of the estimate.
 
 There may be several moving sources; nothing of the above counts them. The weights are then those
 of `monai_ddfm.likelihoods.shares`.
@@ -63,7 +64,7 @@ from monai_ddfm.likelihoods.rectifiers.luminance import (
     at_least_float32,
     check_luminance,
 )
-from monai_ddfm.likelihoods.rectifiers.plan import Background, Plan, Run
+from monai_ddfm.likelihoods.rectifiers.plan import Background, Means, Plan, Run
 from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
@@ -73,6 +74,8 @@ from monai_ddfm.modalities import ROWS
 __all__ = ["BalanceRectifier"]
 
 _COARSE: Final = (2, 4)
+# Of the prior's error: what means may cost, a sixteenth of its power. Twice that has cost 0.1 dB.
+_LOSS: Final = 1 / 4
 
 # Where units tell a finding apart, it sets in within about 100 HU, and can be shown as what it is.
 _KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
@@ -109,7 +112,8 @@ class BalanceRectifier:
         spacing: size of a pixel in mm.
         luminance: how luminance is taken from RGB; no matter for one channel.
         skip_background: in noise, do not ask the prior of the background.
-        means_of_pixels: in noise, show the prior means of pixels of a moving source.
+        means_of_pixels: in noise, show the prior means of pixels of a moving source in which it
+            finds no finer details.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -126,7 +130,7 @@ class BalanceRectifier:
     spacing: Spacing = (1.0, 1.0)
     luminance: Luminance = "full"
     skip_background: bool = True
-    means_of_pixels: bool = False
+    means_of_pixels: bool = True
 
     def __post_init__(self) -> None:
         check_prior_use(
@@ -220,7 +224,7 @@ class BalanceRectifier:
                     source=source,
                     noise_model=noise,
                     share=share,
-                    coarse=self._coarse(noise, balances[source - 1]) if source else 1,
+                    means=self._means(noise, balances[source - 1]) if source else None,
                 )
             )
         return Plan(
@@ -264,12 +268,14 @@ class BalanceRectifier:
                 weight = even_shares(fused, torch.cat(clean, dim=1))[:, 1:]
         return Rectified(fused, None, weight, fused)
 
-    def _coarse(self, moving: NoiseModel, balance: Balance) -> int:
-        """How many pixels along a side the prior may see as one: half of the resolution."""
+    def _means(self, moving: NoiseModel, balance: Balance) -> Means | None:
+        """Of which pixels the prior may see means: up to half of the resolution."""
         if not self.means_of_pixels or not self._is_noisy(moving):
-            return 1
-        fits = (k for k in _COARSE if 2 * k * max(self.spacing) <= balance.resolution)
-        return max(fits, default=1)
+            return None
+        fits = tuple(k for k in _COARSE if 2 * k * max(self.spacing) <= balance.resolution)
+        if not fits:
+            return None
+        return Means(sides=fits, tolerated=(_LOSS * self.prior_error) ** 2)
 
     def _background(self, noises: tuple[NoiseModel, ...]) -> Background | None:
         """What becomes of black places; None where no source shows noise."""

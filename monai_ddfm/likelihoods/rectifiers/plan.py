@@ -17,7 +17,20 @@ from monai_ddfm.likelihoods.noise_model import NoiseModel, noisier
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified, Rectifier, SourceRectifier
 from monai_ddfm.likelihoods.scale_space import Spacing
 
-__all__ = ["Background", "Likelihood", "Plan", "Run", "likelihood_of"]
+__all__ = ["Background", "Likelihood", "Means", "Plan", "Run", "likelihood_of"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """Means of pixels that the prior may be shown of a source that has no finer details.
+
+    Attributes:
+        sides: how many pixels along a side a mean may be of.
+        tolerated: squared error that they may add, on the scale from -1 to 1.
+    """
+
+    sides: tuple[int, ...]
+    tolerated: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +44,8 @@ class Run:
         noise_model: of the noise of the rectifier's mode, from which sampling may start; None if it
             has no mode, or the noise was not measured.
         share: of the prior's estimate in the outcome; None if it is not known.
-        coarse: the prior is shown the means of so many by so many pixels, where the source has no
-            finer details.
+        coarse: the prior is shown the means of so many by so many pixels.
+        means: of which they may be, where the source has no finer details; None is of none.
     """
 
     rectifier: Rectifier[Any] | None
@@ -40,6 +53,7 @@ class Run:
     noise_model: NoiseModel | None = None
     share: float | None = None
     coarse: int = 1
+    means: Means | None = None
 
     def sources(self, sources: Tensor) -> Tensor:
         """Return what the rectifier is shown of the sources [B, C, ...]: all, or one twice."""

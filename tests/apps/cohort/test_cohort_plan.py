@@ -82,7 +82,7 @@ def test_bids_pairs_are_found_and_everything_else_is_explained(mixed: Path) -> N
 
 def test_selection_narrows_what_is_found(mixed: Path) -> None:
     assert keys(find(mixed, tracer="PIB")) == ["sub-02_trc-PIB_pet"]
-    assert keys(find(mixed, modality=Modality.CT)) == ["sub-03_ct"]
+    assert keys(find(mixed, modalities=(Modality.CT,))) == ["sub-03_ct"]
     assert keys(find(mixed, participants=("01",))) == ["sub-01_pet"]
     assert keys(find(mixed, sessions=("b",))) == ["sub-08_ses-b_pet"]
     assert find(mixed, participants=("03",), mri=("FLAIR", "T1w")).cases[0].space == "FLAIR"
