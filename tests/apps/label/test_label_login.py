@@ -159,7 +159,8 @@ def test_a_token_without_the_role_does_not(running: Server) -> None:
 def test_an_operator_may_allow_to_remove_what_is_in_the_store(
     running: Server, volumes: Path
 ) -> None:
-    for bearer, status in ((token(OTHER), 401), (token(), 200)):
+    admin = {"realm_access": {"roles": ["monailabel-user", "monailabel-admin"]}}
+    for bearer, status in ((token(OTHER, **admin), 401), (token(**admin), 200)):
         gone = requests.delete(
             f"{running.url}/datastore/",
             params={"id": "old_t1"},
