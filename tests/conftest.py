@@ -34,10 +34,13 @@ if WORKERS > 1:
 # Files that take long though they hold few tests: pytest-xdist would begin them last, and one core
 # would wait for the other.
 LONG = (
-    *("docs/test_recipes.py", "test_packaging.py", "attack/test_attack_fuzz.py"),
-    *("bundle/test_bundle_command.py", "apps/cohort/test_cohort_run.py"),
-    *("inferers/test_sharing.py", "apps/cohort/test_cohort_jobs.py", "workflow/test_several.py"),
-    *("workflow/test_end_to_end.py", "workflow/test_dicom_output.py", "workflow/test_workflow.py"),
+    *("apps/cohort/test_cohort_run.py", "attack/test_attack_fuzz.py", "docs/test_recipes.py"),
+    *("test_packaging.py", "bundle/test_bundle_command.py", "workflow/test_workflow.py"),
+    *("workflow/test_end_to_end.py", "workflow/test_several.py", "workflow/test_dicom_output.py"),
+    *("apps/cohort/test_cohort_jobs.py", "attack/test_attack_identity.py"),
+    *("training/test_training_bundle.py", "inferers/test_sharing.py", "cli/test_cli.py"),
+    *("apps/cohort/test_cohort_group.py", "apps/demo/test_demo_head.py"),
+    *("apps/benchmark/test_benchmark_resuming.py", "apps/benchmark/test_benchmark_curves.py"),
 )
 
 
