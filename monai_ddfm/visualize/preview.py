@@ -95,7 +95,7 @@ def write_preview(
             dpi=_DPI,
             facecolor=_BACKGROUND,
             metadata=about,
-            pil_kwargs={"compress_level": 4},  # half the time of 6, and a tenth larger
+            pil_kwargs={"compress_level": 4},  # half the time of 6, and 7 % larger
         )
 
 
