@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,35 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Files that take long though they hold few tests: pytest-xdist would begin them last, and one core
+# would wait for the other.
+LONG = (
+    *("apps/cohort/test_cohort_run.py", "attack/test_attack_fuzz.py", "docs/test_recipes.py"),
+    *("test_packaging.py", "bundle/test_bundle_command.py", "workflow/test_workflow.py"),
+    *("workflow/test_end_to_end.py", "workflow/test_several.py", "workflow/test_dicom_output.py"),
+    *("apps/cohort/test_cohort_jobs.py", "attack/test_attack_identity.py"),
+    *("training/test_training_bundle.py", "inferers/test_sharing.py", "cli/test_cli.py"),
+    *("apps/cohort/test_cohort_group.py", "apps/demo/test_demo_head.py"),
+    *("apps/benchmark/test_benchmark_resuming.py", "apps/benchmark/test_benchmark_curves.py"),
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist, which would sort by number
+
+
+@pytest.hookimpl(trylast=True)  # what is not asked for is gone by then
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, and go on with those of many tests."""
+    if WORKERS == 1:
+        return
+    long = {str(Path(__file__).parent / name): place for place, name in enumerate(LONG)}
+    sizes = Counter(item.path for item in items)
+    items.sort(
+        key=lambda item: (long.get(str(item.path), len(LONG)), -sizes[item.path], str(item.path))
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -99,6 +129,24 @@ def pet(tmp_path_factory: pytest.TempPathFactory) -> DemoSubject:
 def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a small prior with random weights, which is quick; for reading only."""
     return saved_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="session")
+def label_volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of subjects of one, two and three volumes, which the label server serves."""
+    from label_servers import write_subjects  # noqa: PLC0415 - needs more than other tests have
+
+    return write_subjects(tmp_path_factory.mktemp("volumes"))
+
+
+@pytest.fixture(scope="session")
+def label_server(label_volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real label server, which takes long to start; its log begins anew for every file."""
+    from label_servers import QUEUE, server  # noqa: PLC0415
+
+    limits = ("--queue", str(QUEUE), "--upload-limit", "0.01")
+    with server(tmp_path_factory.mktemp("server"), label_volumes, *limits) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

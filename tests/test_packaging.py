@@ -12,9 +12,10 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from run_cases import NOTICE
 
 import monai_ddfm
-from monai_ddfm.apps.demo import make_demo
+from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.data.writers.outputs import MARKER, ON_REQUEST_NAMES, OUTPUT_NAMES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,6 +25,13 @@ FILES = ("LICENSE", "models/model.json", "models/model.pt")
 
 
 def call(*command: str | Path, cwd: Path, timeout: int = 300, **environment: str) -> str:
+    return said(*command, cwd=cwd, timeout=timeout, **environment)[0]
+
+
+def said(
+    *command: str | Path, cwd: Path, timeout: int = 300, **environment: str
+) -> tuple[str, str]:
+    """Standard output and error of a command that ends well."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -34,7 +42,7 @@ def call(*command: str | Path, cwd: Path, timeout: int = 300, **environment: str
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout, done.stderr
 
 
 def bundle_files() -> set[str]:
@@ -109,19 +117,28 @@ def check_run(folder: Path, *, prior_within: Path) -> None:
     assert weights.parts[-3:] == ("ddfm_medical_fusion", "models", "model.pt")
 
 
-def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
-    pytest.importorskip("nilearn")
-    subject = make_demo(tmp_path / "subject", modality="PET", scale=4)
+def test_the_wheel_runs_from_another_folder_as_a_user_starts_it(
+    wheel: Path, pet: DemoSubject, tmp_path: Path
+) -> None:
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "-q"]
     call(*pip, "--target", site, wheel, cwd=work)
     command = [sys.executable, "-m", "monai_ddfm", "fuse", "--modality", "PET", "--steps", "2"]
     command += ["--registration", "none"]
-    command += ["--fixed", str(subject.fixed), "--moving", str(subject.moving), "--device", "cpu"]
-    said = call(*command, "--output-dir", "out", cwd=work, PYTHONPATH=str(site))
+    command += ["--fixed", str(pet.fixed), "--moving", str(pet.moving), "--device", "cpu"]
+    out, err = said(*command, "--output-dir", "out", cwd=work, PYTHONPATH=str(site))
     check_run(work / "out", prior_within=site)
-    assert str(work / "out" / "preview.png") in said
+    beside = ("would still move the head", " % of the sampling")  # the latter if it takes long
+    told = [line for line in err.splitlines() if not any(words in line for words in beside)]
+    assert told[0].startswith(f"found {pet.fixed.name} (MRI, ")
+    assert told[0].endswith("; loading PyTorch and MONAI")
+    assert told[1:] == ["registering", "fusing", "writing"]
+    for name in ("fused.nii.gz", "preview.png", "report.html", "provenance.json"):
+        assert str(work / "out" / name) in out
+        assert (work / "out" / name).stat().st_size > 0
+    assert NOTICE in out
+    assert len(out.splitlines()) == 5
     assert [path.name for path in work.iterdir()] == ["out"]
 
 

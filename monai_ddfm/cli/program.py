@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -82,7 +83,7 @@ def main() -> None:
     interrupts: list[int] = []
     try:
         with noting_interrupts(interrupts):
-            status = app(prog_name="monai-ddfm", standalone_mode=False)
+            status = _command()(prog_name="monai-ddfm", standalone_mode=False)
     except InputError as error:
         typer.echo(f"error: {_in_words_of_the_command_line(error)}", err=True)
         status = 2
@@ -97,6 +98,12 @@ def main() -> None:
     if status == 130:
         typer.echo(f"error: {stopped}", err=True)
     sys.exit(status)
+
+
+@cache
+def _command() -> Any:
+    """Return the command with all its options, put together once in a process."""
+    return typer.main.get_command(app)
 
 
 def _in_words_of_the_command_line(error: InputError) -> str:

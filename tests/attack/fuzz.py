@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -37,8 +38,8 @@ from monai_ddfm.transforms.landmark_files import read_landmarks
 MOST_BYTES = 2 * 2**30
 MOST_SECONDS = 60
 _FINE = ("result", "sentence")
-_IN_A_CHILD = (".tfm", ".h5", ".mat")
-"""Read by a further process, which loads SimpleITK anew."""
+_IN_A_CHILD = re.compile(r".*\.(tfm|h5|mat)|(jpeg.*|rle)\.dcm")
+"""Read by a further process, which loads SimpleITK or a decoder anew."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--quick", action="store_true", help="transforms, which take long, once")
+    parser.add_argument("--quick", action="store_true", help="what takes long, once")
     chosen = parser.parse_args()
     folder, kept = chosen.folder.absolute(), chosen.folder.absolute() / "kept"
     for made in (folder / "seeds", folder / "work", kept):
@@ -144,7 +145,7 @@ def main() -> int:
     for path in (folder / "seeds").iterdir():
         (folder / "work" / path.name).write_bytes(path.read_bytes())
     endings = []
-    again = [path for path in seeds if not chosen.quick or path.suffix not in _IN_A_CHILD]
+    again = [path for path in seeds if not (chosen.quick and _IN_A_CHILD.fullmatch(path.name))]
     order = chain(seeds, cycle(again))
     for number, source in zip(range(chosen.count), order, strict=False):
         seed = chosen.seed * 1_000_000 + number

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bundle_parts import BUNDLE, INFERENCE
+from forked_runs import forked_runs
 from run_cases import NOTICE
 
 from monai_ddfm.apps.demo import DemoSubject
@@ -29,20 +30,16 @@ REFUSED = {
 QUICK = ("code", "missing file")
 
 
-def start(folder: Path, pet: DemoSubject, *arguments: str) -> subprocess.Popen[str]:
-    """Call MONAI's command in a new folder, with paths relative to that."""
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def words(folder: Path, pet: DemoSubject, *arguments: str) -> list[str]:
+    """The words of MONAI's command for a new folder, with paths relative to that."""
     folder.mkdir()
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(INFERENCE)]
-    command += ["--bundle_root", str(BUNDLE), "--moving", os.path.relpath(pet.moving, folder)]
-    command += ["--modality", "PET", "--output_dir", "out", "--registration", "none"]
-    return subprocess.Popen(
-        [*command, "--steps", "2", "--device", "cpu", *arguments],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    given = ["run", "--config_file", str(INFERENCE)]
+    given += ["--bundle_root", str(BUNDLE), "--moving", os.path.relpath(pet.moving, folder)]
+    given += ["--modality", "PET", "--output_dir", "out", "--registration", "none"]
+    return [*given, "--steps", "2", "--device", "cpu", *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +49,10 @@ def runs(pet: DemoSubject, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
     told = {name: REFUSED[name][0] for name in QUICK}
     fixed = os.path.relpath(pet.fixed, base / "right")
     told["right"] = ["--fixed", fixed, "--preset", "reference", "--amp", "true"]
-    started = {name: start(base / name, pet, *arguments) for name, arguments in told.items()}
-    return {
-        name: (base / name, *process.communicate(timeout=300), process.returncode)
-        for name, process in started.items()
-    }
+    calls = {base / name: words(base / name, pet, *more) for name, more in told.items()}
+    said = tmp_path_factory.mktemp("said")
+    ended = forked_runs("monai.bundle", calls, base=said, env=ENVIRONMENT)
+    return {folder.name: run for folder, run in ended.items()}
 
 
 def test_the_command_of_monai_fuses_from_another_folder(runs: Mapping[str, Any]) -> None:
@@ -95,9 +91,17 @@ def test_the_command_of_monai_refuses_in_one_sentence(name: str, runs: Mapping[s
 def test_the_command_of_monai_refuses_further_mistakes(
     name: str, pet: DemoSubject, tmp_path: Path
 ) -> None:
-    process = start(tmp_path / "run", pet, *REFUSED[name][0])
-    stdout, stderr = process.communicate(timeout=300)
-    check_refusal(name, tmp_path / "run", stdout, stderr, process.returncode)
+    call = [sys.executable, "-m", "monai.bundle"]
+    done = subprocess.run(
+        [*call, *words(tmp_path / "run", pet, *REFUSED[name][0])],
+        cwd=tmp_path / "run",
+        env=ENVIRONMENT,
+        timeout=300,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    check_refusal(name, tmp_path / "run", done.stdout, done.stderr, done.returncode)
 
 
 @pytest.mark.parametrize("given", [{"fixed": TRAP}, {"window": [TRAP]}, {"nonsense": 1}])

@@ -19,7 +19,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 import typer
-from run_cases import NOTICE, SMALL, command, heeding_ctrl_c, one_sentence, randomize, untold
+from run_cases import SMALL, command, heeding_ctrl_c, one_sentence, randomize, untold
 from typer.testing import CliRunner
 
 from monai_ddfm import workflow
@@ -46,28 +46,6 @@ def program(*arguments: object, folder: Path) -> subprocess.Popen[str]:
 
 
 # --- fuse and demo
-
-
-def test_a_run_as_a_user_starts_it(pet: DemoSubject, tmp_path: Path) -> None:
-    run = program(
-        "fuse",
-        *("--fixed", pet.fixed, "--moving", pet.moving, "--modality", "PET"),
-        *("-o", "results", "--steps", "2", "--registration", "none", "--device", "cpu"),
-        folder=tmp_path,
-    )
-    out, err = run.communicate(timeout=300)
-    assert run.returncode == 0, err
-    beside = ("would still move the head", " % of the sampling")  # the latter if it takes long
-    told = [line for line in err.splitlines() if not any(words in line for words in beside)]
-    assert told[0].startswith(f"found {pet.fixed.name} (MRI, ")
-    assert told[0].endswith("; loading PyTorch and MONAI")
-    assert told[1:] == ["registering", "fusing", "writing"]
-    for name in ("fused.nii.gz", "preview.png", "report.html", "provenance.json"):
-        assert str(tmp_path / "results" / name) in out
-        assert (tmp_path / "results" / name).stat().st_size > 0
-    assert NOTICE in out
-    assert len(out.splitlines()) == 5
-    assert [path.name for path in tmp_path.iterdir()] == ["results"]
 
 
 def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> None:

@@ -73,7 +73,7 @@ def test_help_teaches() -> None:
 def test_the_short_help_has_what_is_common_and_leads_to_the_rest(name: str) -> None:
     parameters = typer.main.get_command(app).commands[name].params  # type: ignore[attr-defined]
     flags = {p.opts[0] for p in parameters if p.opts[0].startswith("--")}
-    in_short, in_all = ({f for f in flags if f in helped(name, how=how).split()} for how in HELP)
+    in_short, in_all = (flags & {*helped(name, how=how).split()} for how in HELP)
     assert in_all == flags
     assert {"--preset", "--registration", "--help-all"} <= in_short
     common = {option.flag for option in options_of(name).values() if option.common}

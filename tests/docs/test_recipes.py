@@ -108,6 +108,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
             calls.append([swapped.get(word, word) for word in words])
     assert [words[0] for words in calls] == ["fuse", "fuse", "evaluate", "fuse"]
     calls[2] += ["--json", "figures.json"]
+    for words in calls:
+        words.extend(["--steps", "2"] if words[0] == "fuse" else [])  # like any other, sooner
     for name, volume in zip(("t1", "pet"), volumes(1), strict=True):
         save(folder / f"{name}.nii.gz", volume)
     (folder / "commands.json").write_text(json.dumps(calls))

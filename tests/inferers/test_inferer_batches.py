@@ -27,7 +27,7 @@ def test_a_constant_pair_does_not_depend_on_its_neighbors(small: RecordingNet) -
 
 @pytest.mark.parametrize("dtype", [None, "bfloat16"])
 def test_batch_size_changes_no_bit_with_the_bundled_network(dtype: str | None) -> None:
-    network, volume = bundle_network(), head(2, 40, 36, 7)
+    network, volume = bundle_network(), head(2, 40, 36, 4)
     results = [
         from_noise(steps=2, batch_size=size, autocast_dtype=dtype, noise="independent")(
             volume, network
@@ -69,7 +69,7 @@ def test_autocast_reaches_the_network(small: RecordingNet) -> None:
 @pytest.mark.usefixtures("two_threads")
 @pytest.mark.parametrize("preset", ["default", "paper"])
 def test_threads_change_no_bit(preset: str) -> None:
-    network, volume = bundle_network(), head(2, 56, 40, 7)
+    network, volume = bundle_network(), head(2, 56, 40, 4)
     results = []
     for threads in (1, 2, 3):
         torch.set_num_threads(threads)

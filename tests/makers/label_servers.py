@@ -29,6 +29,7 @@ from monai_ddfm.workflow import fuse as fuse_here
 AFFINE = np.diag([1.0, 1.0, 3.0, 1.0])
 FAST = {"steps": 2, "registration": "none"}
 SLOW = {"steps": 500, "registration": "none"}
+QUEUE = 9
 
 
 def mri(seed: int = 0) -> np.ndarray:
@@ -66,10 +67,21 @@ class Server:
 
     def __init__(self, url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
         self.url, self.process, self.folder = url, process, folder
+        self._before = 0
+
+    def forget(self) -> Server:
+        """Begin a new log: what was said until now was said to other tests."""
+        self._before = (self.folder / "log").stat().st_size
+        return self
 
     @property
     def log(self) -> str:
-        return (self.folder / "log").read_text()
+        return (self.folder / "log").read_bytes()[self._before :].decode("utf-8", "replace")
+
+    @property
+    def sessions(self) -> set[Path]:
+        """What clients have uploaded."""
+        return set((self.folder / "sessions").glob("*-*"))
 
     @property
     def scratch(self) -> list[Path]:

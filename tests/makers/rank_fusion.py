@@ -1,11 +1,13 @@
-"""One of several processes that share a volume; run by `test_sharing.py`.
+"""Several processes that share a volume; run by `test_sharing.py`.
 
-``python rank_fusion.py RANK WORLD RENDEZVOUS_FILE RESULT``
+``python rank_fusion.py WORLD FOLDER`` loads the package, forks them, and leaves what each has.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import torch
 from run_cases import RecordingNet
@@ -23,16 +25,27 @@ def volume() -> Tensor:
     return one
 
 
-def main() -> None:
-    rank, world = int(sys.argv[1]), int(sys.argv[2])
+def be(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=world
+        "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
     )
     network = RecordingNet()
     fused = DDFMInferer(steps=2, noise="independent", distributed=True)(volume(), network)
-    torch.save({"fused": fused, "evaluations": len(network.seen)}, sys.argv[4])
+    torch.save({"fused": fused, "evaluations": len(network.seen)}, folder / f"{rank}.pt")
     distributed.destroy_process_group()
+
+
+def main() -> None:
+    world, folder, children = int(sys.argv[1]), Path(sys.argv[2]), []
+    for rank in range(world):
+        child = os.fork()
+        if not child:
+            be(rank, world, folder)
+            sys.exit(0)
+        children.append(child)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    sys.exit(max(map(abs, statuses)))
 
 
 if __name__ == "__main__":

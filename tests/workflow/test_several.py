@@ -38,6 +38,7 @@ def three(
         [pet.moving, ct.moving],
         modality=["PET", "CT"],
         output_dir=folder / "out",
+        steps=2,
         registration="none",
         device="cpu",
         noise_margin=0,
@@ -122,7 +123,7 @@ def test_evaluate_measures_the_mri_with_each(three: FusionResult) -> None:
 
 
 def test_files_of_volumes_that_a_later_run_does_not_have_go(
-    three: FusionResult, subjects: Callable[..., DemoSubject], tmp_path: Path
+    three: FusionResult, subjects: Callable[..., DemoSubject], prior: Path, tmp_path: Path
 ) -> None:
     pet = subjects("PET")
     shutil.copytree(three.output_dir, tmp_path / "out")
@@ -132,6 +133,8 @@ def test_files_of_volumes_that_a_later_run_does_not_have_go(
         pet.moving,
         modality="PET",
         output_dir=tmp_path / "out",
+        prior=prior,
+        steps=1,
         registration="none",
         device="cpu",
     )

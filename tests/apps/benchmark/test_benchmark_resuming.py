@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ def kept(folder: Path) -> dict[str, int]:
 def test_what_is_finished_is_not_done_again(
     pictures: Path, tmp_path: Path, small_prior: Prior
 ) -> None:
-    out, options = tmp_path / "out", {"methods": "average,contrast:steps=1", "noise": "gaussian:15"}
+    out, methods = tmp_path / "out", "average,contrast:steps=1"
+    options: dict[str, Any] = {"methods": methods, "noise": "gaussian:15", "pictures": False}
     first = benchmark(pictures, output_dir=out, prior=small_prior, **options)
     before = kept(out)
     assert len(before) == 2 * 3 * 2
@@ -36,7 +38,8 @@ def test_what_is_finished_is_not_done_again(
     assert len(calls) == 2
     assert before.items() <= kept(out).items()
     # So are other options, and another prior.
-    benchmark(pictures, output_dir=out, prior=small_prior, methods="contrast:steps=1,eta=0.1")
+    other: dict[str, Any] = {"methods": "contrast:steps=1,eta=0.1", "pictures": False}
+    benchmark(pictures, output_dir=out, prior=small_prior, **other)
     assert len(calls) == 2 + 3
     benchmark(pictures, output_dir=out, prior=Prior(small_prior.network, "other"), **options)
     assert len(calls) == 2 + 3 + 6
@@ -52,14 +55,15 @@ def test_a_run_that_was_killed_goes_on(pictures: Path, tmp_path: Path, small_pri
             raise KeyboardInterrupt
 
     methods = parse_methods("contrast:steps=1")
+    given: dict[str, Any] = {"methods": methods, "prior": small_prior, "pictures": False}
     network = small_prior.network
     handle = network.register_forward_hook(die)
     with pytest.raises(KeyboardInterrupt):
-        benchmark(pictures, output_dir=tmp_path / "out", methods=methods, prior=small_prior)
+        benchmark(pictures, output_dir=tmp_path / "out", **given)
     handle.remove()
     assert len(kept(tmp_path / "out")) == 1
     assert not (tmp_path / "out" / "benchmark.json").exists()
-    whole = benchmark(pictures, output_dir=tmp_path / "out", methods=methods, prior=small_prior)
+    whole = benchmark(pictures, output_dir=tmp_path / "out", **given)
     fresh = benchmark(pictures, methods=methods, prior=small_prior)
     assert [row.figures for row in whole.rows] == [row.figures for row in fresh.rows]
 

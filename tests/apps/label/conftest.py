@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from label_servers import write_subjects
 
 
 @pytest.fixture(scope="module")
-def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_subjects(tmp_path_factory.mktemp("volumes"))
+def volumes(label_volumes: Path) -> Path:
+    return label_volumes
+
+
+@pytest.fixture(scope="module")
+def running(label_server: Any) -> Any:
+    return label_server.forget()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
 
 import SimpleITK as sitk
-from label_servers import FAST, Server, fuse_alone, mri, pet, server, values_of, write_volume
+from label_servers import FAST, Server, fuse_alone, mri, pet, values_of, write_volume
 
 from monai_ddfm.workflow import FusionResult
 
@@ -36,20 +35,10 @@ def expected(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return fuse_alone(files["T1"], files["PET"], tmp_path_factory.mktemp("alone"))
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with server(tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("empty")) as made:
-        yield made
-
-
-def sessions(running: Server) -> list[Path]:
-    return list((running.folder / "sessions").glob("*-*"))
-
-
 def test_client(
     running: Server, files: dict[str, Path], expected: FusionResult, tmp_path: Path
 ) -> None:
-    out = tmp_path / "fused.nii.gz"
+    before, out = running.sessions, tmp_path / "fused.nii.gz"
     call = [sys.executable, EXAMPLES / "label_client.py", files["T1"], files["PET"]]
     more = ["--modality", "PET", "--out", out, "--server", running.url]
     options = ["--options", '{"steps": 2, "registration": "none"}']
@@ -62,7 +51,7 @@ def test_client(
     )
     assert refused.returncode == 1
     assert "steps must be a whole number" in refused.stderr
-    assert sessions(running) == []
+    assert running.sessions == before
 
 
 def test_slicer_module_with_a_server(
@@ -75,7 +64,7 @@ def test_slicer_module_with_a_server(
     monkeypatch.syspath_prepend(str(EXAMPLES / "slicer" / "MONAIDDFM"))
     from MONAIDDFMLib import fusing  # noqa: PLC0415 - from the folder of the module
 
-    by = fusing.LabelServer(running.url)
+    before, by = running.sessions, fusing.LabelServer(running.url)
     offered = {option["name"]: option for option in by.options()}
     assert offered["preset"]["words"][0] == "default"
     assert "store" not in offered
@@ -94,4 +83,4 @@ def test_slicer_module_with_a_server(
     assert loaded.GetOrigin() == truth.GetOrigin()
     with pytest.raises(fusing.FusionError, match="window 'wide' is unknown"):
         fused(window="wide")
-    assert sessions(running) == []
+    assert running.sessions == before

@@ -75,17 +75,23 @@ class Realm(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    volumes = tmp_path_factory.mktemp("volumes")
-    write_volume(volumes / "a_t1.nii.gz", mri(1))
-    write_volume(volumes / "a_pet.nii.gz", pet(1))
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("volumes")
+    write_volume(folder / "a_t1.nii.gz", mri(1))
+    write_volume(folder / "a_pet.nii.gz", pet(1))
+    write_volume(folder / "old_t1.nii.gz", mri(2))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def running(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     realm = ThreadingHTTPServer(("127.0.0.1", 0), Realm)
     threading.Thread(target=realm.serve_forever, daemon=True).start()
     env = {
         "MONAI_LABEL_AUTH_ENABLE": "true",
         "MONAI_LABEL_AUTH_REALM_URI": f"http://127.0.0.1:{realm.server_port}/realm",
     }
-    with server(tmp_path_factory.mktemp("server"), volumes, env=env) as made:
+    with server(tmp_path_factory.mktemp("server"), volumes, "--writable", env=env) as made:
         yield made
     realm.shutdown()
 
@@ -148,6 +154,21 @@ def test_the_public_key_is_no_password(running: Server) -> None:
 def test_a_token_without_the_role_does_not(running: Server) -> None:
     statuses = asked(running, token(realm_access={"roles": ["visitor"]}))
     assert set(statuses.values()) <= {401, 403}
+
+
+def test_an_operator_may_allow_to_remove_what_is_in_the_store(
+    running: Server, volumes: Path
+) -> None:
+    admin = {"realm_access": {"roles": ["monailabel-user", "monailabel-admin"]}}
+    for bearer, status in ((token(OTHER, **admin), 401), (token(**admin), 200)):
+        gone = requests.delete(
+            f"{running.url}/datastore/",
+            params={"id": "old_t1"},
+            headers={"Authorization": f"Bearer {bearer}"},
+            timeout=20,
+        )
+        assert gone.status_code == status
+        assert (volumes / "old_t1.nii.gz").exists() == (status == 401)
 
 
 def test_the_client_logs_in(running: Server, tmp_path: Path) -> None:

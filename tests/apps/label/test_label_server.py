@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,15 +19,7 @@ pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
 
 import requests
 import SimpleITK as sitk
-from label_servers import (
-    FAST,
-    SLOW,
-    Server,
-    fuse_alone,
-    received,
-    server,
-    values_of,
-)
+from label_servers import FAST, QUEUE, SLOW, Server, fuse_alone, received, values_of
 
 from monai_ddfm.apps.label.process import Cancelled, FusionProcess, Limits
 from monai_ddfm.apps.label.request import CHOICES
@@ -36,13 +27,6 @@ from monai_ddfm.apps.label.request import CHOICES
 pytestmark = pytest.mark.label
 
 NOTICE = "research use only - not for diagnosis"
-QUEUE = 9
-
-
-@pytest.fixture(scope="module")
-def running(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with server(tmp_path_factory.mktemp("server"), volumes, "--queue", str(QUEUE)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +183,7 @@ def test_eight_at_once_are_all_right_with_one_model(
     assert running.workers() == [worker]
     assert {len(found) for found in sizes} == {1}
     assert max(map(sum, sizes)) < alone + 200 * 2**20
-    assert running.log.count("is loaded") == 1
+    assert running.log.count("is loaded") <= 1  # none where other files have asked before
 
 
 def test_the_server_answers_while_it_fuses_and_tells_the_progress(running: Server) -> None:
@@ -208,7 +192,7 @@ def test_the_server_answers_while_it_fuses_and_tells_the_progress(running: Serve
         fusion = client.submit(running.infer, "a_t1", {**FAST, "steps": 10})
         answered = 0
         while not fusion.done():
-            assert requests.get(f"{running.url}/info/", timeout=5).status_code == 200
+            assert requests.get(f"{running.url}/info/", timeout=15).status_code == 200
             answered += 1
             time.sleep(0.1)
         assert fusion.result().status_code == 200

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,17 +10,11 @@ import pytest
 pytest.importorskip("monailabel", reason="needs the environment of MONAI Label")
 
 import requests
-from label_servers import Server, server
+from label_servers import Server
 
 from monai_ddfm.apps.label.request import CHOICES
 
 pytestmark = pytest.mark.label
-
-
-@pytest.fixture(scope="module")
-def running(volumes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with server(tmp_path_factory.mktemp("server"), volumes) as made:
-        yield made
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ NAME, ID, SERIES = "GRUBERZZ^ALMA", "ID-ZZ4711", "brain of Alma Gruberzz"
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, FusionResult]:
+def runs(tmp_path_factory: pytest.TempPathFactory, prior: Path) -> dict[bool, FusionResult]:
     """The same run twice, of a patient whose name is everywhere: with and without identity."""
     base = tmp_path_factory.mktemp("patients") / NAME
     subject = demo("PET")
@@ -41,6 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, FusionResult]:
             folders["moving"],
             modality="PET",
             output_dir=folder,
+            prior=prior,
             steps=1,
             device="cpu",
             registration="none",
