@@ -32,7 +32,8 @@ the local energies :math:`E = W_0 * d_0^2`,
 
 are the scales of the distributions: where a source varies much, a difference of the same size means
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
-and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`. Were both sources shown by the same
+and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`, one where `moving` leads and one where
+it does not. Were both sources shown by the same
 rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
 size one of them leads. Up to a *crossover* scale it is `moving`, where it resolves details of that
 size, for what a CT shows of the brain there is rare. A source that does not resolve them, PET or
@@ -156,7 +157,9 @@ class Balance:
         resolution: of `moving`, full width at half maximum; in details of smaller scales, sigma of
             a Gaussian, it has nothing of its own, and `fixed` leads.
         window: sigma of the windows W.
-        fine_lean: lambda, how much louder `moving` is in fine details, as a natural logarithm.
+        lead_lean: lambda, how much louder `moving` is in details where it leads, as a natural
+            logarithm.
+        fine_lean: lambda where it does not lead, but shares.
         fine_rest: kappa, what a source that does not resolve them keeps of its share, 0 to 1.
         coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
@@ -184,14 +187,15 @@ class Balance:
     sharing: float = 4.0
     resolution: float = 1.0
     window: float = 9.5
-    fine_lean: float = 0.6
-    fine_rest: float = 0.65
-    coarse_rest: float = 0.16
-    rest_share: float = 0.46
-    gains: tuple[float, ...] = (6.1, 3.7, 3.2, 6.1, 1.1)
-    ceiling: float = 0.021
-    steepness: float = 2.5
-    grain: float = 0.013
+    lead_lean: float = 0.25
+    fine_lean: float = 0.5
+    fine_rest: float = 0.6
+    coarse_rest: float = 0.12
+    rest_share: float = 0.44
+    gains: tuple[float, ...] = (7.0, 4.8, 4.0, 4.6, 1.1)
+    ceiling: float = 0.026
+    steepness: float = 2.2
+    grain: float = 0.016
     deviation_floor: float = 0.004
     largest_ratio: float = 5.0
     finding: float = 0.81
@@ -327,8 +331,12 @@ def _mixture(
     if fine:
         spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
         limit = math.log(balance.largest_ratio)
-        odds = 2 * (spread[:1] / spread[1:][fine]).log().clamp(-limit, limit) + balance.fine_lean
-        share = _shares(odds + balance.favor_moving * moving[fine])
+        odds = 2 * (spread[:1] / spread[1:][fine]).log().clamp(-limit, limit)
+        leans = [
+            balance.lead_lean if roles[number] == "leads" else balance.fine_lean for number in fine
+        ]
+        lean = odds.new_tensor(leans).reshape(-1, 1, 1, 1)
+        share = _shares(odds + lean + balance.favor_moving * moving[fine])
         absent = grain**2 / (spread.square() + grain**2)
         leading = [1 + number for number in fine if roles[number] == "leads"]
         mixed = absent[leading].prod(0, keepdim=True) * (1 - share.sum(0, keepdim=True)) * mixed

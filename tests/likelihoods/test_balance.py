@@ -116,7 +116,7 @@ def mode_by_formula(
         if leads or shares:
             limits = 1 / b.largest_ratio, b.largest_ratio
             ratio = np.clip(deviation(d_v) / deviation(d_i), *limits)
-            odds = np.exp(b.fine_lean + favor) * ratio**2
+            odds = np.exp((b.lead_lean if leads else b.fine_lean) + favor) * ratio**2
             absent_v, absent_i = (grain**2 / (deviation(d) ** 2 + grain**2) for d in (d_v, d_i))
             of_i = 1.0 if leads else b.fine_rest + (1 - b.fine_rest) * absent_v
             mixed = of_i * odds * d_i + (absent_i if leads else 1.0) * d_v
@@ -191,6 +191,7 @@ def test_it_is_what_the_formulas_say(
             "gains": st.tuples(*[st.floats(-3, 50)] * 5),
             "steepness": st.floats(0.1, 9),
             "ceiling": st.floats(1e-3, 10),
+            "lead_lean": st.floats(-9, 9),
             "fine_lean": st.floats(-9, 9),
             "fine_rest": st.floats(0, 1),
             "coarse_rest": st.floats(0, 1),

@@ -78,7 +78,7 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
         for d, lead, share in zip(details[1:], leads, shares, strict=True):
             if lead or share:
                 ratio = np.clip(deviation(details[0]) / deviation(d), *bounds)
-                precision = np.exp(b.fine_lean) * ratio**2
+                precision = np.exp(b.lead_lean if lead else b.fine_lean) * ratio**2
                 weights = weights + precision
                 parts = parts + precision * d * (1.0 if lead else beside)
             else:
