@@ -32,17 +32,20 @@ the local energies :math:`E = W_0 * d_0^2`,
 
 are the scales of the distributions: where a source varies much, a difference of the same size means
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
-and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`. Were both sources shown by the same
+and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`, one where `moving` leads and one where
+it does not. Were both sources shown by the same
 rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
-size one of them leads, and the other keeps a part. Up to a *crossover* scale it is `moving`, where
-it resolves details of that size, for what a CT shows of the brain there is rare; of a source that
-resolves no such details, PET or SPECT, it is `fixed`. The M-step is the weighted mean in which the
-other keeps a part :math:`\kappa` of its share,
+size one of them leads. Up to a *crossover* scale it is `moving`, where it resolves details of that
+size, for what a CT shows of the brain there is rare. A source that does not resolve them, PET or
+SPECT, has few sizes of its own. Beside it `fixed` leads, and it keeps a part :math:`\kappa` of its
+share, up to a scale that is somewhat larger. A leader leads where it has details at all; where it
+is smooth, by :math:`o_l = n_l^2 / (s_l^2 + n_l^2)`, the other has what it would have without it.
+The M-step is the weighted mean
 
 .. math::
 
-    m_l = \frac{C_l d_l^i + \kappa D_l d_l^v}{C_l + D_l} \quad \text{or} \quad
-    m_l = \frac{\kappa C_l d_l^i + D_l d_l^v}{C_l + D_l} .
+    m_l = \frac{C_l d_l^i + o_l^i D_l d_l^v}{C_l + D_l} \quad \text{or} \quad
+    m_l = \frac{(\kappa + (1 - \kappa)\,o_l^v)\,C_l d_l^i + D_l d_l^v}{C_l + D_l} .
 
 Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and
 `moving` keeps a small part: :math:`m_l = d_l^v + \mu\,d_l^i`. A reader who sees all sizes finds
@@ -68,25 +71,28 @@ beyond it do not vanish at its ends:
     m = (1 - \eta)\, T\left(m_L + \sum_l a_l\right) + \eta \left(\beta\, i + h\right) + t, \qquad
     h = q \tanh \frac1q \sum_l \frac{g_v\,d_l^v}{1 + s_l^v / \tau_v},
 
-with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh 1.25\,\tfrac{2 x - u - o}{o - u}`
-between the lower and the upper source, u and o. A finding keeps its brightness, but for q at most,
+with :math:`T(x) = \tfrac{u + o}{2} + \tfrac{o - u}{2} \tanh \varsigma\,\tfrac{2 x - u - o}{o - u}`
+between the lower and the upper source, u and o. The steeper it is, the nearer the fused level is to
+that of one source, usually `fixed`, and the less two opposed signals meet in the middle, where
+there is no room for both. A finding keeps its brightness, but for q at most,
 and the MRI's structure within it stays.
 
 **Bound.** The result is cut to the box :math:`[\min(i, v), \max(i, v)]`: with TV off every value
 lies between the sources, nothing is invented.
 
-**Several moving sources** :math:`i_1, \dots, i_N`. The same mean over all of them, with the same
-arithmetic for one. Precisions are made shares of one sum; in fine details those lead that resolve
-them, or `fixed` if none does, and all others keep the part :math:`\kappa` of their shares; in
-coarse ones each keeps :math:`\mu`; the smooth rest is that of their average,
+**Several moving sources** :math:`i_1, \dots, i_N`. The same, with the same arithmetic for one. At
+a scale each source is in one of three roles. It leads where it resolves the details, and it shares
+where it does not; beyond its crossover it is coarse. `fixed` leads where no other does. Precisions
+are made shares of one sum over those that lead or share, and the coarse ones add their small part,
 
 .. math::
 
-    m_l = \frac{\sum_k \rho_k C_{l,k}\,d_l^k + \rho_0 D_l\,d_l^v}{\sum_k C_{l,k} + D_l},
-    \qquad m_l = d_l^v + \mu \sum_k d_l^k, \qquad
+    m_l = \frac{\sum_k \rho_k C_{l,k}\,d_l^k + \rho_0 D_l\,d_l^v}{\sum_k C_{l,k} + D_l}
+          + \mu \sum_{k\ \text{coarse}} d_l^k, \qquad
     m_L = (1 - w_r)\,c_L^v + \frac{w_r}{N} \sum_k c_L^k,
 
-with :math:`\rho` of 1 for a source that leads and :math:`\kappa` for any other. Each has
+with :math:`\rho_k` of 1 for what leads, and :math:`\kappa + (1 - \kappa)\,o_l^v` for what shares;
+:math:`\rho_0` is the product of :math:`o_l` over all moving sources that lead. Each has
 findings of its own; where those of two meet, the stronger one is shown. The box reaches from the
 smallest to the largest source.
 
@@ -101,6 +107,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -110,11 +117,13 @@ from monai_ddfm.likelihoods.scale_space import Spacing, gaussian, split_scales
 
 __all__ = ["Balance", "balanced_mode"]
 
+Role = Literal["leads", "shares", "coarse"]
+"""What a moving source does in details of one size."""
+
 _STRUCTURE_GAIN = 3.0
 _STRUCTURE_CEILING = 0.04
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
-_STEEPNESS = 1.25
 _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
@@ -122,6 +131,7 @@ _LEAST_ENERGY = 1e-6
 _SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_brightness")
 _POSITIVE = (
     "grain",
+    "steepness",
     "texture_scale",
     "resolution",
     "window",
@@ -142,15 +152,20 @@ class Balance:
         scales: sigma of the successive Gaussians after it, finest first.
         crossover: in details of scales up to this one `moving` leads if it resolves them, in larger
             ones `fixed`.
+        sharing: a source that does not resolve those of the crossover shares in details of scales
+            up to this one, with `fixed` in the lead.
         resolution: of `moving`, full width at half maximum; in details of smaller scales, sigma of
             a Gaussian, it has nothing of its own, and `fixed` leads.
         window: sigma of the windows W.
-        fine_lean: lambda, how much louder `moving` is in fine details, as a natural logarithm.
-        fine_rest: kappa, what the other source keeps of its share in fine details, 0 to 1.
+        lead_lean: lambda, how much louder `moving` is in details where it leads, as a natural
+            logarithm.
+        fine_lean: lambda where it does not lead, but shares.
+        fine_rest: kappa, what a source that does not resolve them keeps of its share, 0 to 1.
         coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
         gains: g, gain of the details of each scale where there are hardly any.
         ceiling: tau, local deviation at which that gain has halved.
+        steepness: varsigma, of the curve that brings the result into the range of the sources.
         grain: n, local deviation of the finest details at which they count half as noise.
         deviation_floor: epsilon, local deviation that counts as none.
         largest_ratio: by how much the deviations of the sources may differ; what exceeds it is cut.
@@ -167,22 +182,25 @@ class Balance:
     """
 
     texture_scale: float = 1.0
-    scales: tuple[float, ...] = (2.0, 4.0, 8.0, 16.0)
-    crossover: float = 4.0
+    scales: tuple[float, ...] = (1.5, 2.6, 4.0, 8.0, 16.0)
+    crossover: float = 2.6
+    sharing: float = 4.0
     resolution: float = 1.0
-    window: float = 7.5
-    fine_lean: float = 1.0
-    fine_rest: float = 0.88
-    coarse_rest: float = 0.22
-    rest_share: float = 0.37
-    gains: tuple[float, ...] = (6.9, 4.5, 5.7, 1.8)
+    window: float = 9.5
+    lead_lean: float = 0.25
+    fine_lean: float = 0.5
+    fine_rest: float = 0.6
+    coarse_rest: float = 0.12
+    rest_share: float = 0.44
+    gains: tuple[float, ...] = (7.0, 4.8, 4.0, 4.6, 1.1)
     ceiling: float = 0.026
-    grain: float = 0.015
+    steepness: float = 2.2
+    grain: float = 0.016
     deviation_floor: float = 0.004
     largest_ratio: float = 5.0
     finding: float = 0.81
     finding_width: float = 0.09
-    finding_share: float = 0.8
+    finding_share: float = 0.9
     finding_brightness: float = 0.975
     finding_structure: float = 0.15
     favor_moving: float = 0.0
@@ -256,21 +274,27 @@ def _mixed_details(every: Tensor, own: Sequence[Balance], spacing: Spacing) -> T
     details, rest = split_scales(every, scales=balance.scales, spacing=spacing)
     estimate = torch.lerp(rest[:1], rest[1:].mean(0, keepdim=True), balance.rest_share)
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
-        clear = _clear(detail, balance.grain * balance.scales[0] / scale, scale, spacing)
-        if scale <= balance.crossover:
-            leads = [one.resolution <= scale for one in own]
-            mixed = _fine_mixture(clear, every[1:], balance, spacing, leads=leads)
-        else:
-            mixed = _coarse_mixture(clear, every[1:], balance)
+        grain = balance.grain * balance.scales[0] / scale
+        clear = _clear(detail, grain, scale, spacing)
+        roles = [_role(scale, balance, resolution=one.resolution) for one in own]
+        mixed = _mixture(clear, every[1:], balance, spacing, roles=roles, grain=grain)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
         estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
-    return _within(estimate, every.amin(0, keepdim=True), every.amax(0, keepdim=True))
+    bounds = every.amin(0, keepdim=True), every.amax(0, keepdim=True)
+    return _within(estimate, *bounds, steepness=balance.steepness)
 
 
-def _within(estimate: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+def _role(scale: float, balance: Balance, *, resolution: float) -> Role:
+    """What a moving source of that resolution does in details of a scale."""
+    if resolution <= min(scale, balance.crossover):
+        return "leads" if scale <= balance.crossover else "coarse"
+    return "shares" if scale <= max(balance.crossover, balance.sharing) else "coarse"
+
+
+def _within(estimate: Tensor, lower: Tensor, upper: Tensor, *, steepness: float) -> Tensor:
     """Bring an estimate softly into a range."""
     width = (upper - lower).clamp_min(torch.finfo(estimate.dtype).tiny)
-    share = 0.5 + 0.5 * torch.tanh(_STEEPNESS * (2 * (estimate - lower) / width - 1))
+    share = 0.5 + 0.5 * torch.tanh(steepness * (2 * (estimate - lower) / width - 1))
     return torch.lerp(lower, upper, share)
 
 
@@ -291,18 +315,40 @@ def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Ten
     return detail * power / (power + grain**2)
 
 
-def _fine_mixture(
-    detail: Tensor, moving: Tensor, balance: Balance, spacing: Spacing, *, leads: Sequence[bool]
+def _mixture(
+    detail: Tensor,
+    moving: Tensor,
+    balance: Balance,
+    spacing: Spacing,
+    *,
+    roles: Sequence[Role],
+    grain: float,
 ) -> Tensor:
-    """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], in which some sources lead."""
-    spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
-    limit = math.log(balance.largest_ratio)
-    odds = 2 * (spread[:1] / spread[1:]).log().clamp(-limit, limit) + balance.fine_lean
-    share = _shares(odds + balance.favor_moving * moving)
-    of_fixed, of_moving = (1 - share.sum(0, keepdim=True)) * detail[:1], share * detail[1:]
-    mixed = of_fixed * (balance.fine_rest if any(leads) else 1.0)
-    for part, leading in zip(torch.split(of_moving, 1), leads, strict=True):
-        mixed = mixed + part * (1.0 if leading else balance.fine_rest)
+    """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], by the roles of the N sources."""
+    coarse = [number for number, role in enumerate(roles) if role == "coarse"]
+    fine = [number for number in range(len(roles)) if number not in coarse]
+    mixed = detail[:1]
+    if fine:
+        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        limit = math.log(balance.largest_ratio)
+        odds = 2 * (spread[:1] / spread[1:][fine]).log().clamp(-limit, limit)
+        leans = [
+            balance.lead_lean if roles[number] == "leads" else balance.fine_lean for number in fine
+        ]
+        lean = odds.new_tensor(leans).reshape(-1, 1, 1, 1)
+        share = _shares(odds + lean + balance.favor_moving * moving[fine])
+        absent = grain**2 / (spread.square() + grain**2)
+        leading = [1 + number for number in fine if roles[number] == "leads"]
+        mixed = absent[leading].prod(0, keepdim=True) * (1 - share.sum(0, keepdim=True)) * mixed
+        beside = balance.fine_rest + (1 - balance.fine_rest) * absent[:1]
+        for number, part in zip(fine, torch.split(share * detail[1:][fine], 1), strict=True):
+            mixed = mixed + (part if roles[number] == "leads" else beside * part)
+    for number in coarse:
+        mixed = mixed + balance.coarse_rest * detail[1 + number : 2 + number]
+    if balance.favor_moving > 0:
+        for number in coarse:
+            part, bright = (one[number : number + 1] for one in (detail[1:], moving))
+            mixed = torch.lerp(mixed, part, 1 - torch.exp(-balance.favor_moving * bright))
     return mixed
 
 
@@ -314,15 +360,6 @@ def _shares(odds: Tensor) -> Tensor:
         for one in range(len(odds))
     ]
     return torch.sigmoid(odds - torch.cat(rivals))
-
-
-def _coarse_mixture(detail: Tensor, moving: Tensor, balance: Balance) -> Tensor:
-    """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], in which fixed leads."""
-    mixed = detail[:1] + balance.coarse_rest * detail[1:].sum(0, keepdim=True)
-    if balance.favor_moving > 0:
-        for part, bright in zip(torch.split(detail[1:], 1), torch.split(moving, 1), strict=True):
-            mixed = torch.lerp(mixed, part, 1 - torch.exp(-balance.favor_moving * bright))
-    return mixed
 
 
 def _with_findings(

@@ -67,24 +67,28 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
         rest, grain = coarser, b.grain * b.scales[0] / scale
         powers = [smoothed(d**2, scale) for d in details]
         details = [d * p / (p + grain**2) for d, p in zip(details, powers, strict=True)]
-        if scale <= b.crossover:
-            bounds = 1 / b.largest_ratio, b.largest_ratio
-            precisions = [np.ones_like(v)] + [
-                np.exp(b.fine_lean) * np.clip(deviation(details[0]) / deviation(d), *bounds) ** 2
-                for d in details[1:]
-            ]
-            leads = [one.resolution <= scale for one in own]
-            kept = [b.fine_rest if any(leads) else 1.0]
-            kept += [1.0 if lead else b.fine_rest for lead in leads]
-            mixed = sum(k * p * d for k, p, d in zip(kept, precisions, details, strict=True))
-            mixed = mixed / sum(precisions)
-        else:
-            mixed = details[0] + b.coarse_rest * sum(details[1:])
+        leads = [one.resolution <= scale <= b.crossover for one in own]
+        unresolved = [one.resolution > min(scale, b.crossover) for one in own]
+        shares = [here and scale <= max(b.crossover, b.sharing) for here in unresolved]
+        bounds = 1 / b.largest_ratio, b.largest_ratio
+        absent = [grain**2 / (deviation(d) ** 2 + grain**2) for d in details]
+        of_fixed = np.prod([a for a, lead in zip(absent[1:], leads, strict=True) if lead], axis=0)
+        weights, parts = np.ones_like(v), details[0] * of_fixed
+        coarse, beside = np.zeros_like(v), b.fine_rest + (1 - b.fine_rest) * absent[0]
+        for d, lead, share in zip(details[1:], leads, shares, strict=True):
+            if lead or share:
+                ratio = np.clip(deviation(details[0]) / deviation(d), *bounds)
+                precision = np.exp(b.lead_lean if lead else b.fine_lean) * ratio**2
+                weights = weights + precision
+                parts = parts + precision * d * (1.0 if lead else beside)
+            else:
+                coarse = coarse + b.coarse_rest * d
+        mixed = parts / weights + coarse
         shown = shown + gain / (1 + deviation(mixed, 0.0) / b.ceiling) * mixed
     shown = shown + (1 - b.rest_share) * rest[0] + b.rest_share * sum(rest[1:]) / len(moving)
     lower, upper = np.min(smooth, axis=0), np.max(smooth, axis=0)
     middle, half = (lower + upper) / 2, (upper - lower) / 2
-    shown = middle + half * np.tanh(1.25 * (shown - middle) / half)
+    shown = middle + half * np.tanh(b.steepness * (shown - middle) / half)
     structure, coarse = np.zeros_like(v), smooth[0]
     for scale in (2.0, 4.0, 8.0):
         detail, coarse = coarse - smoothed(coarse, scale), smoothed(coarse, scale)

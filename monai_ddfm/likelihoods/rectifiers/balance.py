@@ -81,7 +81,7 @@ _LOSS: Final = 1 / 4
 _KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "finding_width": 0.05,
-        "finding_share": 0.9,
+        "finding_share": 0.97,
         "finding_brightness": 1.0,
         "finding_structure": 0.06,
     }
