@@ -325,30 +325,37 @@ def _mixture(
     grain: float,
 ) -> Tensor:
     """Details of one scale, [1 + N, 1, H, W] to [1, 1, H, W], by the roles of the N sources."""
+    fixed, *others = torch.split(detail, 1)
+    bright = torch.split(moving, 1)
     coarse = [number for number, role in enumerate(roles) if role == "coarse"]
     fine = [number for number in range(len(roles)) if number not in coarse]
-    mixed = detail[:1]
+    mixed = fixed
     if fine:
-        spread = _deviation(detail, balance.deviation_floor, balance.window, spacing)
+        spread, *spreads = torch.split(
+            _deviation(detail, balance.deviation_floor, balance.window, spacing), 1
+        )
         limit = math.log(balance.largest_ratio)
-        odds = 2 * (spread[:1] / spread[1:][fine]).log().clamp(-limit, limit)
-        leans = [
-            balance.lead_lean if roles[number] == "leads" else balance.fine_lean for number in fine
-        ]
-        lean = odds.new_tensor(leans).reshape(-1, 1, 1, 1)
-        share = _shares(odds + lean + balance.favor_moving * moving[fine])
+        odds = []
+        for number in fine:
+            ratio = (spread / spreads[number]).log().clamp(-limit, limit)
+            lean = balance.lead_lean if roles[number] == "leads" else balance.fine_lean
+            odds.append(2 * ratio + lean + balance.favor_moving * bright[number])
+        share = _shares(torch.cat(odds))
+        mixed = (1 - share.sum(0, keepdim=True)) * fixed
+        for number in fine:
+            if roles[number] == "leads":
+                mixed = mixed * grain**2 / (spreads[number].square() + grain**2)
         absent = grain**2 / (spread.square() + grain**2)
-        leading = [1 + number for number in fine if roles[number] == "leads"]
-        mixed = absent[leading].prod(0, keepdim=True) * (1 - share.sum(0, keepdim=True)) * mixed
-        beside = balance.fine_rest + (1 - balance.fine_rest) * absent[:1]
-        for number, part in zip(fine, torch.split(share * detail[1:][fine], 1), strict=True):
-            mixed = mixed + (part if roles[number] == "leads" else beside * part)
+        beside = balance.fine_rest + (1 - balance.fine_rest) * absent
+        for number, part in zip(fine, torch.split(share, 1), strict=True):
+            kept = part if roles[number] == "leads" else beside * part
+            mixed = mixed + kept * others[number]
     for number in coarse:
-        mixed = mixed + balance.coarse_rest * detail[1 + number : 2 + number]
+        mixed = mixed + balance.coarse_rest * others[number]
     if balance.favor_moving > 0:
         for number in coarse:
-            part, bright = (one[number : number + 1] for one in (detail[1:], moving))
-            mixed = torch.lerp(mixed, part, 1 - torch.exp(-balance.favor_moving * bright))
+            favor = 1 - torch.exp(-balance.favor_moving * bright[number])
+            mixed = torch.lerp(mixed, others[number], favor)
     return mixed
 
 
