@@ -33,14 +33,13 @@ the local energies :math:`E = W_0 * d_0^2`,
 are the scales of the distributions: where a source varies much, a difference of the same size means
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
 and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`, one where `moving` leads and one where
-it does not. Were both sources shown by the same
-rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each
-size one of them leads. Up to a *crossover* scale it is `moving`, where it resolves details of that
-size, for what a CT shows of the brain there is rare. A source that does not resolve them, PET or
-SPECT, has few sizes of its own. Beside it `fixed` leads, and it keeps a part :math:`\kappa` of its
-share, up to a scale that is somewhat larger. A leader leads where it has details at all; where it
-is smooth, by :math:`o_l = n_l^2 / (s_l^2 + n_l^2)`, the other has what it would have without it.
-The M-step is the weighted mean
+it does not. Were both sources shown by the same rule in all sizes, a signal that is bright in one
+and dark in the other would cancel. So at each size one of them leads. Up to a *crossover* scale it
+is `moving`, where it resolves details of that size, for what a CT shows of the brain there is rare.
+A source that does not resolve them, PET or SPECT, has few sizes of its own. Beside it `fixed`
+leads, and it keeps a part :math:`\kappa` of its share, up to a scale that is somewhat larger. A
+leader leads where it has details at all; where it is smooth, by :math:`o_l = n_l^2 / (s_l^2 +
+n_l^2)`, the other has what it would have without it. The M-step is the weighted mean
 
 .. math::
 
@@ -92,9 +91,9 @@ are made shares of one sum over those that lead or share, and the coarse ones ad
     m_L = (1 - w_r)\,c_L^v + \frac{w_r}{N} \sum_k c_L^k,
 
 with :math:`\rho_k` of 1 for what leads, and :math:`\kappa + (1 - \kappa)\,o_l^v` for what shares;
-:math:`\rho_0` is the product of :math:`o_l` over all moving sources that lead. Each has
-findings of its own; where those of two meet, the stronger one is shown. The box reaches from the
-smallest to the largest source.
+:math:`\rho_0` is the product of :math:`o_l` over all moving sources that lead. Each has findings of
+its own; where those of two meet, the stronger one is shown. The box reaches from the smallest to
+the largest source.
 
 How it was found, and what it is worth, is in docs/concepts/default.md.
 

@@ -9,10 +9,9 @@ black and 1 at white of the scan, is linear,
 
     n = \sqrt{a + b\,u}\; \frac{G_c * w}{\lVert G_c \rVert}, \qquad w \sim N(0, 1) .
 
-It is measured where images are smooth, by corners:
-second differences along all axes at once, :math:`h = (1, -2, 1) / \sqrt 6` in each, remove what is
-linear along any of them. Of that noise they pass along one axis, with :math:`h_d` whose three
-voxels are d apart,
+It is measured where images are smooth, by corners: second differences along all axes at once,
+:math:`h = (1, -2, 1) / \sqrt 6` in each, remove what is linear along any of them. Of that noise
+they pass along one axis, with :math:`h_d` whose three voxels are d apart,
 
 .. math::
 
