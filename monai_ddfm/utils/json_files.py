@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from monai_ddfm.utils.files import write_text
+from monai_ddfm.utils.files import make_folder, write_text
 
-__all__ = ["inside_script", "jsonable", "write_json"]
+__all__ = ["inside_script", "jsonable", "write_documents", "write_json"]
 
 
 def jsonable(value: Any) -> Any:
@@ -57,3 +57,20 @@ def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
     """
     text = json.dumps(jsonable(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def write_documents(base: Path, content: Mapping[str, Any], **texts: str) -> None:
+    """Write the documents of a benchmark, each whole or not at all, that in JSON last.
+
+    Args:
+        base: path of the files without an ending; the folder is made if need be.
+        content: anything `jsonable` takes, for ``base.json``.
+        texts: the other documents by ending.
+
+    Raises:
+        InputError: a file cannot be written.
+    """
+    make_folder(base.parent)
+    for ending, text in texts.items():
+        write_text(base.with_name(f"{base.name}.{ending}"), text)
+    write_json(base.with_name(f"{base.name}.json"), content)

@@ -25,8 +25,8 @@ from monai_ddfm.apps.benchmark.tables import BenchmarkResult, MethodRow, Robustn
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
 from monai_ddfm.metrics import METRICS, PUBLISHED_METRICS, Convention, evaluate_fusion
-from monai_ddfm.utils.files import atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import check_device
 
@@ -119,7 +119,7 @@ def benchmark(
         },
     )
     if folder is not None:
-        _write(folder, result)
+        write_documents(folder / "benchmark", result.json, txt=result.text, csv=result.csv)
         for one in noises:
             draw_tradeoff(folder / f"tradeoff-{slug(str(one))}.png", result, noise=str(one))
         if any(row.evaluations for row in result.rows):
@@ -184,14 +184,6 @@ def _robustness(
         for case in cases
         for label in labels
     ]
-
-
-def _write(folder: Path, result: BenchmarkResult) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("benchmark.txt", result.text), ("benchmark.csv", result.csv)):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    write_json(folder / _MARKER, result.json)
 
 
 def _draw(

@@ -39,8 +39,8 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.point_spread import FWHM_PER_DEVIATION
 from monai_ddfm.transforms.recovery import RecoverMovingd
 from monai_ddfm.transforms.registration import RegisterRigid
-from monai_ddfm.utils.files import NOTICE, atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import NOTICE, prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.utils.reports import add_report, reports_of
 from monai_ddfm.version import __version__
 
@@ -162,10 +162,7 @@ def benchmark_recovery(
     }
     result = RecoveryResult(spheres=spheres, heads=heads, settings=settings)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / _FILES[0]) as temporary:
-            temporary.write_text(result.text, encoding="utf-8")
-        write_json(folder / _FILES[1], result.json)
+        write_documents(folder / "recovery", result.json, txt=result.text)
     return result
 
 

@@ -48,8 +48,8 @@ from monai_ddfm.inferers.ensemble import RIGHT_WITHIN
 from monai_ddfm.transforms.histogram import IntensityMap
 from monai_ddfm.transforms.simpleitk_bridge import resample
 from monai_ddfm.transforms.windows import finding_level
-from monai_ddfm.utils.files import NOTICE, atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import NOTICE, prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.utils.reports import reports_of
 from monai_ddfm.version import __version__
 
@@ -153,10 +153,7 @@ def benchmark_samples(
     }
     result = SamplesResult(rows=rows, settings=settings)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / _FILES[0]) as temporary:
-            temporary.write_text(result.text, encoding="utf-8")
-        write_json(folder / _FILES[1], result.json)
+        write_documents(folder / "samples", result.json, txt=result.text)
         draw_reliability(folder / _FILES[2], rows)
     return result
 

@@ -26,8 +26,7 @@ import torch
 
 from monai_ddfm.apps.speed.machine import describe_machine
 from monai_ddfm.errors import InputError
-from monai_ddfm.utils.files import atomic_path, make_folder
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.version import __version__
 
 __all__ = ["CohortBenchmarkOptions", "benchmark_cohort", "cohort_table", "write_cohort_benchmark"]
@@ -109,10 +108,7 @@ def write_cohort_benchmark(result: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: the folder cannot be written to.
     """
-    make_folder(folder)
-    write_json(folder / "benchmark-cohort.json", result)
-    with atomic_path(folder / "benchmark-cohort.md") as temporary:
-        temporary.write_text(cohort_table(result), encoding="utf-8")
+    write_documents(folder / "benchmark-cohort", result, md=cohort_table(result))
 
 
 def _made_up(folder: Path, options: CohortBenchmarkOptions) -> Path:

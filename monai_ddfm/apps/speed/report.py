@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_ddfm.apps.speed.costs import NetworkCost, on_other_devices
-from monai_ddfm.utils.files import atomic_path, make_folder
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import atomic_path
+from monai_ddfm.utils.json_files import write_documents
 
 __all__ = ["cost_table", "speed_table", "speed_text", "write_speed_benchmark"]
 
@@ -33,10 +33,7 @@ def write_speed_benchmark(result: dict[str, Any], folder: Path) -> None:
     Raises:
         InputError: if it cannot be written to.
     """
-    make_folder(folder)
-    write_json(folder / "benchmark-speed.json", result)
-    with atomic_path(folder / "benchmark-speed.md") as temporary:
-        temporary.write_text(speed_text(result), encoding="utf-8")
+    write_documents(folder / "benchmark-speed", result, md=speed_text(result))
     with atomic_path(folder / "benchmark-speed.png") as temporary:
         _draw(result, temporary)
 

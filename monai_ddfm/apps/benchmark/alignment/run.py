@@ -16,8 +16,8 @@ from monai_ddfm.apps.benchmark.alignment.tables import AlignmentResult
 from monai_ddfm.apps.benchmark.alignment.trying import try_one
 from monai_ddfm.apps.benchmark.store import code_hash
 from monai_ddfm.errors import InputError
-from monai_ddfm.utils.files import atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.version import __version__
 
 __all__ = ["benchmark_alignment"]
@@ -62,9 +62,7 @@ def benchmark_alignment(
         rows=rows, settings={"version": __version__, "code": code, "count": count, "seed": seed}
     )
     if kept is not None:
-        with atomic_path(kept / "alignment.txt") as temporary:
-            temporary.write_text(result.text, encoding="utf-8")
-        write_json(kept / _MARKER, result.json)
+        write_documents(kept / "alignment", result.json, txt=result.text)
     return result
 
 

@@ -25,8 +25,8 @@ from monai_ddfm.apps.benchmark.store import code_hash, slug
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
 from monai_ddfm.metrics.observer import INTERNAL_NOISE, Lesion, Outputs, detect, induced_noise
-from monai_ddfm.utils.files import atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import check_device
 
@@ -183,11 +183,7 @@ def _measured(
 def _write(
     folder: Path, result: LesionResult, *, kinds: Sequence[Lesion], noises: Sequence[Noise | None]
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("lesions.txt", result.text), ("lesions.csv", result.csv)):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    write_json(folder / _MARKER, result.json)
+    write_documents(folder / "lesions", result.json, txt=result.text, csv=result.csv)
     for lesion in kinds:
         for noise in noises:
             words = "" if noise is None else f" {noise}"
