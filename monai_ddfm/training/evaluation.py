@@ -29,10 +29,9 @@ from monai_ddfm.networks import ADMUNet
 from monai_ddfm.training.baselines import baselines, head_masks, psnr_inside, tuned
 from monai_ddfm.training.datasets import SliceDataset, seed_for_step
 from monai_ddfm.training.denoising import denoise, noise_loss, timestep_of_noise
-from monai_ddfm.training.files import replace_file
 from monai_ddfm.training.samples import draw_samples, picture_grid, write_png
 from monai_ddfm.training.validation import evenly_spread
-from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.utils.files import NOTICE, replace_file
 
 __all__ = ["DenoisingRow", "PriorEvaluation", "PriorReport"]
 

@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.training.files import replace_file
+from monai_ddfm.utils.files import replace_file
 from monai_ddfm.version import install_command
 
 __all__ = ["TrainingLog"]

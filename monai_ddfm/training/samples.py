@@ -21,9 +21,9 @@ from monai_ddfm.networks.schedulers import (
     PredictionType,
     space_timesteps,
 )
-from monai_ddfm.training.files import replace_file
 from monai_ddfm.training.logs import TrainingLog
 from monai_ddfm.training.options import check_count
+from monai_ddfm.utils.files import replace_file
 
 __all__ = ["SampleGrid", "draw_samples", "picture_grid", "write_png"]
 

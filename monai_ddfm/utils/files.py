@@ -36,6 +36,7 @@ __all__ = [
     "make_folder",
     "only_one",
     "prepare_output_dir",
+    "replace_file",
     "sync",
     "write_text",
 ]
@@ -123,6 +124,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let a library fill a file beside `path`, then give it that name.
+
+    Args:
+        path: final name; its folder is made if need be.
+        write: called with the temporary path.
+
+    Raises:
+        InputError: if the folder cannot be written or the disk is full; an older file stays.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
+        raise InputError(
+            f"{path} cannot be written ({str(error).splitlines()[0]}); free disk space or name "
+            "another output folder"
+        ) from error
 
 
 def write_text(path: str | Path, text: str) -> None:

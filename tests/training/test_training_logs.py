@@ -13,8 +13,9 @@ from ignite.engine import Events
 from training_makers import dummy_engine, rows_of
 
 from monai_ddfm.errors import InputError
-from monai_ddfm.training.files import replace_file, save_atomically
+from monai_ddfm.training.files import save_atomically
 from monai_ddfm.training.logs import TrainingLog
+from monai_ddfm.utils.files import replace_file
 
 
 def test_files_are_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from monai_ddfm.data.readers.claims import DEFLATE
 from monai_ddfm.data.readers.data_files import beside
-from monai_ddfm.data.readers.stored_header import StoredHeader
-from monai_ddfm.errors import InputError
+from monai_ddfm.data.readers.stored_header import StoredHeader, damaged, whole_field
 
 __all__ = ["read_metaimage_header"]
 
@@ -89,9 +88,9 @@ def read_metaimage_header(path: Path, *, alone: bool = False) -> StoredHeader:
     """
     read = _lines(path)
     fields = read.fields
-    rank = _whole(path, fields, "NDims")
+    rank = whole_field(path, fields, "NDims")
     if not 1 <= rank <= 10:
-        raise _damaged(path, f"NDims is {rank}")
+        raise damaged(path, f"NDims is {rank}")
     for name in _PER_AXIS:
         _numbers(path, fields, name, rank)
     for name in _PER_PAIR:
@@ -99,17 +98,17 @@ def read_metaimage_header(path: Path, *, alone: bool = False) -> StoredHeader:
     for name in _NUMBER:
         _numbers(path, fields, name, 1)
     for name in set(_WHOLE) & set(fields):
-        _whole(path, fields, name)
+        whole_field(path, fields, name)
     for name in set(_TRUTHS) & set(fields):
         if not re.fullmatch(r"(?i)true|false|t|f|1|0|yes|no", fields[name]):
-            raise _damaged(path, f"{name} is {fields[name][:40]!r}")
+            raise damaged(path, f"{name} is {fields[name][:40]!r}")
     sizes = tuple(int(n) for n in _numbers(path, fields, "DimSize", rank))
-    channels = _whole(path, fields, "ElementNumberOfChannels", 1)
+    channels = whole_field(path, fields, "ElementNumberOfChannels", 1)
     if not 1 <= channels <= _MOST_CHANNELS:
-        raise _damaged(path, f"it has {channels} values per voxel")
+        raise damaged(path, f"it has {channels} values per voxel")
     kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     if kind not in _BYTES or len(sizes) != rank or min(sizes) < 0:
-        raise _damaged(path, "its sizes or the type of its voxels are missing or cannot be")
+        raise damaged(path, "its sizes or the type of its voxels are missing or cannot be")
     return _claim(path, read, sizes, channels * _BYTES[kind], alone=alone)
 
 
@@ -120,11 +119,11 @@ def _claim(
     fields, name = read.fields, read.fields[_END]
     if name.upper() == "LOCAL":
         if name not in ("LOCAL", "Local", "local"):
-            raise _damaged(path, f"{_END} is {name!r}")
+            raise damaged(path, f"{_END} is {name!r}")
         data, begin = path, read.end
     else:
         data, begin = beside(path, os.fsdecode(name.encode("latin-1")), alone=alone), 0
-    begin += max(0, _whole(path, fields, "HeaderSize", 0))
+    begin += max(0, whole_field(path, fields, "HeaderSize", 0))
     there = max(0, data.stat().st_size - begin)
     ratio = 1.0
     if fields.get("CompressedData", "False")[:1].upper() in ("T", "Y", "1"):
@@ -144,7 +143,7 @@ def _lines(path: Path) -> _Lines:
     while True:
         end = content.find(b"\n", begin)
         if end < 0 and not _is_last(content, begin, path):
-            raise _damaged(path, f"the line {_END} is missing")
+            raise damaged(path, f"the line {_END} is missing")
         raw = content[begin:] if end < 0 else content[begin:end]
         begin = len(content) if end < 0 else end + 1
         line = raw.decode("latin-1").strip("\r\t ")
@@ -152,7 +151,7 @@ def _lines(path: Path) -> _Lines:
             continue
         key, value = _field(path, raw, line)
         if key in fields and key in _KNOWN.values():
-            raise _damaged(path, f"{key} stands there twice")
+            raise damaged(path, f"{key} stands there twice")
         fields[key] = value
         if key == _END:
             return _Lines(fields, begin)
@@ -168,11 +167,11 @@ def _is_last(content: bytes, begin: int, path: Path) -> bool:
 def _field(path: Path, raw: bytes, line: str) -> tuple[str, str]:
     found = re.match(r"([^=:]*?)[ \t]*[=:](.*)", line, re.DOTALL)
     if found is None or len(raw) > _LONGEST_LINE or "\0" in line or "\r" in line:
-        raise _damaged(path, "a line is not of the form Key = Value")
+        raise damaged(path, "a line is not of the form Key = Value")
     key, value = found[1].strip(), found[2].strip()
     known = _KNOWN.get(key.casefold())
     if known not in (None, key) or (known and not value):
-        raise _damaged(path, f"the line of {known} cannot be read")
+        raise damaged(path, f"the line of {known} cannot be read")
     return key, value
 
 
@@ -185,18 +184,5 @@ def _numbers(path: Path, fields: dict[str, str], name: str, count: int) -> list[
     except ValueError:
         found = []
     if len(found) != count or not all(map(math.isfinite, found)):
-        raise _damaged(path, f"{name} is not {count} numbers")
+        raise damaged(path, f"{name} is not {count} numbers")
     return found
-
-
-def _whole(path: Path, fields: dict[str, str], name: str, default: int | None = None) -> int:
-    text = fields.get(name, "" if default is None else str(default))
-    if not re.fullmatch(r"[-+]?\d{1,18}", text):
-        raise _damaged(path, f"{name} is missing or no number")
-    return int(text)
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path} is not a readable image (in its header, {why}); export or fetch the file again."
-    )

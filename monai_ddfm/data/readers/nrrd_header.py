@@ -13,8 +13,7 @@ from pathlib import Path
 
 from monai_ddfm.data.readers.claims import BZIP2, DEFLATE
 from monai_ddfm.data.readers.data_files import beside
-from monai_ddfm.data.readers.stored_header import StoredHeader
-from monai_ddfm.errors import InputError
+from monai_ddfm.data.readers.stored_header import StoredHeader, damaged, whole_field
 
 __all__ = ["read_nrrd_header"]
 
@@ -67,20 +66,20 @@ def read_nrrd_header(path: Path, *, alone: bool = False) -> StoredHeader:
         InputError: it is no such header, contradicts itself, or names a file that it must not.
     """
     fields, end = _fields(path)
-    rank = _whole(path, fields, "dimension")
+    rank = whole_field(path, fields, "dimension")
     if not 1 <= rank <= _MOST_AXES:
-        raise _damaged(path, f"its dimension is {rank}")
+        raise damaged(path, f"its dimension is {rank}")
     sizes = fields.get("sizes", "").split()
     if len(sizes) != rank or not all(re.fullmatch(r"\d{1,18}", n) for n in sizes):
-        raise _damaged(path, f"sizes is not {rank} whole numbers")
+        raise damaged(path, f"sizes is not {rank} whole numbers")
     for name in _PER_AXIS:
         if name in fields and len(fields[name].split()) != rank:
-            raise _damaged(path, f"{name} has not one entry for each of {rank} axes")
+            raise damaged(path, f"{name} has not one entry for each of {rank} axes")
     kind, encoding = fields.get("type", "").lower(), fields.get("encoding", "").lower()
     if kind not in _BYTES:
-        raise _damaged(path, f"voxels of type {kind[:40]!r} are not known")
+        raise damaged(path, f"voxels of type {kind[:40]!r} are not known")
     if encoding not in (*_RATIOS, *_TEXT):
-        raise _damaged(path, f"the encoding {encoding[:40]!r} is not known")
+        raise damaged(path, f"the encoding {encoding[:40]!r} is not known")
     item = _BYTES[kind]
     shape = tuple(map(int, sizes))
     packed = encoding not in ("raw", "hex", *_TEXT)
@@ -95,14 +94,14 @@ def _place(
     path: Path, fields: dict[str, str], end: int, *, alone: bool, packed: bool
 ) -> tuple[Path, int]:
     """Return the file of the data and where they begin in it."""
-    lines, skipped = (_whole(path, fields, name, 0) for name in ("lineskip", "byteskip"))
+    lines, skipped = (whole_field(path, fields, name, 0) for name in ("lineskip", "byteskip"))
     if lines < 0 or skipped < -1:
-        raise _damaged(path, "line skip or byte skip is negative")
+        raise damaged(path, "line skip or byte skip is negative")
     if "datafile" in fields:
         name = os.fsdecode(fields["datafile"].encode("latin-1"))
         data, begin = beside(path, name, alone=alone), 0
     elif path.suffix.lower() == ".nhdr":
-        raise _damaged(path, "the field data file is missing")
+        raise damaged(path, "the field data file is missing")
     else:
         data, begin = path, end
     if not packed:
@@ -130,17 +129,17 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
         begin = len(content) if end < 0 else end + 1
         line = raw.removesuffix(b"\r").decode("latin-1")
         if "\0" in line or "\r" in line:
-            raise _damaged(path, "a line holds characters that are no text")
+            raise damaged(path, "a line holds characters that are no text")
         if first:
             if not re.fullmatch(r"NRRD\d{4}", line):
-                raise _damaged(path, "the first line is not that of an NRRD file")
+                raise damaged(path, "the first line is not that of an NRRD file")
             first = False
         elif not line.strip():
             return fields, begin
         elif not line.startswith("#"):
             _take(path, line, fields)
     if first or not whole or "datafile" not in fields:
-        raise _damaged(path, "the empty line at its end is missing")
+        raise damaged(path, "the empty line at its end is missing")
     return fields, begin  # a header of a file of its own may end with its last line
 
 
@@ -150,20 +149,7 @@ def _take(path: Path, line: str, fields: dict[str, str]) -> None:
         return
     plain = re.sub(r"\s", "", name).lower()
     if not colon or plain not in _FIELDS.split(", "):
-        raise _damaged(path, f"the field {name[:40]!r} is not known")
+        raise damaged(path, f"the field {name[:40]!r} is not known")
     if plain in fields:
-        raise _damaged(path, f"the field {name[:40]!r} stands there twice")
+        raise damaged(path, f"the field {name[:40]!r} stands there twice")
     fields[plain] = value.strip()
-
-
-def _whole(path: Path, fields: dict[str, str], name: str, default: int | None = None) -> int:
-    text = fields.get(name, "" if default is None else str(default))
-    if not re.fullmatch(r"[-+]?\d{1,18}", text):
-        raise _damaged(path, f"{name} is missing or no number")
-    return int(text)
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(
-        f"{path} is not a readable image (in its header, {why}); export or fetch the file again."
-    )

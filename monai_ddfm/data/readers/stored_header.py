@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from monai_ddfm.data.readers.claims import DEFLATE, check_against_file, check_against_memory
 from monai_ddfm.data.readers.packed import check_packed
+from monai_ddfm.errors import InputError
 
-__all__ = ["StoredHeader"]
+__all__ = ["StoredHeader", "damaged", "whole_field"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,30 @@ class StoredHeader:
         """
         if self.ratio == DEFLATE:
             check_packed(self.path, self.data, begin=self.begin, claimed=self.claimed)
+
+
+def whole_field(
+    path: Path, fields: Mapping[str, str], name: str, default: int | None = None
+) -> int:
+    """Return a field of a header as a whole number.
+
+    Args:
+        path: the file.
+        fields: of its header.
+        name: of the field.
+        default: the number where the field is missing; None does not allow that.
+
+    Raises:
+        InputError: it is missing, or no such number.
+    """
+    text = fields.get(name, "" if default is None else str(default))
+    if not re.fullmatch(r"[-+]?\d{1,18}", text):
+        raise damaged(path, f"{name} is missing or no number")
+    return int(text)
+
+
+def damaged(path: Path, why: str) -> InputError:
+    """Return the refusal of a file whose header cannot be."""
+    return InputError(
+        f"{path} is not a readable image (in its header, {why}); export or fetch the file again."
+    )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from monai_ddfm.errors import InputError
 from monai_ddfm.networks.priors.architecture import Architecture
 from monai_ddfm.networks.priors.claims import check_archive, check_extent
+from monai_ddfm.utils.files import replace_file
 
 __all__ = [
     "KNOWN_SHA256",
@@ -193,19 +193,7 @@ def write_prior(state: Mapping[str, Tensor], architecture: Architecture, path: P
         key: v if v.is_contiguous() and v.untyped_storage().nbytes() == v.nbytes else v.clone()
         for key, v in state.items()
     }
-    _write_whole(path, lambda part: torch.save(whole, part))
+    replace_file(path, lambda part: torch.save(whole, part))
     description = {"sha256": file_sha256(path), "architecture": asdict(architecture)}
     text = json.dumps(description, indent=2) + "\n"
-    _write_whole(sidecar_path(path), lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then give it that name."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save raises RuntimeError on a full disk
-        raise InputError(f"{path} cannot be written ({error}); check folder and space") from error
-    finally:
-        part.unlink(missing_ok=True)
+    replace_file(sidecar_path(path), lambda part: part.write_text(text, encoding="utf-8"))
