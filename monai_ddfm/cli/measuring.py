@@ -14,6 +14,12 @@ __all__ = ["benchmark", "evaluate"]
 
 _LESIONS: Final = "Detection of lesions"
 _ALIGNMENT: Final = "Registration of moved heads"
+_Metrics = Annotated[
+    str | None, typer.Option(help="Names with commas; the eight that papers print if not given.")
+]
+_Convention = Annotated[
+    str, typer.Option(help="evaluator, as papers compute their figures, or mean.")
+]
 
 
 @with_options()
@@ -40,13 +46,8 @@ def benchmark(
     noise: Annotated[
         str, typer.Option(help="Fuse noisy sources too: gaussian:15,rician:15,poisson:15.")
     ] = "",
-    metrics: Annotated[
-        str | None,
-        typer.Option(help="Names with commas; the eight that papers print if not given."),
-    ] = None,
-    convention: Annotated[
-        str, typer.Option(help="evaluator, as papers compute their figures, or mean.")
-    ] = "evaluator",
+    metrics: _Metrics = None,
+    convention: _Convention = "evaluator",
     limit: Annotated[
         int | None, typer.Option(help="At most so many pairs of each modality.")
     ] = None,
@@ -275,13 +276,8 @@ def evaluate(
     window: Annotated[
         list[str] | None, typer.Option(help="Gray scale of --moving, for volumes, as for fuse.")
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(help="Names with commas; the eight that papers print if not given."),
-    ] = None,
-    convention: Annotated[
-        str, typer.Option(help="evaluator, as papers compute their figures, or mean.")
-    ] = "evaluator",
+    metrics: _Metrics = None,
+    convention: _Convention = "evaluator",
     stretch: Annotated[
         bool, typer.Option("--stretch", help="Stretch the result to full contrast first.")
     ] = False,

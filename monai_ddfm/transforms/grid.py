@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.grid_geometry import (
     SliceAlong,
+    affine_of,
     canonical_codes,
     isotropic_grid,
     reordered,
@@ -238,7 +239,7 @@ class RestoreGridd(MapTransform):  # type: ignore[misc]
             raise ValueError(f"{self.reference_key!r} has not been through ToCanonicald")
         grid = json.loads(reference.meta[_KEY])
         target = np.array(grid["affine"])
-        working = _affine_of(reference)
+        working = affine_of(reference)
         for key in self.key_iterator(case):
             values = case[key]
             if tuple(values.shape[1:]) != tuple(reference.shape[1:]):
@@ -253,25 +254,21 @@ def _remembering(before: MetaTensor, after: MetaTensor) -> MetaTensor:
     return after
 
 
-def _affine_of(volume: MetaTensor) -> NDArray[np.float64]:
-    return np.asarray(volume.affine.detach().cpu(), dtype=np.float64)
-
-
 def _grid_of(volume: MetaTensor) -> dict[str, Any]:
     """Affine and shape, in the words of JSON."""
-    return {"affine": _affine_of(volume).tolist(), "shape": list(volume.shape[1:])}
+    return {"affine": affine_of(volume).tolist(), "shape": list(volume.shape[1:])}
 
 
 def _is_reordered(volume: MetaTensor, grid: Mapping[str, Any]) -> bool:
     """Whether swaps and flips alone lead from a volume's grid to another."""
     target = np.array(grid["affine"])
-    return reordering(volume.shape[1:], _affine_of(volume), target, grid["shape"]) is not None
+    return reordering(volume.shape[1:], affine_of(volume), target, grid["shape"]) is not None
 
 
 def _brought_back(volume: MetaTensor, grid: Mapping[str, Any]) -> MetaTensor:
     """Put a volume on the grid that a transform has noted, with the history from before it."""
     target = np.array(grid["affine"])
-    back = _restored(volume, volume, _affine_of(volume), target, grid["shape"])
+    back = _restored(volume, volume, affine_of(volume), target, grid["shape"])
     back.applied_operations = volume.applied_operations
     note = volume.meta.get(_KEY)
     if note is not None and json.loads(note) != grid:

@@ -11,6 +11,7 @@ from typing import Literal
 import nibabel as nib
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from numpy.typing import ArrayLike, NDArray
 
 from monai_ddfm.errors import InputError
@@ -18,6 +19,7 @@ from monai_ddfm.utils.slabs import slabs
 
 __all__ = [
     "SliceAlong",
+    "affine_of",
     "canonical_codes",
     "isotropic_grid",
     "reordered",
@@ -32,6 +34,11 @@ _CODES = {"axial": "RAS", "coronal": "RSA", "sagittal": "ASR"}
 _THICK = 1.5  # times the next largest spacing: slices rather than an almost isotropic volume
 _WHOLE = 1e-3  # voxels by which a swapped and flipped grid may miss the original one
 _MOST_VOXELS = 2**30
+
+
+def affine_of(volume: MetaTensor) -> NDArray[np.float64]:
+    """Return the affine of a volume, [4, 4] in float64, wherever the volume lies."""
+    return np.asarray(volume.affine.detach().cpu(), dtype=np.float64)
 
 
 def spacing_of(affine: ArrayLike) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ from monai_ddfm.likelihoods.point_spread import FWHM_PER_DEVIATION, gaussian_blu
 from monai_ddfm.likelihoods.recovery import RecoveryOptions, recover
 from monai_ddfm.likelihoods.resolution import estimate_fwhm
 from monai_ddfm.modalities import Modality
+from monai_ddfm.transforms.grid_geometry import affine_of
 from monai_ddfm.transforms.simpleitk_bridge import resample
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.utils.reports import add_report, reports_of
@@ -157,7 +158,7 @@ def _recovered(
     scales = _bright(f), _bright(v)
     if min(scales) <= 0:
         raise _CannotTellError("one of the volumes is empty where they meet")
-    affine = as_array(moving.affine).astype(np.float64)
+    affine = affine_of(moving)
     spacing = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     reach = [_MARGIN * (fwhm or _WIDEST_MM / 2) / edge for edge in spacing]
     box = _box(f > _BODY * scales[0], reach)

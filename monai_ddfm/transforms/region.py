@@ -31,6 +31,7 @@ from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.transforms.body_outline import Region, body_mask
+from monai_ddfm.transforms.grid_geometry import affine_of
 from monai_ddfm.utils.reports import add_report
 
 __all__ = [
@@ -158,7 +159,7 @@ def _lattice(
     volume: MetaTensor,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], list[int]]:
     """Return block means on a coarse lattice, its spacing in mm, and the patient axis of each."""
-    affine = volume.affine.detach().cpu().numpy().astype(np.float64)
+    affine = affine_of(volume)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     shape = np.array(volume.shape[1:])
     size = np.minimum(np.ceil(shape * spacing / _LATTICE_MM), np.minimum(shape, _MOST_PER_AXIS))

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import ROWS
+from monai_ddfm.transforms.grid_geometry import affine_of
 
 __all__ = [
     "Interpolation",
@@ -239,6 +240,6 @@ def _channels(volume: MetaTensor, *, name: str) -> Iterator[Any]:
 
 
 def _lps_affine(volume: MetaTensor) -> NDArray[np.float64]:
-    affine = np.asarray(volume.affine.detach().cpu(), dtype=np.float64)
+    affine = affine_of(volume)
     space = volume.meta.get("space", "RAS")
     return affine if str(getattr(space, "value", space)) == "LPS" else _FLIP_XY @ affine

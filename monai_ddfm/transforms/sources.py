@@ -21,11 +21,10 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
-from numpy.typing import NDArray
 
 from monai_ddfm.data.transform_files import transform_of
 from monai_ddfm.errors import InputError
-from monai_ddfm.transforms.grid_geometry import reordered, reordering
+from monai_ddfm.transforms.grid_geometry import affine_of, reordered, reordering
 from monai_ddfm.transforms.loading import LoadVolume
 from monai_ddfm.transforms.simpleitk_bridge import resample, volume_name
 from monai_ddfm.utils.reports import add_report, reports_of
@@ -94,7 +93,7 @@ class RestoreSourcesd(MapTransform):  # type: ignore[misc]
 
 def _restored(registered: MetaTensor, moving: MetaTensor | None, fixed: MetaTensor) -> MetaTensor:
     """Return a registered volume on the grid of fixed, resampled from its own voxels if need be."""
-    target, working = _affine_of(fixed), _affine_of(registered)
+    target, working = affine_of(fixed), affine_of(registered)
     values = reordered(registered.as_tensor(), working, target, fixed.shape[1:])
     if values is None:
         done = reports_of(registered)["registration"]
@@ -138,7 +137,7 @@ class ReleaseSourcesd(MapTransform):  # type: ignore[misc]
         case = dict(data)
         target = case[self.fixed_source_key]
         for key, source_key in zip(self.keys, self.moving_source_keys, strict=True):
-            grids = _affine_of(case[key]), _affine_of(target)
+            grids = affine_of(case[key]), affine_of(target)
             if reordering(case[key].shape[1:], *grids, target.shape[1:]) is not None:
                 del case[source_key]
         return case
@@ -223,16 +222,12 @@ class LoadReferenceMaskd(MapTransform):  # type: ignore[misc]
         return case
 
 
-def _affine_of(volume: MetaTensor) -> NDArray[np.float64]:
-    return np.asarray(volume.affine.detach().cpu(), dtype=np.float64)
-
-
 def _same_grid(one: MetaTensor, other: MetaTensor) -> bool:
     """Whether the corners of two grids of one shape lie within a tenth of a millimeter."""
     if one.shape[1:] != other.shape[1:]:
         return False
     corners = np.array([[*np.multiply(e, one.shape[1:]), 1] for e in np.ndindex(2, 2, 2)])
-    apart = corners @ (_affine_of(one) - _affine_of(other)).T
+    apart = corners @ (affine_of(one) - affine_of(other)).T
     return bool(np.abs(apart).max() < _SAME_PLACE_MM)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from monai_ddfm.transforms.pictures import (
 from monai_ddfm.transforms.windows import finding_level
 from monai_ddfm.utils.color import white_level
 
-__all__ = ["Case", "load_case"]
+__all__ = ["Case", "check_distinct", "load_case"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,21 @@ class Case:
         # A slice in which nothing is bright counts as one whole head there; here it has none.
         mask &= (slices > 0.075).flatten(1).any(1)[:, None, None]
         return mask[0] if brighter.ndim == 2 else mask.movedim(0, -1)
+
+
+def check_distinct(cases: Sequence[Case]) -> None:
+    """Refuse pairs that could not be told apart, and no pair at all.
+
+    Raises:
+        InputError: two have one title, or there is none.
+    """
+    seen: set[str] = set()
+    for case in cases:
+        if case.title in seen:
+            raise InputError(f"the pair {case.title!r} occurs twice; rename one.")
+        seen.add(case.title)
+    if not cases:
+        raise InputError("there is no pair; give at least one.")
 
 
 def load_case(pair: Pair, **options: Any) -> Case:

@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from monai_ddfm.apps.benchmark.bundle import Prior
-from monai_ddfm.apps.benchmark.cases import Case, load_case
+from monai_ddfm.apps.benchmark.cases import Case, check_distinct, load_case
 from monai_ddfm.apps.benchmark.curves import draw_curves
 from monai_ddfm.apps.benchmark.figures import measure_case, measure_robustness
 from monai_ddfm.apps.benchmark.grids import draw_grid
@@ -220,13 +220,7 @@ def _check(*, stretch: str, metrics: Sequence[str], device: str) -> None:
 
 def _check_cases(cases: Sequence[Case], *, metrics: Sequence[str], convention: Convention) -> None:
     """Refuse what could not be measured or told apart, before a network runs."""
-    seen: set[str] = set()
-    for case in cases:
-        if case.title in seen:
-            raise InputError(f"the pair {case.title!r} occurs twice; rename one.")
-        seen.add(case.title)
-    if not cases:
-        raise InputError("there is no pair; give at least one.")
+    check_distinct(cases)
     for case in {case.image.shape: case for case in cases}.values():
         image = case.image[..., :1].squeeze(-1) if case.image.ndim == 5 else case.image
         try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-from monai_ddfm.sources import Moved
+import numpy as np
 
-__all__ = ["RECOVERED", "SPREAD", "Maps"]
+from monai_ddfm.sources import Moved
+from monai_ddfm.utils.arrays import as_array
+
+__all__ = ["RECOVERED", "SPREAD", "Maps", "check_on_grid"]
 
 SPREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -45,3 +48,25 @@ class Maps:
     rgb: Any = None
     spread: Mapping[str, Any] = field(default_factory=dict)
     recovered: Any = None
+
+
+def check_on_grid(case: Mapping[Hashable, Any], keys: Iterable[str], *, fixed_key: str) -> None:
+    """Check that volumes lie on the grid of the MRI.
+
+    Args:
+        case: those that it lacks are passed over.
+        keys: of the volumes.
+        fixed_key: of the MRI.
+
+    Raises:
+        ValueError: one does not.
+    """
+    fixed = case[fixed_key]
+    for key in keys:
+        volume = case.get(key)
+        if volume is None:
+            continue
+        affine = getattr(volume, "affine", fixed.affine)
+        same = np.allclose(as_array(affine), as_array(fixed.affine), atol=1e-3)
+        if volume.shape[1:] != fixed.shape[1:] or not same:
+            raise ValueError(f"{key!r} is not on the grid of {fixed_key!r}")

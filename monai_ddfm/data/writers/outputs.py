@@ -29,7 +29,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.transforms import Transform
 
@@ -42,7 +41,7 @@ from monai_ddfm.data.writers.dicom_results import (
 )
 from monai_ddfm.data.writers.formats import FORMATS, VOLUME_NAMES, format_named
 from monai_ddfm.data.writers.inputs import inputs_of, sources_of
-from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps
+from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps, check_on_grid
 from monai_ddfm.data.writers.provenance import RunRecord, collect_provenance
 from monai_ddfm.modalities import Modality
 from monai_ddfm.sources import Moved, Source, as_sources
@@ -276,16 +275,9 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
         return {**bare, "warnings": warnings(bare)}
 
     def _checked(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        fixed = data[self.fixed_key]
         of_sources = (*self.moving_keys.values(), *self.weight_keys.values())
-        for key in (*of_sources, self.fused_key, self.rgb_key, RECOVERED):
-            volume = data.get(key)
-            if volume is None:
-                continue
-            affine = getattr(volume, "affine", fixed.affine)
-            same = np.allclose(as_array(affine), as_array(fixed.affine), atol=1e-3)
-            if volume.shape[1:] != fixed.shape[1:] or not same:
-                raise ValueError(f"{key!r} is not on the grid of {self.fixed_key!r}")
+        keys = (*of_sources, self.fused_key, self.rgb_key, RECOVERED)
+        check_on_grid(data, keys, fixed_key=self.fixed_key)
         if not bool(torch.as_tensor(data[self.fused_key]).isfinite().all()):
             raise ValueError(f"{self.fused_key!r} has NaN or infinite voxels")
         return dict(data)

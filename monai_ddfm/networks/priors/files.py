@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Mapping
@@ -16,11 +15,11 @@ from monai_ddfm.errors import InputError
 from monai_ddfm.networks.priors.architecture import Architecture
 from monai_ddfm.networks.priors.claims import check_archive, check_extent
 from monai_ddfm.utils.files import replace_file
+from monai_ddfm.utils.hashes import sha256_of
 
 __all__ = [
     "KNOWN_SHA256",
     "checked",
-    "file_sha256",
     "read_sidecar",
     "read_tensors",
     "sidecar_path",
@@ -37,12 +36,6 @@ KNOWN_SHA256: Mapping[str, str] = {
 _WRAPPERS = ("state_dict", "model")
 
 
-def file_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _verify_sha256(path: Path, expected: str | None) -> None:
     """Compare a file with what it should hash to.
 
@@ -56,7 +49,7 @@ def _verify_sha256(path: Path, expected: str | None) -> None:
     """
     published = KNOWN_SHA256.get(path.name)
     expected = expected or published
-    if expected and (found := file_sha256(path)) != expected.strip().lower():
+    if expected and (found := sha256_of(path)) != expected.strip().lower():
         mend = "; rename it if it is your own network" if expected == published else ""
         raise InputError(
             f"{path} has the SHA-256 {found} instead of {expected}; fetch the file again{mend}"
@@ -194,6 +187,6 @@ def write_prior(state: Mapping[str, Tensor], architecture: Architecture, path: P
         for key, v in state.items()
     }
     replace_file(path, lambda part: torch.save(whole, part))
-    description = {"sha256": file_sha256(path), "architecture": asdict(architecture)}
+    description = {"sha256": sha256_of(path), "architecture": asdict(architecture)}
     text = json.dumps(description, indent=2) + "\n"
     replace_file(sidecar_path(path), lambda part: part.write_text(text, encoding="utf-8"))

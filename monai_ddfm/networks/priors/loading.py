@@ -19,7 +19,6 @@ from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors.architecture import Architecture, check_keys
 from monai_ddfm.networks.priors.files import (
     checked,
-    file_sha256,
     read_sidecar,
     read_tensors,
     sidecar_path,
@@ -30,6 +29,7 @@ from monai_ddfm.networks.priors.guided_diffusion import (
     infer_architecture,
     is_guided_diffusion,
 )
+from monai_ddfm.utils.hashes import sha256_of
 
 __all__ = [
     "PriorInfo",
@@ -207,7 +207,7 @@ def prior_info(path: str | Path, *, num_head_channels: int = 64) -> PriorInfo:
     path = Path(path)
     state = read_tensors(path)
     kind = _kind(state, path)
-    sha256 = file_sha256(path)
+    sha256 = sha256_of(path)
     architecture = None
     if kind == "guided-diffusion":
         architecture = infer_architecture(

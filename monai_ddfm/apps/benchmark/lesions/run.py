@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from monai_ddfm.apps.benchmark.bundle import Prior
-from monai_ddfm.apps.benchmark.cases import Case, load_case
+from monai_ddfm.apps.benchmark.cases import Case, check_distinct, load_case
 from monai_ddfm.apps.benchmark.lesions.plots import draw_detection
 from monai_ddfm.apps.benchmark.lesions.rows import Row, parse_rows, views_of
 from monai_ddfm.apps.benchmark.lesions.running import SOURCES, Seen, run_rows
@@ -104,7 +104,8 @@ def benchmark_lesions(
     if isinstance(pairs, str | Path):
         pairs = find_pairs(pairs, limit=limit)
     cases = [pair if isinstance(pair, Case) else load_case(pair, **options) for pair in pairs]
-    scenes = make_scenes(_different(cases), count=count, slices=slices, seed=seed)
+    check_distinct(cases)
+    scenes = make_scenes(cases, count=count, slices=slices, seed=seed)
     _check_shown(rows, cases)
     runner = Runner(folder, prior=prior, device=device)
     seen = run_rows(
@@ -210,17 +211,6 @@ def _about(row: Row) -> dict[str, Any]:
     if row.method is not None:
         return described(row.method)
     return {"name": row.kind} | ({"alpha": row.alpha} if row.kind == "overlay" else {})
-
-
-def _different(cases: Sequence[Case]) -> Sequence[Case]:
-    """Refuse pairs that could not be told apart."""
-    titles = [case.title for case in cases]
-    if not titles:
-        raise InputError("there is no pair; give at least one.")
-    for title in titles:
-        if titles.count(title) > 1:
-            raise InputError(f"the pair {title!r} occurs twice; rename one.")
-    return cases
 
 
 def _check_shown(rows: Sequence[Row], cases: Sequence[Case]) -> None:

@@ -51,6 +51,7 @@ from monai_ddfm.data.writers.dicom_results import (
     role_folders,
     roles_of,
 )
+from monai_ddfm.data.writers.maps import check_on_grid
 from monai_ddfm.data.writers.provenance import RunRecord
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
@@ -258,15 +259,10 @@ class SaveFusionDicomd(Transform):  # type: ignore[misc]
     def _volumes(self, data: Mapping[Hashable, Any]) -> Volumes:
         fixed = data[self.fixed_key]
         of_sources = (*self.moving_keys.values(), *self.weight_keys.values())
-        for key in (*of_sources, self.fused_key, self.rgb_key):
-            volume = data.get(key)
-            if volume is None:
-                continue
-            affine = getattr(volume, "affine", fixed.affine)
-            same = np.allclose(as_array(affine), as_array(fixed.affine), atol=1e-3)
-            if volume.shape[1:] != fixed.shape[1:] or not same:
-                raise ValueError(f"{key!r} is not on the grid of {self.fixed_key!r}")
-            if not np.isfinite(array_of(volume)).all():
+        keys = (*of_sources, self.fused_key, self.rgb_key)
+        check_on_grid(data, keys, fixed_key=self.fixed_key)
+        for key in keys:
+            if data.get(key) is not None and not np.isfinite(array_of(data[key])).all():
                 raise ValueError(f"{key!r} has NaN or infinite voxels")
         rgb, moved = data.get(self.rgb_key), []
         for source in self.sources:
