@@ -34,7 +34,11 @@ def without_background(
     if background is None:
         return layout
     tight = SliceLayout.of(
-        slices, divisor=divisor, crop=True, together=True, noise=background.noise
+        slices,
+        divisor=divisor,
+        crop=True,
+        together=True,
+        noise_at_black=background.noise_at_black,
     )
     if not tight.patches:
         return layout

@@ -18,11 +18,18 @@ from monai_ddfm.inferers.acceleration import Acceleration
 from monai_ddfm.inferers.background import without_background
 from monai_ddfm.inferers.denoising import is_latent, spatial_dims
 from monai_ddfm.inferers.keeping import SliceStore, run_name
-from monai_ddfm.inferers.layout import Patch, SliceLayout, pad_to_frame
+from monai_ddfm.inferers.layout import Patch, SliceLayout
 from monai_ddfm.inferers.means import with_means
 from monai_ddfm.inferers.measuring import MeasuredNoise, noise_of_slices, note_noise
 from monai_ddfm.inferers.noise import NoiseMode, NoiseSource
-from monai_ddfm.inferers.options import checked_start, smoothing, startable, tolerance, visits
+from monai_ddfm.inferers.options import (
+    check_values,
+    checked_start,
+    smoothing,
+    startable,
+    tolerance,
+    visits,
+)
 from monai_ddfm.inferers.planes import (
     PlaneRunner,
     Planes,
@@ -39,21 +46,19 @@ from monai_ddfm.inferers.presets import (
     preset_named,
     without_units,
 )
-from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
-from monai_ddfm.inferers.running import SliceRunner, is_out_of_memory
-from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep, SliceSampler
+from monai_ddfm.inferers.progress import ProgressCallback
+from monai_ddfm.inferers.running import SliceRunner
+from monai_ddfm.inferers.sampling import FusionSampler, SliceSampler
 from monai_ddfm.inferers.sharing import gather, process_count, share_of
 from monai_ddfm.inferers.smoothing import smooth_across_slices
 from monai_ddfm.inferers.voxels import spacing_of, voxel_of
+from monai_ddfm.inferers.whole import WholeRunner
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import Likelihood, Plan, Rectifier, Run, likelihood_of
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.networks.schedulers import PredictionType
 
 __all__ = ["DDFMInferer"]
-
-# Rounding of a window or of an interpolation, beyond the ends of [-1, 1].
-_OUTSIDE = 1e-3
 
 
 class DDFMInferer(Inferer):  # type: ignore[misc]
@@ -100,6 +105,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         spacing: former name of `timesteps`, for one release.
 
     Attributes:
+        sampling_noise: what the seed draws, at the start and in stochastic steps.
         noises: of the sources, where they are known; None has them measured.
 
     Raises:
@@ -156,7 +162,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             raise InputError(f"slice axis {axis!r} is unknown; use 0, 1 or 2.")
         start = chosen.start_timestep if start_timestep is None else start_timestep
         self.preset = chosen
-        self.noise = NoiseSource(seed=seed, mode=noise)
+        self.sampling_noise = NoiseSource(seed=seed, mode=noise)
         self.batch_size: int | Literal["auto"] = batch_size
         self.axis = axis
         self.planes = checked_planes(planes)
@@ -218,14 +224,8 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 f"DDFM fuses [B, 2, H, W] or [B, 2, H, W, D], not {tuple(images.shape)}."
             )
         self._check_number(images.shape[1] - 1)
-        if not bool(images.isfinite().all()):
-            raise InputError("the sources hold NaN or infinite values; replace them first.")
-        if float(images.abs().amax()) > 1 + _OUTSIDE:
-            raise InputError(
-                f"the sources reach from {float(images.amin()):g} to {float(images.amax()):g}; "
-                "scale them to -1..1 first, with ScaleIntensityRange for example."
-            )
-        noises: list[MeasuredNoise | None] = []
+        check_values(images)
+        measured: list[MeasuredNoise | None] = []
         voxel = voxel_of(inputs)
         spacing = spacing_of(voxel, self.axis)
         planes = None
@@ -238,18 +238,18 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 for one in images.split(1)
             ]
             fused = torch.cat([part for part, _ in parts])
-            noises = [noise for _, noise in parts]
+            measured = [noise for _, noise in parts]
         elif images.ndim == 4:
             fused, _ = self._fuse_slices(images, network, volume=False, spacing=spacing)
         else:
             outcomes = [self._fuse_volume(volume, network, spacing, planes) for volume in images]
             volumes = [volume for volume, _ in outcomes]
-            noises = [noise for _, noise in outcomes]
+            measured = [noise for _, noise in outcomes]
             # A stack of one would be a copy, and a volume may be large.
             fused = volumes[0][None] if len(volumes) == 1 else torch.stack(volumes)
         # Hands the inputs' metadata on, where they have some: the fused volume is on their grid.
         result: Tensor = convert_to_dst_type(fused, inputs, dtype=torch.float32)[0]
-        note_noise(result, noises)
+        note_noise(result, measured)
         if planes is not None:
             steps = self.preset.steps
             note_planes(result, planes, steps=steps if isinstance(steps, int) else None)
@@ -261,11 +261,11 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         said: dict[str, Any] = {
             "preset": preset.name,
             "steps": preset.steps,
-            "seed": self.noise.seed,
+            "seed": self.sampling_noise.seed,
             "batch_size": self.batch_size,
             "axis": self.axis,
             "planes": self.planes,
-            "noise": self.noise.mode,
+            "noise": self.sampling_noise.mode,
             "autocast_dtype": self.acceleration.dtype_name,
             "compile": self.acceleration.compile,
             "start_timestep": self.start_timestep,
@@ -313,10 +313,10 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
     ) -> tuple[Tensor, MeasuredNoise | None]:
         """Fuse one volume [C, H, W, D] slice by slice; tell its noise, if it was measured."""
         slices = volume.movedim(1 + self.axis, 0)
-        fused, noise = self._fuse_slices(
+        fused, measured = self._fuse_slices(
             slices, network, volume=True, spacing=spacing, planes=planes
         )
-        return fused.movedim(0, 1 + self.axis), noise
+        return fused.movedim(0, 1 + self.axis), measured
 
     def _fuse_slices(
         self,
@@ -338,7 +338,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         result = torch.empty_like(slices, dtype=torch.float32)
         torch.mean(slices, dim=1, out=result[:, 0])
         result[:, 1:] = 1 / slices.shape[1]
-        noise = None
+        measured = None
         if layout.patches:
             noises = None
             if self._measures_noise:
@@ -352,7 +352,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             if volume and one_plane and not whole and not is_latent(network):
                 plan = self._with_means(plan, slices, network, layout)
             if noises is not None:
-                noise = MeasuredNoise.of(noises, plan, background=layout is every)
+                measured = MeasuredNoise.of(noises, plan, background=layout is every)
             sampler = self._sampler(network, plan)
             if whole:
                 result = self._fuse_whole(slices, network, sampler)
@@ -365,7 +365,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 )
         if volume and self.smooth_across > 0:
             result = smooth_across_slices(result, slices, sigma=self.smooth_across)
-        return result, noise
+        return result, measured
 
     def _fill(
         self,
@@ -400,7 +400,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         with self.acceleration.prepared(network, slices.device) as called:
             runner = SliceRunner(
                 sampler=sampler,
-                noise=self.noise,
+                sampling_noise=self.sampling_noise,
                 network=called,
                 layout=layout,
                 batch_size=self.batch_size,
@@ -430,7 +430,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             runner = PlaneRunner(
                 sampler=sampler,
                 network=called,
-                noise=self.noise,
+                sampling_noise=self.sampling_noise,
                 layout=layout,
                 planes=planes,
                 divisor=getattr(network, "size_divisor", 1),
@@ -442,27 +442,16 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def _fuse_whole(self, slices: Tensor, network: nn.Module, sampler: FusionSampler) -> Tensor:
         """Fuse the slices [N, C, H, W] of a volume at once, with a prior of volumes."""
-        volume = slices.movedim(0, 1 + self.axis)[None]
-        divisor = getattr(network, "size_divisor", 1)
-        framed = pad_to_frame(volume, [side + -side % divisor for side in volume.shape[2:]])
-
-        def tell(step: SamplingStep) -> None:
-            if self.progress is not None:
-                self.progress(SamplingProgress(0, 1, 1, step.index + 1, sampler.steps))
-
-        try:
-            with self.acceleration.prepared(network, volume.device) as called:
-                outcome = sampler(framed, called, noise=self.noise, slices=[0], on_step=tell)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise InputError(
-                "not enough memory for a whole volume; use a smaller one, a prior of slices, or "
-                "another device."
-            ) from error
-        height, width, depth = volume.shape[2:]
-        fused = torch.cat([outcome.luminance, outcome.weight], dim=1)[0].float()
-        return fused[:, :height, :width, :depth].movedim(1 + self.axis, 0)
+        with self.acceleration.prepared(network, slices.device) as called:
+            runner = WholeRunner(
+                sampler=sampler,
+                network=called,
+                sampling_noise=self.sampling_noise,
+                axis=self.axis,
+                divisor=getattr(network, "size_divisor", 1),
+                progress=self.progress,
+            )
+            return runner(slices)
 
     def _plan(
         self, noises: tuple[NoiseModel, ...] | None, *, spacing: Spacing | None = None
@@ -498,12 +487,11 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def _slice_sampler(self, network: nn.Module | None, run: Run) -> SliceSampler:
         """Build the loop for one run; it starts at the level of its noise, if that is known."""
-        noise = run.noise_model
         own: PredictionType = getattr(network, "prediction_type", "epsilon")
         excess = max(1.0, self.preset.excess)
         level = None
-        if noise is not None and self.preset.start != "noise":
-            level = noise.level / run.coarse
+        if run.noise_model is not None and self.preset.start != "noise":
+            level = run.noise_model.level / run.coarse
         solver = build_solver(
             self.preset,
             num_timesteps=self.num_timesteps,
@@ -531,7 +519,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
         """All that the result depends on beside the sources and the network."""
         settings = (
             self.preset,
-            self.noise,
+            self.sampling_noise,
             self.start_timestep,
             self.early_stop,
             self.acceleration,

@@ -189,7 +189,8 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
     def _seeded(self, number: int, eta: float | None) -> DDFMInferer:
         """Return the inferer with another seed, and with noise in its steps if asked for."""
         inferer = copy(self.inferer)
-        inferer.noise = replace(inferer.noise, seed=inferer.noise.seed + number)
+        noise = inferer.sampling_noise
+        inferer.sampling_noise = replace(noise, seed=noise.seed + number)
         if eta is not None:
             inferer.preset = _with_noise(inferer.preset, eta)
         return inferer

@@ -87,7 +87,7 @@ class SliceLayout:
         divisor: int,
         crop: bool,
         together: bool,
-        noise: NoiseAtBlack | None = None,
+        noise_at_black: NoiseAtBlack | None = None,
     ) -> SliceLayout:
         """Plan the sampling of `slices`.
 
@@ -97,13 +97,13 @@ class SliceLayout:
             crop: cut patches; else every slice is kept whole.
             together: the slices are one volume and have one background; else each has its own, so
                 that what becomes of one does not depend on the others.
-            noise: of each source, mean and deviation of its noisy values above black; None is that
-                of clean sources.
+            noise_at_black: of each source, mean and deviation of its noisy values above black;
+                None is that of clean sources.
         """
         height, width = slices.shape[-2:]
         frame = (height + -height % divisor, width + -width % divisor)
-        rows, columns = _occupied(slices, together=together, noise=noise)
-        side_step = _SIDE_STEP if noise is None else _SIDE_STEP_IN_NOISE
+        rows, columns = _occupied(slices, together=together, noise_at_black=noise_at_black)
+        side_step = _SIDE_STEP if noise_at_black is None else _SIDE_STEP_IN_NOISE
         patches = []
         for number in torch.nonzero(rows.any(dim=1))[:, 0].tolist():
             top, left, sides = 0, 0, frame
@@ -165,22 +165,22 @@ def _least(slices: Tensor, *, together: bool) -> Tensor:
     return slices.amin(dim=(0, 2, 3) if together else (2, 3), keepdim=True)
 
 
-def _above(slices: Tensor, least: Tensor, noise: NoiseAtBlack | None = None) -> Tensor:
+def _above(slices: Tensor, least: Tensor, noise_at_black: NoiseAtBlack | None = None) -> Tensor:
     excess = slices - least
-    if noise is None:
+    if noise_at_black is None:
         excess = excess.amax(dim=1)
         return functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2) > _BACKGROUND_TOLERANCE
     mean = functional.avg_pool2d(excess, _SMOOTHING, 1, _SMOOTHING // 2)
     reach = _CLEAR_OF_NOISE / _SMOOTHING
     above = [
         mean[:, source] > max(_BACKGROUND_TOLERANCE, at_black + reach * deviation)
-        for source, (at_black, deviation) in enumerate(noise)
+        for source, (at_black, deviation) in enumerate(noise_at_black)
     ]
     return torch.stack(above).any(dim=0)
 
 
 def _occupied(
-    slices: Tensor, *, together: bool, noise: NoiseAtBlack | None
+    slices: Tensor, *, together: bool, noise_at_black: NoiseAtBlack | None
 ) -> tuple[Tensor, Tensor]:
     """Which rows and columns of every slice hold foreground: Boolean [N, H] and [N, W], on the CPU.
 
@@ -189,7 +189,7 @@ def _occupied(
     least = _least(slices, together=together).expand(len(slices), -1, -1, -1)
     rows, columns = [], []
     for part, floor in zip(torch.split(slices, _CHUNK), torch.split(least, _CHUNK), strict=True):
-        mask = _above(part, floor, noise)
+        mask = _above(part, floor, noise_at_black)
         rows.append(mask.any(dim=2))
         columns.append(mask.any(dim=1))
     return torch.cat(rows).cpu(), torch.cat(columns).cpu()

@@ -158,7 +158,7 @@ class _Told:
         SliceRunner(
             sampler=FusionSampler(plan=Plan(runs=(run,)), samplers=(sampler_of(run),)),
             network=network,
-            noise=own,
+            sampling_noise=own,
             layout=layout,
             batch_size="auto",
         )(stable + _ALPHA * z, layout.patches, on_batch=keep)

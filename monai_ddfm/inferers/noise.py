@@ -18,13 +18,13 @@ from torch import Tensor
 from monai_ddfm.errors import InputError
 from monai_ddfm.utils.uploads import upload
 
-__all__ = ["FramedNoise", "Noise", "NoiseMode", "NoiseSource"]
+__all__ = ["FramedNoise", "NoiseMode", "NoiseSource", "SamplingNoise"]
 
 NoiseMode = Literal["shared", "independent"]
 _START = 0
 
 
-class Noise(Protocol):
+class SamplingNoise(Protocol):
     """What draws noise for slices."""
 
     def start(self, slices: Sequence[int], shape: Sequence[int], device: torch.device) -> Tensor:
@@ -97,7 +97,7 @@ class FramedNoise:
         corners: row and column of each patch's first pixel, by number of the slice.
     """
 
-    source: Noise
+    source: SamplingNoise
     frame: tuple[int, int]
     corners: Mapping[int, tuple[int, int]]
 

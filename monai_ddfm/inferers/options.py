@@ -1,4 +1,4 @@
-"""Options of the inferer, checked before any work is done."""
+"""Options of the inferer and values of the sources, checked before any work is done."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from torch import Tensor
+
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.presets import Preset
 from monai_ddfm.likelihoods.rectifiers import likelihood_of
 
-__all__ = ["checked_start", "smoothing", "startable", "tolerance", "visits"]
+__all__ = ["check_values", "checked_start", "smoothing", "startable", "tolerance", "visits"]
 
 _MOST_SLICES = 10_000
+# Rounding of a window or of an interpolation, beyond the ends of [-1, 1].
+_OUTSIDE = 1e-3
 
 
 def startable(preset: Preset, steps: int | None) -> Preset:
@@ -94,3 +98,18 @@ def tolerance(given: Any) -> float | None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < math.inf:
         raise InputError(f"early stop {given!r} is unusable; give a change of luminance, 0.01 say.")
     return float(given)
+
+
+def check_values(images: Tensor) -> None:
+    """Refuse sources whose values are not finite or beyond [-1, 1].
+
+    Raises:
+        InputError: they are.
+    """
+    if not bool(images.isfinite().all()):
+        raise InputError("the sources hold NaN or infinite values; replace them first.")
+    if float(images.abs().amax()) > 1 + _OUTSIDE:
+        raise InputError(
+            f"the sources reach from {float(images.amin()):g} to {float(images.amax()):g}; "
+            "scale them to -1..1 first, with ScaleIntensityRange for example."
+        )

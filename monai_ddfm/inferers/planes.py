@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.denoising import NetworkDenoiser, is_latent, spatial_dims
 from monai_ddfm.inferers.layout import Patch, SliceLayout, chosen, cut, pad_to_frame
-from monai_ddfm.inferers.noise import Noise
+from monai_ddfm.inferers.noise import SamplingNoise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.running import Batches, Workers
 from monai_ddfm.inferers.sampling import FusionSampler, SliceSampler
@@ -158,7 +158,7 @@ class PlaneRunner:
     Attributes:
         sampler: of the runs, as for slices.
         network: the prior.
-        noise: drawn for the volume as a whole.
+        sampling_noise: drawn for the volume as a whole.
         layout: of the slices that are fused.
         planes: to look at; the first one is that of the slices.
         divisor: sides of a patch are multiples of this.
@@ -169,7 +169,7 @@ class PlaneRunner:
 
     sampler: FusionSampler
     network: nn.Module
-    noise: Noise
+    sampling_noise: SamplingNoise
     layout: SliceLayout
     planes: Planes
     divisor: int
@@ -232,7 +232,11 @@ class PlaneRunner:
         """Sample a run: its luminance, and the weight where the fused image is sampled."""
         assert run.rectifier is not None
         outcome = sampler(
-            run.sources(sources), self.network, run.rectifier, noise=self.noise, slices=[0]
+            run.sources(sources),
+            self.network,
+            run.rectifier,
+            noise=self.sampling_noise,
+            slices=[0],
         )
         if self.sampler.plan.fuse is not None:
             return outcome.luminance

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.layout import Patch, SliceLayout, chosen, cut, pad_to_frame
-from monai_ddfm.inferers.noise import FramedNoise, Noise
+from monai_ddfm.inferers.noise import FramedNoise, SamplingNoise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.sampling import FusionSampler, SamplingStep
 
@@ -42,7 +42,7 @@ class SliceRunner:
 
     Attributes:
         sampler: samples a batch.
-        noise: of the sampling, by number of the slice.
+        sampling_noise: drawn by number of the slice.
         network: the prior.
         layout: of the slices.
         batch_size: slices at a time; "auto" starts large and halves when memory runs out.
@@ -52,7 +52,7 @@ class SliceRunner:
 
     sampler: FusionSampler
     network: nn.Module
-    noise: Noise
+    sampling_noise: SamplingNoise
     layout: SliceLayout
     batch_size: int | Literal["auto"]
     progress: ProgressCallback | None = None
@@ -108,7 +108,7 @@ class SliceRunner:
     ) -> Tensor:
         numbers = [patch.number for patch in part]
         corners = {patch.number: (patch.top, patch.left) for patch in part}
-        noise = FramedNoise(source=self.noise, frame=self.layout.frame, corners=corners)
+        noise = FramedNoise(source=self.sampling_noise, frame=self.layout.frame, corners=corners)
         sources = cut(pad_to_frame(chosen(slices, numbers), self.layout.frame), part)
         rectified = self.sampler(
             sources, self.network, noise=noise, slices=numbers, on_step=on_step

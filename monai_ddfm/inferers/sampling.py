@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from monai_ddfm.inferers.denoising import NetworkDenoiser
 from monai_ddfm.inferers.layout import pad_to_frame
-from monai_ddfm.inferers.noise import Noise
+from monai_ddfm.inferers.noise import SamplingNoise
 from monai_ddfm.likelihoods.guidance import Denoiser, GuidedDenoiser, as_slices, rectified_images
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE
 from monai_ddfm.likelihoods.rectifiers import Plan, Rectified, Rectifier, Run
@@ -105,7 +105,7 @@ class SliceSampler:
         network: nn.Module,
         rectifier: Rectifier[Any],
         *,
-        noise: Noise,
+        noise: SamplingNoise,
         slices: Sequence[int],
         on_step: StepCallback | None = None,
     ) -> Rectified[Any]:
@@ -153,7 +153,7 @@ class SliceSampler:
                 break
         return told.rectified if convergence is None else convergence.outcome(told.rectified)
 
-    def _start(self, guided: GuidedDenoiser, noise: Noise, slices: Sequence[int]) -> Tensor:
+    def _start(self, guided: GuidedDenoiser, noise: SamplingNoise, slices: Sequence[int]) -> Tensor:
         """Return the image to start from, [B, C, ...]."""
         sources = guided.sources
 
@@ -206,7 +206,7 @@ class FusionSampler:
         sources: Tensor,
         network: nn.Module,
         *,
-        noise: Noise,
+        noise: SamplingNoise,
         slices: Sequence[int],
         on_step: StepCallback | None = None,
     ) -> Rectified[Any]:
@@ -220,7 +220,7 @@ class FusionSampler:
             if run.coarse > 1:
                 divisor = getattr(network, "size_divisor", 1)
                 drawn = noise.start(slices, shown[:, :1].shape[1:], shown.device)
-                shown = coarse_sources(shown, run, noise=drawn, divisor=divisor)
+                shown = coarse_sources(shown, run, drawn=drawn, divisor=divisor)
             outcome = sampler(
                 shown,
                 network,
@@ -251,19 +251,19 @@ def _counted_from(done: int, on_step: StepCallback | None) -> StepCallback | Non
     return lambda step: on_step(replace(step, index=done + step.index))
 
 
-def coarse_sources(sources: Tensor, run: Run, *, noise: Tensor, divisor: int) -> Tensor:
+def coarse_sources(sources: Tensor, run: Run, *, drawn: Tensor, divisor: int) -> Tensor:
     """Return the means of blocks of pixels, with noise of one deviation everywhere.
 
     Args:
         sources: [B, 2, H, W], one source twice.
         run: says of its noise and of the size of the blocks.
-        noise: standard normal, [B, 1, H, W], for `with_noise_of`.
+        drawn: standard normal, [B, 1, H, W], for `with_noise_of`.
         divisor: the sides of the result are padded to multiples of this.
     """
     model = run.noise_model
     if model is None:
         raise ValueError("without its noise a source cannot be shown with fewer pixels")
-    even = with_noise_of(model.stabilize(sources), noise, level=model.level)
+    even = with_noise_of(model.stabilize(sources), drawn, level=model.level)
     means = functional.avg_pool2d(even, run.coarse, ceil_mode=True)
     sides = [side + -side % divisor for side in means.shape[2:]]
     return model.restore(pad_to_frame(means, sides))
@@ -285,7 +285,7 @@ def interpolated(means: Tensor, factor: int, sides: Sequence[int]) -> Tensor:
     return torch.cat(fine)[..., :height, :width]
 
 
-def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 1.0) -> Tensor:
+def with_noise_of(mode: Tensor, normal: Tensor, *, level: float, excess: float = 1.0) -> Tensor:
     r"""Give a likelihood's mode the noise that the diffusion process expects everywhere.
 
     A prior tells noise from texture by the whole image: where the background shows no noise, it
@@ -296,15 +296,15 @@ def with_noise_of(mode: Tensor, noise: Tensor, *, level: float, excess: float = 
 
     Args:
         mode: [B, C, H, W] in [-1, 1].
-        noise: standard normal n, same shape.
+        normal: standard normal n, same shape.
         level: standard deviation s of the mode's own noise, on the same scale, not below 0.
         excess: e, how many times that noise there is to be, at least 1.
 
     Returns:
         The mode with noise of the standard deviation e s, not cut to [-1, 1].
     """
-    added = mode + level * math.sqrt(excess**2 - 1) * noise
-    drawn = level * excess * noise
+    added = mode + level * math.sqrt(excess**2 - 1) * normal
+    drawn = level * excess * normal
     added = torch.where(mode <= -END_OF_RANGE, mode + drawn, added)
     return torch.where(mode >= END_OF_RANGE, mode + drawn.abs(), added)
 

@@ -91,7 +91,7 @@ def test_means_that_are_asked_for_are_at_most_half_as_wide_as_a_point(
     never = replace(rectifier, means_of_pixels=False).plan((NOISY, NOISY))
     assert never.runs[1].means is None
     assert plan.background is not None
-    assert plan.background.noise == (NOISY.at_black, NOISY.at_black)
+    assert plan.background.noise_at_black == (NOISY.at_black, NOISY.at_black)
     spared = rectifier.on_grid((edge, edge)).plan((CLEAN, CLEAN))
     assert [run.means for run in spared.runs] == [None, None]
     assert spared.background is None
@@ -122,7 +122,7 @@ def test_means_have_the_noise_of_means_in_black_places_too() -> None:
     source[..., 128:] = 0.2
     pair = noisy(source).expand(-1, 2, -1, -1)
     run = Run(rectifier=None, source=1, noise_model=NOISY, coarse=4)
-    means = coarse_sources(pair, run, noise=normal(2, 1, 1, 256, 256), divisor=16)
+    means = coarse_sources(pair, run, drawn=normal(2, 1, 1, 256, 256), divisor=16)
     assert means.shape == (1, 2, 64, 64)
     assert float(means[..., 34:].mean()) == pytest.approx(0.2, abs=2e-3)
     for half in (means[0, 0, :, :30], means[0, 0, :, 34:]):
@@ -156,7 +156,7 @@ def test_a_background_of_magnitudes_is_left_out() -> None:
     slices = (torch.hypot(both[0], both[1]) - 1).clamp(-1, 1)[0].movedim(3, 0)
     at_black = replace(NOISY, magnitudes=True).at_black
     options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
-    layout = SliceLayout.of(slices, noise=(at_black, at_black), **options)
+    layout = SliceLayout.of(slices, noise_at_black=(at_black, at_black), **options)
     assert len(layout.patches) == 6
     assert max(patch.height for patch in layout.patches) <= 80
 
@@ -165,7 +165,7 @@ def test_a_noisy_background_is_left_out() -> None:
     slices = noisy(ball())[0].movedim(3, 0)
     options: dict[str, Any] = {"divisor": 16, "crop": True, "together": True}
     whole = SliceLayout.of(slices, **options)
-    tight = SliceLayout.of(slices, noise=(NOISY.at_black,) * 2, **options)
+    tight = SliceLayout.of(slices, noise_at_black=(NOISY.at_black,) * 2, **options)
     clean = SliceLayout.of(ball()[0].movedim(3, 0), **options)
     assert {patch.size for patch in whole.patches} == {(96, 80)}
     assert [patch.number for patch in tight.patches] == [patch.number for patch in clean.patches]
@@ -176,7 +176,7 @@ def test_a_noisy_background_is_left_out() -> None:
         assert patch.top <= 27
         assert patch.top + patch.height >= 69
     nothing = noisy(torch.full((6, 2, 96, 80), -1.0))
-    assert SliceLayout.of(nothing, noise=(NOISY.at_black,) * 2, **options).patches == ()
+    assert SliceLayout.of(nothing, noise_at_black=(NOISY.at_black,) * 2, **options).patches == ()
 
 
 def test_the_network_sees_a_smooth_source_in_fewer_pixels_and_no_background() -> None:
@@ -269,8 +269,8 @@ def test_what_details_are_worth(
         layout = SliceLayout.of(slices, divisor=16, crop=True, together=True)
         plan = inferer._plan(noise_of_slices(slices, layout), spacing=(pixel, pixel))
         assert plan.background is not None
-        tight = plan.background.noise
-        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True, noise=tight)
+        tight = plan.background.noise_at_black
+        layout = SliceLayout.of(slices, divisor=16, crop=True, together=True, noise_at_black=tight)
         worth: list[float] = []
 
         def noted(*arguments: Any, worth: list[float] = worth, **options: Any) -> float:

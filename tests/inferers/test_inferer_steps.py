@@ -51,7 +51,7 @@ def test_an_early_stop_ends_on_the_first_small_change() -> None:
         sampler(
             one[None],
             network,
-            noise=inferer.noise,
+            noise=inferer.sampling_noise,
             slices=[number],
             on_step=lambda step, trail=trail: trail.append(step.rectified.luminance),  # type: ignore[misc]
         )
@@ -99,7 +99,7 @@ def test_a_warm_start_is_the_noised_average(start: int) -> None:
     with pytest.raises(StopIteration):
         stop_after_one_step(inferer, pair, network)
     power = float(np.prod(1 - np.linspace(1e-4, 2e-2, 1000)[: start + 1]))
-    noise = inferer.noise.start([0], (3, 16, 16), torch.device("cpu"))
+    noise = inferer.sampling_noise.start([0], (3, 16, 16), torch.device("cpu"))
     expected = math.sqrt(power) * pair.mean(1, keepdim=True) + math.sqrt(1 - power) * noise
     torch.testing.assert_close(network.seen[0][0], expected, rtol=0, atol=1e-5)
     assert int(network.seen[0][1]) == start
@@ -117,7 +117,7 @@ def test_a_cold_start_is_noise_alone() -> None:
     network, pair = RecordingNet(), uniform(14, 1, 2, 16, 16)
     inferer = from_noise(steps=2, seed=5)
     inferer(pair, network)
-    noise = inferer.noise.start([0], (1, 16, 16), torch.device("cpu"))
+    noise = inferer.sampling_noise.start([0], (1, 16, 16), torch.device("cpu"))
     assert torch.equal(network.seen[0][0], noise)
 
 

@@ -29,7 +29,7 @@ class GivenNoise(NoiseSource):
 
 def golden_inferer(golden: dict[str, Any], *, steps: int = 10) -> DDFMInferer:
     inferer = DDFMInferer(preset="reference", steps=steps)
-    inferer.noise = GivenNoise(given=torch.from_numpy(golden["x_T"]))
+    inferer.sampling_noise = GivenNoise(given=torch.from_numpy(golden["x_T"]))
     return inferer
 
 
@@ -44,7 +44,9 @@ def test_the_published_trajectory(golden_prior: ADMUNet, golden: dict[str, Any])
     run: list[SamplingStep] = []
     sampler = inferer._sampler(golden_prior, inferer._plan(None))
     with inferer.acceleration.prepared(golden_prior, sources.device) as network:
-        last = sampler(sources, network, noise=inferer.noise, slices=[0], on_step=run.append)
+        last = sampler(
+            sources, network, noise=inferer.sampling_noise, slices=[0], on_step=run.append
+        )
     assert [step.index for step in run] == list(range(10))
     assert off(run[0].sample, "sample_first").max() < 1e-4
     # The first prediction amplifies the network's rounding 158 times; what it clips does not feel

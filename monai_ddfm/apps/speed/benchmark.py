@@ -151,7 +151,7 @@ def _plain(run: _Bench) -> Tensor:
     layout = SliceLayout.of(slices[:1], divisor=divisor, crop=False, together=True)
     framed = pad_to_frame(slices, layout.frame)
     channels = int(getattr(run.network, "image_channels", 1))
-    noise = DDFMInferer(preset="reference", steps=1).noise
+    noise = DDFMInferer(preset="reference", steps=1).sampling_noise
     start = noise.start([0], (channels, *layout.frame), run.device)
     timed = TimedNetwork(run.network, Stopwatch(run.device))
     plain_loop(framed[0], timed, schedule=NoiseSchedule.spaced(2), start=start)  # warms up

@@ -185,26 +185,28 @@ class BalanceRectifier:
         own = [_of_source(balance, *each) for each in zip(kinds, levels, strict=True)]
         return replace(self, balance=own[0], further=tuple(own[1:]), **prior_use)
 
-    def share_for(self, noise: NoiseModel) -> float:
+    def share_for(self, noise_model: NoiseModel) -> float:
         """Return k for a source of that noise; 0 where the prior need not run."""
         if self.prior_share is not None:
             return self.prior_share
-        power = self._power_beside_texture(noise)
+        power = self._power_beside_texture(noise_model)
         return max(power / (power + self.prior_error**2), self.least_share) if power else 0.0
 
-    def estimator(self, noise: NoiseModel, *, always: bool = False) -> EstimateRectifier | None:
+    def estimator(
+        self, noise_model: NoiseModel, *, always: bool = False
+    ) -> EstimateRectifier | None:
         """Return what draws the prior's estimate towards a source; None if it need not run.
 
         Args:
-            noise: of the source.
+            noise_model: of the noise of the source.
             always: run the prior on a source without noise, too.
         """
-        share = self.share_for(noise)
+        share = self.share_for(noise_model)
         if share == 0 and always and self.prior_share is None:
             share = self.least_share
         if share == 0:
             return None
-        return EstimateRectifier(share=share, noise_model=noise, luminance=self.luminance)
+        return EstimateRectifier(share=share, noise_model=noise_model, luminance=self.luminance)
 
     def plan(self, noises: tuple[NoiseModel, ...] | None, *, always: bool = False) -> Plan:
         """Plan a run for each source that has noise, see `Likelihood`.
@@ -215,23 +217,23 @@ class BalanceRectifier:
         if noises is None:
             raise ValueError("this rectifier needs the noise of the sources")
         runs, balances = [], self.balances(len(noises) - 1)
-        for source, noise in enumerate(noises):
-            estimator = self.estimator(noise, always=always)
+        for source, noise_model in enumerate(noises):
+            estimator = self.estimator(noise_model, always=always)
             share = 0.0 if estimator is None else estimator.share
             runs.append(
                 Run(
                     rectifier=estimator,
                     source=source,
-                    noise_model=noise,
+                    noise_model=noise_model,
                     share=share,
-                    means=self._means(noise, balances[source - 1]) if source else None,
+                    means=self._means(noise_model, balances[source - 1]) if source else None,
                 )
             )
         return Plan(
             runs=tuple(runs),
             fuse=partial(self.fuse, noises=noises),
             background=self._background(noises),
-            margin=max(self._reach(noise) * noise.largest_deviation for noise in noises),
+            margin=max(self._reach(model) * model.largest_deviation for model in noises),
         )
 
     def fuse(
@@ -286,32 +288,32 @@ class BalanceRectifier:
             lower, _ = self._box(sources, noises)
             return torch.lerp(torch.full_like(lower, -1), lower, self.fidelity)[:, 0]
 
-        return Background(noise=tuple(noise.at_black for noise in noises), fuse=fuse)
+        return Background(noise_at_black=tuple(model.at_black for model in noises), fuse=fuse)
 
-    def _is_noisy(self, noise: NoiseModel) -> bool:
+    def _is_noisy(self, noise_model: NoiseModel) -> bool:
         """Whether a source's noise outweighs the error of the prior."""
-        return self._power_beside_texture(noise) > self.prior_error**2
+        return self._power_beside_texture(noise_model) > self.prior_error**2
 
-    def _power_beside_texture(self, noise: NoiseModel) -> float:
+    def _power_beside_texture(self, noise_model: NoiseModel) -> float:
         """Variance of the noise less what passes for it in clean slices, sigma squared above."""
-        return max(noise.level**2 - self.texture_level**2, 0.0)
+        return max(noise_model.level**2 - self.texture_level**2, 0.0)
 
-    def _reach(self, noise: NoiseModel) -> float:
+    def _reach(self, noise_model: NoiseModel) -> float:
         """By how many deviations of its noise a source widens the box: c r above."""
-        power = self._power_beside_texture(noise)
-        margin = self.noise_margin * _clearness(noise.level)
-        return margin * math.sqrt(power) / noise.level if power * margin else 0.0
+        power = self._power_beside_texture(noise_model)
+        margin = self.noise_margin * _clearness(noise_model.level)
+        return margin * math.sqrt(power) / noise_model.level if power * margin else 0.0
 
     def _box(self, sources: Tensor, noises: Sequence[NoiseModel]) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
         every = [at_least_float32(source) for source in torch.split(sources, 1, dim=1)]
         lower, upper = reduce(torch.minimum, every), reduce(torch.maximum, every)
         lit = upper > -END_OF_RANGE
-        for source, noise in zip(every, noises, strict=True):
-            deviations = self._reach(noise)
+        for source, noise_model in zip(every, noises, strict=True):
+            deviations = self._reach(noise_model)
             if deviations == 0:
                 continue
-            reach = deviations * noise.deviation(source)
+            reach = deviations * noise_model.deviation(source)
             lower = torch.minimum(lower, (source - reach).clamp_min(-1))
             upper = torch.where(lit, torch.maximum(upper, (source + reach).clamp_max(1)), upper)
         return lower, upper

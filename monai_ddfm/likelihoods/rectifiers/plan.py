@@ -68,12 +68,12 @@ class Background:
     """What is known of places where all clean images are black, without asking the prior.
 
     Attributes:
-        noise: of each source the mean, above black, and the deviation of its noisy values there, on
-            the scale from -1 to 1.
+        noise_at_black: of each source the mean, above black, and the deviation of its noisy values
+            there, on the scale from -1 to 1.
         fuse: fuses sources [B, C, H, W] there, to [B, H, W].
     """
 
-    noise: tuple[tuple[float, float], ...]
+    noise_at_black: tuple[tuple[float, float], ...]
     fuse: Callable[[Tensor], Tensor]
 
 

@@ -196,9 +196,9 @@ class SaliencyRectifier:
             rectified = with_luminance(x0, mixed, self.luminance)
         return Rectified(rectified, state, weight, fused)
 
-    def _power_beside_texture(self, noise: NoiseModel) -> float:
+    def _power_beside_texture(self, noise_model: NoiseModel) -> float:
         """Variance of the noise less what passes for it in clean slices, sigma squared above."""
-        return max(noise.level**2 - self.texture_level**2, 0.0)
+        return max(noise_model.level**2 - self.texture_level**2, 0.0)
 
     def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""

@@ -39,7 +39,7 @@ def test_the_plain_loop_is_our_reference(channels: int, predicts: str) -> None:
     volume = synthetic_volume(32, 3)
     inferer = DDFMInferer(preset="reference", steps=6, crop_foreground=False)
     ours = inferer(volume[None], network)[0, 0]
-    start = inferer.noise.start([0], (channels, 32, 32), CPU)
+    start = inferer.sampling_noise.start([0], (channels, 32, 32), CPU)
     for number in range(3):
         plain = plain_loop(
             volume[..., number], network, schedule=NoiseSchedule.spaced(6), start=start
