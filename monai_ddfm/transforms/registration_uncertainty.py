@@ -67,7 +67,7 @@ from scipy.spatial.transform import Rotation
 
 from monai_ddfm.data.transform_files import transform_matrix
 from monai_ddfm.transforms.registration_optimizer import linear
-from monai_ddfm.transforms.similarity import WorkingImage
+from monai_ddfm.transforms.similarity import WorkingImage, entropy
 
 __all__ = ["RigidUncertainty", "rigid_uncertainty"]
 
@@ -262,9 +262,7 @@ def _levels(
 
 def _information(joint: Matrix) -> float:
     p = joint / joint.sum()
-    parts = (p.sum(axis=1), p.sum(axis=0), p.ravel())
-    entropies = [-float((q[q > 0] * np.log(q[q > 0])).sum()) for q in parts]
-    return entropies[0] + entropies[1] - entropies[2]
+    return entropy(p.sum(axis=1)) + entropy(p.sum(axis=0)) - entropy(p)
 
 
 def _positive(curvature: Matrix) -> Matrix:

@@ -27,7 +27,7 @@ from scipy import ndimage
 from monai_ddfm.transforms.body_outline import Region
 from monai_ddfm.transforms.histogram import outline_mask
 
-__all__ = ["JointHistogram", "WorkingImage", "working_image", "working_spacing"]
+__all__ = ["JointHistogram", "WorkingImage", "entropy", "working_image", "working_spacing"]
 
 _VOXELS_ACROSS = 96
 _MOST_VOXELS = 2**25
@@ -190,7 +190,7 @@ class JointHistogram:
         n = joint.sum()
         p = joint / n
         pa, pb = p.sum(axis=1), p.sum(axis=0)
-        ha, hb, hab = (_entropy(x) for x in (pa, pb, p))
+        ha, hb, hab = (entropy(x) for x in (pa, pb, p))
         occupied = [np.count_nonzero(x) for x in (p, pa, pb)]
         bias = (occupied[0] - occupied[1] - occupied[2] + 1) / (2 * n)
         return float(ha + hb - hab - bias), float(min(ha, hb))
@@ -205,7 +205,8 @@ class JointHistogram:
         return np.asarray(levels, dtype=np.int64)
 
 
-def _entropy(p: NDArray[np.float64]) -> float:
+def entropy(p: NDArray[np.float64]) -> float:
+    """Return the entropy of a distribution in nats."""
     p = p[p > 0]
     return float(-(p * np.log(p)).sum())
 

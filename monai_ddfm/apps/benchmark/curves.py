@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from monai_ddfm.apps.benchmark.plots import pair_title
 from monai_ddfm.apps.benchmark.tables import BenchmarkResult
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.visualize.plots import new_figure, write_figure
 
 __all__ = ["draw_curves", "ways"]
 
@@ -41,8 +40,7 @@ def draw_curves(path: Path, result: BenchmarkResult) -> None:
     panels = [*rows, *([f"PSNR, {noise}"] if noise else [])]
     modalities = result.modalities
     size = (_PANEL[0] * len(modalities), _PANEL[1] * len(panels) + 1.2)
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size)
     axes = figure.subplots(len(panels), len(modalities), squeeze=False, sharex=True)
     for row, name in enumerate(panels):
         for column, modality in enumerate(modalities):
@@ -58,8 +56,7 @@ def draw_curves(path: Path, result: BenchmarkResult) -> None:
     figure.set_figheight(size[1] + 0.15 * lines)
     figure.legend(handles, labels, loc="outside lower left", ncols=len(modalities), fontsize=6)
     figure.suptitle(f"quality over network evaluations\n{NOTICE}", fontsize=8)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Description": NOTICE})
+    write_figure(figure, path)
 
 
 def ways(methods: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from monai_ddfm.apps.benchmark.tables import BenchmarkResult
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.visualize.plots import new_figure, write_figure
 
 __all__ = ["draw_tradeoff", "families", "pair_title"]
 
@@ -39,8 +38,7 @@ def draw_tradeoff(path: Path, result: BenchmarkResult, *, noise: str) -> None:
     rows = [name for name in _ROWS if name in result.metrics][:_MAX_ROWS] or result.metrics[:1]
     modalities = result.modalities
     size = (_PANEL[0] * len(modalities), _PANEL[1] * len(rows) + 0.4)
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size)
     axes = figure.subplots(len(rows), len(modalities), squeeze=False, sharex="col")
     for row, metric in enumerate(rows):
         for column, modality in enumerate(modalities):
@@ -53,8 +51,7 @@ def draw_tradeoff(path: Path, result: BenchmarkResult, *, noise: str) -> None:
                 axes[row][column].set_ylabel(metric)
     kind, _, sigma = noise.partition(":")
     figure.suptitle(f"{kind} noise, {sigma} of 255   -   {NOTICE}", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Description": NOTICE})
+    write_figure(figure, path)
 
 
 def families(methods: Mapping[str, Mapping[str, Any]], baselines: Sequence[str]) -> list[list[str]]:

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from monai_ddfm.apps.samples.figures import LEVELS
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.visualize.plots import new_figure, write_figure
 
 __all__ = ["draw_reliability"]
 
@@ -33,8 +32,7 @@ def draw_reliability(path: Path, rows: Sequence[Row]) -> None:
     Raises:
         InputError: if the file cannot be written.
     """
-    figure = Figure(figsize=_SIZE, dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_SIZE)
     left, right = figure.subplots(1, 2)
     for axes in (left, right):
         axes.plot([0, 1], [0, 1], color="0.6", linestyle="--", linewidth=1)
@@ -53,8 +51,7 @@ def draw_reliability(path: Path, rows: Sequence[Row]) -> None:
     right.set_ylabel("found: share of weights right within 0.2")
     left.legend(fontsize=8, loc="upper left")
     figure.suptitle(f"intervals of the luminance, and weights\n{NOTICE}", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Description": NOTICE})
+    write_figure(figure, path)
 
 
 def _intervals(axes: Axes, rows: Sequence[Row], color: str, label: str) -> None:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from monai_ddfm.apps.benchmark.lesions.tables import LesionResult
 from monai_ddfm.apps.benchmark.plots import pair_title
 from monai_ddfm.metrics.observer import SIGNALS, Detection, Lesion
-from monai_ddfm.utils.files import NOTICE, atomic_path
+from monai_ddfm.utils.files import NOTICE
+from monai_ddfm.visualize.plots import new_figure, write_figure
 
 __all__ = ["draw_detection"]
 
@@ -39,8 +38,7 @@ def draw_detection(path: Path, result: LesionResult, *, lesion: Lesion, noise: s
     """
     tables = [table for table in result.tables() if table[2:] == (noise, lesion)]
     size = (_PANEL[0] * len(tables), 2 * _PANEL[1] + 0.4)
-    figure = Figure(figsize=size, dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(size)
     axes = figure.subplots(2, len(tables), squeeze=False)
     for column, table in enumerate(tables):
         found = result.of_table(table)
@@ -51,8 +49,7 @@ def draw_detection(path: Path, result: LesionResult, *, lesion: Lesion, noise: s
     figure.legend(handles, labels, loc="outside lower center", ncols=9, fontsize=7)
     added = f", {noise} noise" if noise else ""
     figure.suptitle(f"{lesion}{added}   -   {NOTICE}", fontsize=9)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Description": NOTICE})
+    write_figure(figure, path)
 
 
 def _signals(axes: Axes, found: Mapping[str, Detection]) -> None:
