@@ -54,11 +54,14 @@ def by_width(inside: NDArray[np.bool_], deviation: Array) -> list[float]:
 
 
 def area_under_curve(doubt: Array, wrong: NDArray[np.bool_]) -> float | None:
-    """Return how well doubt tells wrong from right, .5 to 1; None if there is only one of them.
+    """Return how well doubt tells wrong from right; None if there is only one of them.
 
     Args:
         doubt: larger where an error is likelier, [n].
         wrong: where there is one.
+
+    Returns:
+        1 for always, 0.5 for by chance, below that if doubt misleads.
     """
     bad = int(wrong.sum())
     good = wrong.size - bad

@@ -131,6 +131,12 @@ def benchmark_samples(
     for modality in modalities:
         if modality not in MOVING:
             raise InputError(f"modality {modality!r} is unknown; use {', '.join(MOVING)}.")
+    if not modalities or not seeds:
+        raise InputError("there is no head to fuse; give a modality and a seed at least.")
+    if not 1 <= scale <= 4:
+        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
+    if slices < 1:
+        raise InputError(f"slices {slices} are unusable; give 1 or more.")
     if samples < 2:
         raise InputError(f"{samples} samples have no spread; give 2 or more.")
     folder = None if output_dir is None else prepare_output_dir(output_dir, names=_FILES)
@@ -141,8 +147,7 @@ def benchmark_samples(
             anatomy = build_anatomy(seed, voxel=min(scale, _COARSEST_MM))
             for modality in modalities:
                 pair = _Pair.simulated(anatomy, modality, seed=seed, scale=scale, samples=samples)
-                pair = pair.thinned(slices)
-                rows.append(_row(pair, network, samples=samples, device=device))
+                rows.append(_row(pair, network, samples=samples, slices=slices, device=device))
                 bar.update()
     settings = {
         "version": __version__,
@@ -241,8 +246,9 @@ def _tensor(volume: Volume, value: float | None = None) -> MetaTensor:
     return MetaTensor(torch.from_numpy(data)[None], affine=torch.from_numpy(volume.affine))
 
 
-def _row(pair: _Pair, network: nn.Module, *, samples: int, device: str) -> Row:
-    """Fuse with samples, and compare."""
+def _row(pair: _Pair, network: nn.Module, *, samples: int, slices: int, device: str) -> Row:
+    """Fuse some slices with samples, and compare; the registration is judged in the whole head."""
+    placed, pair = _misplaced(pair), pair.thinned(slices)
     preset, clean = (_preset(pair.modality, share) for share in (None, 0.0))
     with torch.no_grad():
         result = EnsembleInferer(DDFMInferer(preset=preset), samples=samples)(
@@ -263,7 +269,7 @@ def _row(pair: _Pair, network: nn.Module, *, samples: int, device: str) -> Row:
         # Luminance is written from 0 to 1.
         "deviation": float(np.sqrt(np.square(deviation).mean())) / 2,
         "error": float(np.sqrt(np.square(fused - true[0]).mean())) / 2,
-        **_misplaced(pair),
+        **placed,
         "wrong": float(wrong.mean()),
         "auc": area_under_curve(1 - stability, wrong),
         "by_stability": share_right(stability, wrong, _EDGES),
@@ -276,7 +282,7 @@ def _of_head(result: Tensor, head: NDArray[np.bool_]) -> list[Array]:
 
 
 def _preset(modality: str, prior_share: float | None) -> Preset:
-    finding = finding_level(modality, None)
+    finding = finding_level(modality)
     return configure("default", modality=modality, finding=finding, prior_share=prior_share)
 
 

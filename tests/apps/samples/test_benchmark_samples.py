@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
+from run_cases import RecordingNet
 from typer.testing import CliRunner
 
 from monai_ddfm.apps.samples import SamplesResult, benchmark_samples
@@ -18,6 +22,7 @@ from monai_ddfm.apps.samples.figures import (
     share_right,
 )
 from monai_ddfm.apps.samples.plots import draw_reliability
+from monai_ddfm.apps.samples.run import _Pair, _row
 from monai_ddfm.cli import app
 from monai_ddfm.errors import InputError
 
@@ -82,6 +87,49 @@ def test_what_cannot_be_is_refused(arguments: list[str], message: str, tmp_path:
     assert isinstance(result.exception, InputError)
     assert message in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"seeds": []}, "there is no head"),
+        ({"scale": 0.5}, "scale 0.5 is unusable"),
+        ({"slices": 0}, "slices 0 are unusable"),
+    ],
+)
+def test_what_cannot_be_is_refused_from_python(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        benchmark_samples(**given)
+
+
+def test_the_registration_is_judged_where_the_head_is() -> None:
+    """A turn about the LPS origin: what it moves depends on the place, so on slices left out."""
+    affine = torch.diag(torch.tensor([2.0, 2.0, 5.0, 1.0], dtype=torch.float64))
+    affine[:3, 3] = torch.tensor([-30.0, -40.0, -20.0])
+    head = np.zeros((32, 32, 12), dtype=bool)
+    head[8:24, 4:28] = True
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 2, *head.shape, generator=generator) - 0.5
+    volume = MetaTensor(image, affine=affine[None])
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]]
+    report = {"transform": turn.tolist(), "uncertainty": {"mm": 0.5}}
+    pair = _Pair(
+        modality="PET",
+        seed=0,
+        image=volume,
+        draws=lambda number, sources: sources * (1 - 0.01 * number),
+        report=report,
+        truth=volume,
+        head=head,
+        transform=np.eye(4),
+    )
+    row = _row(pair, RecordingNet(), samples=2, slices=3, device="cpu")
+    # A turn by an angle a about x moves a place by 2 sin(a / 2) times its distance from the axis.
+    y, z = (np.arange(4, 28) * 2 - 40)[:, None], np.arange(12) * 5 - 20
+    expected = 2 * np.sin(0.05) * np.sqrt((y**2 + z**2).mean())
+    assert row["off_mm"] == pytest.approx(expected, rel=0.02)
+    assert row["voxels"] == 16 * 24 * 3
 
 
 @pytest.mark.slow
