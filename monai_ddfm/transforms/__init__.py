@@ -6,242 +6,55 @@ from typing import TYPE_CHECKING
 
 from monai_ddfm.utils.lazy import lazily
 
-if TYPE_CHECKING:
-    from monai_ddfm.transforms.burned_in import CheckBurnedInD, CheckBurnedInd, CheckBurnedInDict
-    from monai_ddfm.transforms.color import (
-        MergeChroma,
-        MergeChromaD,
-        MergeChromad,
-        MergeChromaDict,
-        PseudoColor,
-        PseudoColorD,
-        PseudoColord,
-        PseudoColorDict,
-        SplitLuminanceChroma,
-        SplitLuminanceChromaD,
-        SplitLuminanceChromad,
-        SplitLuminanceChromaDict,
-    )
-    from monai_ddfm.transforms.colorize import ColorizeFusionD, ColorizeFusiond, ColorizeFusionDict
-    from monai_ddfm.transforms.ensemble import (
-        DrawSourcesD,
-        DrawSourcesd,
-        DrawSourcesDict,
-        SplitEnsembleD,
-        SplitEnsembled,
-        SplitEnsembleDict,
-    )
-    from monai_ddfm.transforms.grid import (
-        ChooseGridD,
-        ChooseGridd,
-        ChooseGridDict,
-        RestoreGridD,
-        RestoreGridd,
-        RestoreGridDict,
-        ToCanonicalD,
-        ToCanonicald,
-        ToCanonicalDict,
-    )
-    from monai_ddfm.transforms.intensity import (
-        NormalizeByModality,
-        NormalizeByModalityD,
-        NormalizeByModalityd,
-        NormalizeByModalityDict,
-    )
-    from monai_ddfm.transforms.loading import (
-        CheckSamePatientD,
-        CheckSamePatientd,
-        CheckSamePatientDict,
-        LoadVolume,
-        LoadVolumeD,
-        LoadVolumed,
-        LoadVolumeDict,
-    )
-    from monai_ddfm.transforms.outcome import SplitFusionD, SplitFusiond, SplitFusionDict
-    from monai_ddfm.transforms.pictures import (
-        ColorizePictureD,
-        ColorizePictured,
-        ColorizePictureDict,
-        JoinLuminanceD,
-        JoinLuminanced,
-        JoinLuminanceDict,
-        LoadPicture,
-        LoadPictureD,
-        LoadPictured,
-        LoadPictureDict,
-    )
-    from monai_ddfm.transforms.recovery import (
-        RecoverMovingD,
-        RecoverMovingd,
-        RecoverMovingDict,
-    )
-    from monai_ddfm.transforms.region import ChooseRegionD, ChooseRegiond, ChooseRegionDict
-    from monai_ddfm.transforms.registration import (
-        ApplyTransform,
-        ApplyTransformD,
-        ApplyTransformd,
-        ApplyTransformDict,
-        RegisterAffine,
-        RegisterAffineD,
-        RegisterAffined,
-        RegisterAffineDict,
-        RegisterDeformable,
-        RegisterDeformableD,
-        RegisterDeformabled,
-        RegisterDeformableDict,
-        RegisterRigid,
-        RegisterRigidD,
-        RegisterRigidd,
-        RegisterRigidDict,
-        RegisterVolumes,
-        RegisterVolumesD,
-        RegisterVolumesd,
-        RegisterVolumesDict,
-    )
-    from monai_ddfm.transforms.sources import (
-        LoadReferenceMaskD,
-        LoadReferenceMaskd,
-        LoadReferenceMaskDict,
-        ReleaseSourcesD,
-        ReleaseSourcesd,
-        ReleaseSourcesDict,
-        RestoreSourcesD,
-        RestoreSourcesd,
-        RestoreSourcesDict,
-    )
-    from monai_ddfm.transforms.utility import (
-        ReleaseVoxelsD,
-        ReleaseVoxelsd,
-        ReleaseVoxelsDict,
-        ShareItemsD,
-        ShareItemsd,
-        ShareItemsDict,
-    )
+if TYPE_CHECKING:  # type checkers and editors read the modules; Python loads one when asked for it
+    from monai_ddfm.transforms.burned_in import *
+    from monai_ddfm.transforms.color import *
+    from monai_ddfm.transforms.colorize import *
+    from monai_ddfm.transforms.ensemble import *
+    from monai_ddfm.transforms.grid import *
+    from monai_ddfm.transforms.intensity import *
+    from monai_ddfm.transforms.loading import *
+    from monai_ddfm.transforms.outcome import *
+    from monai_ddfm.transforms.pictures import *
+    from monai_ddfm.transforms.recovery import *
+    from monai_ddfm.transforms.region import *
+    from monai_ddfm.transforms.registration import *
+    from monai_ddfm.transforms.sources import *
+    from monai_ddfm.transforms.utility import *
 
-__all__ = [
-    "ApplyTransform",
-    "ApplyTransformD",
-    "ApplyTransformDict",
-    "ApplyTransformd",
-    "CheckBurnedInD",
-    "CheckBurnedInDict",
-    "CheckBurnedInd",
-    "CheckSamePatientD",
-    "CheckSamePatientDict",
-    "CheckSamePatientd",
-    "ChooseGridD",
-    "ChooseGridDict",
-    "ChooseGridd",
-    "ChooseRegionD",
-    "ChooseRegionDict",
-    "ChooseRegiond",
-    "ColorizeFusionD",
-    "ColorizeFusionDict",
-    "ColorizeFusiond",
-    "ColorizePictureD",
-    "ColorizePictureDict",
-    "ColorizePictured",
-    "DrawSourcesD",
-    "DrawSourcesDict",
-    "DrawSourcesd",
-    "JoinLuminanceD",
-    "JoinLuminanceDict",
-    "JoinLuminanced",
-    "LoadPicture",
-    "LoadPictureD",
-    "LoadPictureDict",
-    "LoadPictured",
-    "LoadReferenceMaskD",
-    "LoadReferenceMaskDict",
-    "LoadReferenceMaskd",
-    "LoadVolume",
-    "LoadVolumeD",
-    "LoadVolumeDict",
-    "LoadVolumed",
-    "MergeChroma",
-    "MergeChromaD",
-    "MergeChromaDict",
-    "MergeChromad",
-    "NormalizeByModality",
-    "NormalizeByModalityD",
-    "NormalizeByModalityDict",
-    "NormalizeByModalityd",
-    "PseudoColor",
-    "PseudoColorD",
-    "PseudoColorDict",
-    "PseudoColord",
-    "RecoverMovingD",
-    "RecoverMovingDict",
-    "RecoverMovingd",
-    "RegisterAffine",
-    "RegisterAffineD",
-    "RegisterAffineDict",
-    "RegisterAffined",
-    "RegisterDeformable",
-    "RegisterDeformableD",
-    "RegisterDeformableDict",
-    "RegisterDeformabled",
-    "RegisterRigid",
-    "RegisterRigidD",
-    "RegisterRigidDict",
-    "RegisterRigidd",
-    "RegisterVolumes",
-    "RegisterVolumesD",
-    "RegisterVolumesDict",
-    "RegisterVolumesd",
-    "ReleaseSourcesD",
-    "ReleaseSourcesDict",
-    "ReleaseSourcesd",
-    "ReleaseVoxelsD",
-    "ReleaseVoxelsDict",
-    "ReleaseVoxelsd",
-    "RestoreGridD",
-    "RestoreGridDict",
-    "RestoreGridd",
-    "RestoreSourcesD",
-    "RestoreSourcesDict",
-    "RestoreSourcesd",
-    "ShareItemsD",
-    "ShareItemsDict",
-    "ShareItemsd",
-    "SplitEnsembleD",
-    "SplitEnsembleDict",
-    "SplitEnsembled",
-    "SplitFusionD",
-    "SplitFusionDict",
-    "SplitFusiond",
-    "SplitLuminanceChroma",
-    "SplitLuminanceChromaD",
-    "SplitLuminanceChromaDict",
-    "SplitLuminanceChromad",
-    "ToCanonicalD",
-    "ToCanonicalDict",
-    "ToCanonicald",
-]
 
-__getattr__ = lazily(
-    __name__,
-    {
-        "burned_in": ("CheckBurnedIn",),
-        "color": ("MergeChroma", "PseudoColor", "SplitLuminanceChroma"),
-        "colorize": ("ColorizeFusion",),
-        "ensemble": ("DrawSources", "SplitEnsemble", "SplitSpread"),  # the last: a former name
-        "grid": ("ChooseGrid", "RestoreGrid", "ToCanonical"),
-        "intensity": ("NormalizeByModality",),
-        "loading": ("CheckSamePatient", "LoadVolume"),
-        "outcome": ("SplitFusion",),
-        "pictures": ("ColorizePicture", "JoinLuminance", "LoadPicture"),
-        "recovery": ("RecoverMoving",),
-        "region": ("ChooseRegion",),
-        "registration": (
-            "ApplyTransform",
-            "RegisterAffine",
-            "RegisterDeformable",
-            "RegisterRigid",
-            "RegisterVolumes",
-        ),
-        "sources": ("LoadReferenceMask", "ReleaseSources", "RestoreSources"),
-        "utility": ("ReleaseVoxels", "ShareItems"),
-    },
-    endings=("", "d", "D", "Dict"),
-)
+def _of_cases(*stems: str) -> tuple[str, ...]:
+    """Return the names that MONAI gives the dictionary form of transforms."""
+    return tuple(f"{stem}{end}" for stem in stems for end in ("D", "Dict", "d"))
+
+
+def _both(*stems: str) -> tuple[str, ...]:
+    """Return the names of transforms that have an array form, too."""
+    return (*stems, *_of_cases(*stems))
+
+
+_HOMES = {
+    "burned_in": _of_cases("CheckBurnedIn"),
+    "color": _both("MergeChroma", "PseudoColor", "SplitLuminanceChroma"),
+    "colorize": _of_cases("ColorizeFusion"),
+    "ensemble": _of_cases("DrawSources", "SplitEnsemble"),
+    "grid": _of_cases("ChooseGrid", "RestoreGrid", "ToCanonical"),
+    "intensity": _both("NormalizeByModality"),
+    "loading": (*_of_cases("CheckSamePatient"), *_both("LoadVolume")),
+    "outcome": _of_cases("SplitFusion"),
+    "pictures": (*_of_cases("ColorizePicture", "JoinLuminance"), *_both("LoadPicture")),
+    "recovery": _of_cases("RecoverMoving"),
+    "region": _of_cases("ChooseRegion"),
+    "registration": _both(
+        "ApplyTransform",
+        "RegisterAffine",
+        "RegisterDeformable",
+        "RegisterRigid",
+        "RegisterVolumes",
+    ),
+    "sources": _of_cases("LoadReferenceMask", "ReleaseSources", "RestoreSources"),
+    "utility": _of_cases("ReleaseVoxels", "ShareItems"),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605
+_HOMES["ensemble"] += _of_cases("SplitSpread")  # former names, for one release
+__getattr__ = lazily(__name__, _HOMES)

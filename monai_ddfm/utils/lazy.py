@@ -12,20 +12,17 @@ from typing import Any
 __all__ = ["lazily"]
 
 
-def lazily(
-    package: str, homes: Mapping[str, tuple[str, ...]], *, endings: tuple[str, ...] = ("",)
-) -> Callable[[str], Any]:
+def lazily(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
     """Return the `__getattr__` of a package (PEP 562).
 
     Args:
         package: its name.
         homes: module below the package: the names that it defines.
-        endings: what a name may end in: MONAI's transforms have several forms.
 
     Returns:
         A function from a name to what it stands for; it raises AttributeError for others.
     """
-    home = {f"{name}{end}": module for module in homes for name in homes[module] for end in endings}
+    home = {name: module for module, names in homes.items() for name in names}
 
     def offered(name: str) -> Any:
         if name not in home:
