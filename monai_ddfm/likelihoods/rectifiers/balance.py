@@ -14,8 +14,8 @@ that shows no noise, :math:`\hat s_k = y_k` is all that the prior could say, and
 
 *M-step.* The fused image in closed form, `monai_ddfm.likelihoods.balance.balanced_mode`.
 
-**What counts as noise.** The texture of slices that show no noise passes for noise of about
-:math:`\tau`, which is taken off: :math:`\sigma^2 = \max(\hat\sigma^2 - \tau^2, 0)`.
+What counts as noise, :math:`\sigma^2` below, is said in
+`monai_ddfm.likelihoods.rectifiers.prior_use`.
 
 **Fewer pixels.** Where all sources are background, the clean images are black, and the prior is
 not asked. It also may see less of a moving source whose noise outweighs :math:`\sigma_0` and whose
@@ -59,13 +59,9 @@ from monai_ddfm.likelihoods.balance import Balance, balanced_mode
 from monai_ddfm.likelihoods.em import moving_share
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
 from monai_ddfm.likelihoods.rectifiers.estimate import EstimateRectifier
-from monai_ddfm.likelihoods.rectifiers.luminance import (
-    Luminance,
-    at_least_float32,
-    check_luminance,
-)
+from monai_ddfm.likelihoods.rectifiers.luminance import at_least_float32
 from monai_ddfm.likelihoods.rectifiers.plan import Background, Means, Plan, Run
-from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
+from monai_ddfm.likelihoods.rectifiers.prior_use import PriorUse
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.likelihoods.shares import even_shares
@@ -93,7 +89,7 @@ _CLEAR_NOISE: Final = (0.055, 0.075)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BalanceRectifier:
+class BalanceRectifier(PriorUse):
     r"""Fuses the clean images behind two sources, and keeps the result between the sources.
 
     Attributes:
@@ -102,18 +98,16 @@ class BalanceRectifier:
             findings count; none for those of the first.
         prior_share: k, see `EstimateRectifier`; None chooses it by the noise of each source, and
             does not run the prior on one without noise.
-        least_share: k is at least this where the prior is run and the noise chooses.
-        prior_error: sigma_0 there, on the scale from -1 to 1.
-        texture_level: tau above, on the same scale.
-        fidelity: 1 keeps every value in the box; below 1 the fusion that the prior's estimates
-            alone would give is mixed in with the rest.
+        fidelity: below 1 the fusion that the prior's estimates alone would give is mixed in with
+            the rest.
         noise_margin: c above; 0 keeps every value between the sources whatever their noise. Sources
             without clear noise bound the result strictly in any case.
         spacing: size of a pixel in mm.
-        luminance: how luminance is taken from RGB; no matter for one channel.
         skip_background: in noise, do not ask the prior of the background.
         means_of_pixels: in noise, show the prior means of pixels of a moving source in which it
             finds no finer details.
+
+    All others are those of `PriorUse`.
 
     Raises:
         InputError: if a parameter is out of range.
@@ -121,27 +115,10 @@ class BalanceRectifier:
 
     balance: Balance = field(default_factory=Balance)
     further: tuple[Balance, ...] = ()
-    prior_share: float | None = None
-    least_share: float = 0.05
-    prior_error: float = 0.025
-    texture_level: float = 0.032
-    fidelity: float = 1.0
     noise_margin: float = 1.0
     spacing: Spacing = (1.0, 1.0)
-    luminance: Luminance = "full"
     skip_background: bool = True
     means_of_pixels: bool = True
-
-    def __post_init__(self) -> None:
-        check_prior_use(
-            prior_share=self.prior_share,
-            least_share=self.least_share,
-            prior_error=self.prior_error,
-            texture_level=self.texture_level,
-            fidelity=self.fidelity,
-            noise_margin=self.noise_margin,
-        )
-        check_luminance(self.luminance)
 
     measures_noise: ClassVar[bool] = True
     starts_from_sources: ClassVar[bool] = True
@@ -189,8 +166,7 @@ class BalanceRectifier:
         """Return k for a source of that noise; 0 where the prior need not run."""
         if self.prior_share is not None:
             return self.prior_share
-        power = self._power_beside_texture(noise_model)
-        return max(power / (power + self.prior_error**2), self.least_share) if power else 0.0
+        return self.share_by_noise(noise_model) if self.power_beside_texture(noise_model) else 0.0
 
     def estimator(
         self, noise_model: NoiseModel, *, always: bool = False
@@ -292,15 +268,11 @@ class BalanceRectifier:
 
     def _is_noisy(self, noise_model: NoiseModel) -> bool:
         """Whether a source's noise outweighs the error of the prior."""
-        return self._power_beside_texture(noise_model) > self.prior_error**2
-
-    def _power_beside_texture(self, noise_model: NoiseModel) -> float:
-        """Variance of the noise less what passes for it in clean slices, sigma squared above."""
-        return max(noise_model.level**2 - self.texture_level**2, 0.0)
+        return self.power_beside_texture(noise_model) > self.prior_error**2
 
     def _reach(self, noise_model: NoiseModel) -> float:
         """By how many deviations of its noise a source widens the box: c r above."""
-        power = self._power_beside_texture(noise_model)
+        power = self.power_beside_texture(noise_model)
         margin = self.noise_margin * _clearness(noise_model.level)
         return margin * math.sqrt(power) / noise_model.level if power * margin else 0.0
 

@@ -2,21 +2,19 @@ r"""The rectifier that chooses, and how far it trusts the prior.
 
 The sources show the fused image through noise of standard deviation :math:`\sigma`: the mode
 :math:`m` of the likelihood (`monai_ddfm.likelihoods.saliency`) is the fused image plus that noise.
-The prior's estimate :math:`x_0` is free of it, but has an error of its own, of about
-:math:`\sigma_0`. Of two estimates with errors of these sizes the best mixture is
+The prior's estimate :math:`x_0` is free of it, but has an error of its own. The best mixture is
 
 .. math::
 
-    f = (1 - k)\,m + k\,x_0, \qquad k = \frac{\sigma^2}{\sigma^2 + \sigma_0^2},
+    f = (1 - k)\,m + k\,x_0,
 
 cut to the box :math:`[l, u] = [\min(i, v), \max(i, v)]`: nothing is invented, and an empty
 background stays empty. Without the box the prior would fill the background. What is shown is cut at
 every step; the sampling goes on from the mixture as it is, because the ends of the box are noisy
 too.
 
-:math:`\sigma` is measured (`monai_ddfm.likelihoods.noise_level`). The texture of slices that show
-no noise passes for noise of about :math:`\tau`, which is taken off: :math:`\sigma^2 =
-\max(\hat\sigma^2 - \tau^2, 0)`.
+:math:`\sigma` is measured (`monai_ddfm.likelihoods.noise_level`). The share k, and what of a level
+counts as noise: `monai_ddfm.likelihoods.rectifiers.prior_use`.
 
 Two noisy sources can lie on the same side of what they show, and then the box shuts it out: most of
 the noise that is left in a result is the box's. On demand it is as wide as the measured noise makes
@@ -47,14 +45,12 @@ from torch import Tensor
 from monai_ddfm.likelihoods.em import moving_share
 from monai_ddfm.likelihoods.noise_model import END_OF_RANGE, NoiseModel
 from monai_ddfm.likelihoods.rectifiers.luminance import (
-    Luminance,
     at_least_float32,
-    check_luminance,
     luminance_of,
     split_sources,
     with_luminance,
 )
-from monai_ddfm.likelihoods.rectifiers.prior_use import check_prior_use
+from monai_ddfm.likelihoods.rectifiers.prior_use import PriorUse
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.saliency import SaliencyParameters, likelihood_mode
 
@@ -77,7 +73,7 @@ class SaliencyState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SaliencyRectifier:
+class SaliencyRectifier(PriorUse):
     r"""Draws x0 towards the source that has signal and structure, and keeps it between the sources.
 
     The share of `moving` follows as :math:`(f - v) / (i - v)`.
@@ -86,42 +82,22 @@ class SaliencyRectifier:
         parameters: parameters of the likelihood.
         prior_share: k, 0 for the likelihood alone, 1 for the prior alone within the box; None
             chooses it by the noise, see `for_noise`.
-        least_share: k is at least this where it is chosen by the noise.
-        prior_error: sigma_0 above, on the scale from -1 to 1.
-        texture_level: tau above, on the same scale.
         fidelity: 1 keeps every value between the sources; below 1, the prior's own estimate is
             mixed in with the rest, so that noisy sources can be denoised on purpose; 0 is that
             estimate alone.
         noise_margin: c above: how far values may leave the range between the sources, in standard
             deviations of the sources' own noise; 0 keeps them in it, as does `noise_model` None.
-        luminance: how luminance is taken from RGB; no matter for one channel.
         noise_model: of the noise of the sources; x0 is given and returned on its scale. None is the
             images' own scale.
+
+    All others are those of `PriorUse`.
 
     Raises:
         InputError: if a parameter is out of range.
     """
 
     parameters: SaliencyParameters = field(default_factory=SaliencyParameters)
-    prior_share: float | None = None
-    least_share: float = 0.05
-    prior_error: float = 0.025
-    texture_level: float = 0.032
-    fidelity: float = 1.0
-    noise_margin: float = 0.0
-    luminance: Luminance = "full"
     noise_model: NoiseModel | None = None
-
-    def __post_init__(self) -> None:
-        check_prior_use(
-            prior_share=self.prior_share,
-            least_share=self.least_share,
-            prior_error=self.prior_error,
-            texture_level=self.texture_level,
-            fidelity=self.fidelity,
-            noise_margin=self.noise_margin,
-        )
-        check_luminance(self.luminance)
 
     def configured(
         self,
@@ -153,9 +129,7 @@ class SaliencyRectifier:
         own = replace(self, noise_model=noise_model)
         if self.prior_share is not None:
             return own
-        power = self._power_beside_texture(noise_model)
-        share = power / (power + self.prior_error**2)
-        return replace(own, prior_share=max(share, self.least_share))
+        return replace(own, prior_share=self.share_by_noise(noise_model))
 
     def initial_state(self, sources: Tensor) -> SaliencyState:
         """Return the likelihood's mode and the box for `sources` [B, 2, H, W]."""
@@ -196,14 +170,10 @@ class SaliencyRectifier:
             rectified = with_luminance(x0, mixed, self.luminance)
         return Rectified(rectified, state, weight, fused)
 
-    def _power_beside_texture(self, noise_model: NoiseModel) -> float:
-        """Variance of the noise less what passes for it in clean slices, sigma squared above."""
-        return max(noise_model.level**2 - self.texture_level**2, 0.0)
-
     def _box(self, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor]:
         """The range of the result: between the sources, give or take the margin."""
         lower, upper = torch.minimum(moving, fixed), torch.maximum(moving, fixed)
-        power = 0.0 if self.noise_model is None else self._power_beside_texture(self.noise_model)
+        power = 0.0 if self.noise_model is None else self.power_beside_texture(self.noise_model)
         if self.noise_model is None or power * self.noise_margin == 0:
             return lower, upper
         margin = self.noise_margin * math.sqrt(power) / self.noise_model.level
