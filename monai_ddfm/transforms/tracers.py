@@ -9,10 +9,10 @@ of several, tables of a single hue, so that the hue says which one it is. With c
 
 in which no order counts, and black adds nothing. The others (CT, another MRI) are seen in the gray
 levels of the fusion. Where half of the lightness is that of the color picture, as in the style
-"mixed", bone would be dull, for it takes up no tracer. So the styles are told where bone is: with
-the gray level u of a CT and a step r that rises around the level of bone (`finding_level`),
-:math:`r(u)` is where the gray levels alone are the lightness. The style "overlay" has no gray
-levels of the fusion; there bone is white in the color picture,
+"mixed", bone would be dull, for it takes up no tracer. So the styles are told where bone is, by a
+step r that rises around the level of bone (`finding_level`) in the gray level u of a CT; what they
+make of it is said in `monai_ddfm.visualize.color_styles`. The style "overlay" has no gray levels of
+the fusion; there bone is white in the color picture,
 
 .. math::
     c \leftarrow \max(c,\; r(u)\,u) .

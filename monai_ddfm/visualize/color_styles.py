@@ -35,11 +35,11 @@ gray level and uptake, and `legend_colors` draws that function: a legend that is
 voxel, from which uptake can be read back.
 
 **Bone** of a CT beside the tracer takes up nothing that its color could tell, and must be seen.
-Where the CT shows it, r in [0, 1], its lightness is that of the gray picture, and of the color
+Where the CT shows it, r in [0, 1], more of its lightness is that of the fusion, and of the color
 there is what stands out as uptake u,
 
 .. math::
-    \rho \to (1 - \tfrac12 r)\,\rho, \qquad k \to (1 - r)\,k, \qquad
+    \rho \to (1 - \tfrac12 r)\,\rho, \qquad k \to (1 - \tfrac25 r)\,k, \qquad
     t \to \big(1 - r\,(1 - s(u))\big)\,t
 
 with a step s that rises from 0 at the uptake that spills over from the tissue beside bone to 1
@@ -63,6 +63,10 @@ __all__ = ["COLOR_STYLES", "ColorStyle", "legend_colors", "smooth_step"]
 
 _SPILL: Final = (0.15, 0.35)
 """Uptake in bone, from 0 to 1, between which its color comes in: blurred tissue, a finding."""
+
+_GIVEN_UP: Final = 0.4
+"""Of the color's share in the lightness of bone. All of it would leave a lesion in bone to chroma
+alone: with SPECT less than .6 of its detectability was left, see how-to/several-sources."""
 
 COLOR_STYLES: Final = ("mixed", "ycbcr", "perceptual", "overlay")
 """The names of the styles, the default first."""
@@ -159,7 +163,7 @@ class ColorStyle:
         if bone is not None:
             low, high = _SPILL
             strength = strength * (1 - bone * (1 - smooth_step((shown - low) / (high - low))))
-            own = own * (1 - bone)
+            own = own * (1 - _GIVEN_UP * bone)
         if self.name == "mixed":
             gray = torch.lerp(gray, luminance(rgb, dim=0), own)
         if self.name in ("mixed", "ycbcr"):
