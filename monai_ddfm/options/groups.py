@@ -89,7 +89,7 @@ class Case(TypedDict, total=False):
         Option(
             "What each of several moving volumes is called in names of files.",
             unset="its modality",
-            faces=("fuse",),
+            faces=("fuse", "label"),
             each=True,
             recorded=False,
             page="how-to/several-sources.md",

@@ -43,6 +43,9 @@ BONE_RGB: Final = (1.0, 0.82, 0.55)
 BONE_SOFTNESS_HU: Final = 100.0
 """The tint sets in over so many HU on either side of the threshold."""
 
+_Gray = Callable[[torch.Tensor, slice, torch.Tensor | None], torch.Tensor]
+"""Gives the gray levels of a part of the fused luminance, and of where bone is seen there."""
+
 
 def tint_bone(luma: torch.Tensor, hounsfield: torch.Tensor, *, threshold: float) -> torch.Tensor:
     """Tint bone, leave everything else grey.
@@ -148,7 +151,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             result = _by_slabs(
                 case[self.luminance_key],
                 lambda luma, part: self.style.join(
-                    gray(luma, part), unit_rgb(found[:, part], white=white)
+                    gray(luma, part, None), unit_rgb(found[:, part], white=white)
                 ),
             )
             report = {"chroma": "of the volume in color", **self.style.described()}
@@ -173,7 +176,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         def colored(luma: torch.Tensor, part: slice) -> torch.Tensor:
             uptake = ((scalar[:, part] + 1) / 2).to(luma)
             color = self.pseudo_color(scalar[:, part]).as_tensor()
-            return self.style.join(gray(luma, part), color, uptake.clamp(0, 1))
+            return self.style.join(gray(luma, part, None), color, uptake.clamp(0, 1))
 
         result = _by_slabs(case[self.luminance_key], colored)
         about = {"chroma": "of the color table", "color_table": self.color_table}
@@ -186,19 +189,28 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
         gray, picture = self._gray(case), tracers.picture(case)
 
         def colored(luma: torch.Tensor, part: slice) -> torch.Tensor:
-            color, uptake = picture(part)
-            return self.style.join(gray(luma, part), color.to(luma), uptake.to(luma))
+            shown = picture(part)
+            color, bone = shown.color.to(luma), shown.bone
+            if shown.white is not None and self.style.name == "overlay":
+                color = torch.maximum(color, shown.white.to(luma))
+            bone = None if bone is None else bone.to(luma)
+            mixed = gray(luma, part, bone)
+            return self.style.join(mixed, color, shown.uptake.to(luma), bone=bone)
 
         result = _by_slabs(case[self.luminance_key], colored)
         return result, tracers.described() | self.style.described()
 
-    def _gray(self, case: Mapping[Hashable, Any]) -> Callable[[torch.Tensor, slice], torch.Tensor]:
+    def _gray(self, case: Mapping[Hashable, Any]) -> _Gray:
         """Return what gives the gray levels of a part: fused luminance and MRI."""
-        share = self.style.fixed_share
-        if share == 0:
-            return lambda luma, _: luma
+        if self.style.fixed_share == 0:
+            return lambda luma, *_: luma
         fixed = convert_to_tensor(case[self.fixed_key], track_meta=False)
-        return lambda luma, part: torch.lerp(luma, ((fixed[:1, part] + 1) / 2).to(luma), share)
+
+        def mixed(luma: torch.Tensor, part: slice, bone: torch.Tensor | None) -> torch.Tensor:
+            own = ((fixed[:1, part] + 1) / 2).to(luma)
+            return torch.lerp(luma, own, self.style.share_in(bone))
+
+        return mixed
 
     def _tinted(self, case: Mapping[Hashable, Any]) -> tuple[MetaTensor, dict[str, Any]]:
         """Return the fusion with its bone tinted."""

@@ -9,8 +9,10 @@ of several, tables of a single hue, so that the hue says which one it is. With c
 
 in which no order counts, and black adds nothing. The others (CT, another MRI) are seen in the gray
 levels of the fusion. Where half of the lightness is that of the color picture, as in the style
-"mixed", bone would be dull, for it takes up no tracer; so it is white in the color picture too:
-with the gray level u of a CT and a step r that rises around the level of bone (`finding_level`),
+"mixed", bone would be dull, for it takes up no tracer. So the styles are told where bone is, by a
+step r that rises around the level of bone (`finding_level`) in the gray level u of a CT; what they
+make of it is said in `monai_ddfm.visualize.color_styles`. The style "overlay" has no gray levels of
+the fusion; there bone is white in the color picture,
 
 .. math::
     c \leftarrow \max(c,\; r(u)\,u) .
@@ -19,6 +21,7 @@ with the gray level u of a CT and a step r that rises around the level of bone (
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Final
 
@@ -34,10 +37,27 @@ from monai_ddfm.transforms.windows import finding_level
 from monai_ddfm.utils.color import HUE_TABLES, white_level
 from monai_ddfm.visualize.color_styles import smooth_step
 
-__all__ = ["Tracers"]
+__all__ = ["Shown", "Tracers"]
 
 _RISE: Final = 0.05
 """Half width of the step, in gray levels."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the color picture is made of, in some rows.
+
+    Attributes:
+        color: of the tracers, RGB [3, h, W(, D)] in [0, 1].
+        uptake: the largest of theirs, [1, h, W(, D)] in [0, 1].
+        bone: where bone is, r, [1, h, W(, D)] in [0, 1]; None if nothing shows bone.
+        white: its gray levels there, r u, likewise.
+    """
+
+    color: Tensor
+    uptake: Tensor
+    bone: Tensor | None = None
+    white: Tensor | None = None
 
 
 class Tracers:
@@ -65,24 +85,29 @@ class Tracers:
             names = [first, *(hue for hue in HUE_TABLES if hue != first)]
         self.tables = {s.name: name for s, name in zip(self.colored, names, strict=False)}
 
-    def picture(self, case: Mapping[Hashable, Any]) -> Callable[[slice], tuple[Tensor, Tensor]]:
+    def picture(self, case: Mapping[Hashable, Any]) -> Callable[[slice], Shown]:
         """Return what gives the picture of some rows.
 
         Args:
             case: with the volumes of the sources, as they are and as the network saw them.
 
         Returns:
-            For a slice of rows, RGB [3, h, W(, D)] in [0, 1] and the largest uptake
-            [1, h, W(, D)] in [0, 1].
+            What there is to be shown in a slice of rows.
         """
         parts = [self._colors(case, source) for source in self.colored]
         bones = [_bone(case, source) for source in self.anatomies]
 
-        def of_rows(rows: slice) -> tuple[Tensor, Tensor]:
+        def of_rows(rows: slice) -> Shown:
             found = [part(rows) for part in parts]
             dark = reduce(torch.mul, (1 - color for color, _ in found))
             uptake = reduce(torch.maximum, (uptake for _, uptake in found))
-            return reduce(torch.maximum, (bone(rows) for bone in bones), 1 - dark), uptake
+            if not bones:
+                return Shown(1 - dark, uptake)
+            seen = [bone(rows) for bone in bones]
+            steps, whites = zip(*seen, strict=True)
+            return Shown(
+                1 - dark, uptake, reduce(torch.maximum, steps), reduce(torch.maximum, whites)
+            )
 
         return of_rows
 
@@ -117,14 +142,14 @@ class Tracers:
         return made
 
 
-def _bone(case: Mapping[Hashable, Any], source: Source) -> Callable[[slice], Tensor]:
-    """Return what gives the gray level of a source where it is white."""
+def _bone(case: Mapping[Hashable, Any], source: Source) -> Callable[[slice], tuple[Tensor, Tensor]]:
+    """Return what gives the step of bone in a source, and its gray level there."""
     scaled = convert_to_tensor(case[source.scaled_key], track_meta=False)
     level = finding_level(source.modality, source.window) or Balance().finding
 
-    def of_rows(rows: slice) -> Tensor:
+    def of_rows(rows: slice) -> tuple[Tensor, Tensor]:
         gray = ((scaled[:, rows].float() + 1) / 2).clamp(0, 1)
-        white: Tensor = gray * smooth_step((gray - level) / (2 * _RISE) + 0.5)
-        return white
+        step = smooth_step((gray - level) / (2 * _RISE) + 0.5)
+        return step, gray * step
 
     return of_rows

@@ -33,6 +33,18 @@ with an opacity :math:`\alpha`,
 In every style a result is a function of gray level and color alone. With a color table it is one of
 gray level and uptake, and `legend_colors` draws that function: a legend that is true for every
 voxel, from which uptake can be read back.
+
+**Bone** of a CT beside the tracer takes up nothing that its color could tell, and must be seen.
+Where the CT shows it, r in [0, 1], more of its lightness is that of the fusion, and of the color
+there is what stands out as uptake u,
+
+.. math::
+    \rho \to (1 - \tfrac12 r)\,\rho, \qquad k \to (1 - \tfrac25 r)\,k, \qquad
+    t \to \big(1 - r\,(1 - s(u))\big)\,t
+
+with a step s that rises from 0 at the uptake that spills over from the tissue beside bone to 1
+above it. Outside bone, r = 0, nothing is different, and the legend is as true as without a CT. The
+overlay has no lightness of the fusion; there bone is white in the color.
 """
 
 from __future__ import annotations
@@ -48,6 +60,13 @@ from monai_ddfm.utils.color import apply_color_table, color_table, luminance, me
 from monai_ddfm.visualize.perceptual import oklab_to_rgb, reduce_chroma, rgb_to_oklab
 
 __all__ = ["COLOR_STYLES", "ColorStyle", "legend_colors", "smooth_step"]
+
+_SPILL: Final = (0.15, 0.35)
+"""Uptake in bone, from 0 to 1, between which its color comes in: blurred tissue, a finding."""
+
+_GIVEN_UP: Final = 0.4
+"""Of the color's share in the lightness of bone. All of it would leave a lesion in bone to chroma
+alone: with SPECT less than .6 of its detectability was left, see how-to/several-sources."""
 
 COLOR_STYLES: Final = ("mixed", "ycbcr", "perceptual", "overlay")
 """The names of the styles, the default first."""
@@ -97,6 +116,16 @@ class ColorStyle:
         """Share of the fixed volume in the gray picture; the rest is the fusion."""
         return {"mixed": self.anatomy, "overlay": 1.0}.get(self.name, 0.0)
 
+    def share_in(self, bone: Tensor | None) -> Tensor | float:
+        """Return the share of the fixed volume in the gray picture, where bone is seen.
+
+        Args:
+            bone: as `join` takes it.
+        """
+        if bone is None or self.name == "overlay":
+            return self.fixed_share
+        return self.fixed_share * (1 - bone / 2)
+
     @property
     def gray_name(self) -> str:
         """What the gray picture is called."""
@@ -104,7 +133,14 @@ class ColorStyle:
             return "fused and MRI"
         return "MRI" if self.fixed_share else "fused luminance"
 
-    def join(self, gray: Tensor, rgb: Tensor, brightness: Tensor | None = None) -> Tensor:
+    def join(
+        self,
+        gray: Tensor,
+        rgb: Tensor,
+        brightness: Tensor | None = None,
+        *,
+        bone: Tensor | None = None,
+    ) -> Tensor:
         """Join a gray picture and a color.
 
         Args:
@@ -112,6 +148,8 @@ class ColorStyle:
             rgb: [3, ...] in [0, 1], otherwise of the same shape.
             brightness: [1, ...] in [0, 1], decides where the color fades; by default the largest of
                 R, G and B.
+            bone: [1, ...] in [0, 1], where a CT shows bone; None if there is none. The overlay
+                takes no note of it.
 
         Returns:
             RGB [3, ...] in [0, 1].
@@ -119,32 +157,38 @@ class ColorStyle:
         gray = gray.clamp(0, 1)
         if self.name == "overlay":
             return torch.lerp(gray.expand_as(rgb), rgb, self.opacity)
-        strength = torch.ones_like(gray)
-        if self.fade > 0:
-            shown = rgb.amax(0, keepdim=True) if brightness is None else brightness
-            strength = smooth_step(shown / self.fade)
+        shown = rgb.amax(0, keepdim=True) if brightness is None else brightness
+        strength = smooth_step(shown / self.fade) if self.fade > 0 else torch.ones_like(gray)
+        own: Tensor | float = self.color_luminance if self.name == "mixed" else self.share
+        if bone is not None:
+            low, high = _SPILL
+            strength = strength * (1 - bone * (1 - smooth_step((shown - low) / (high - low))))
+            own = own * (1 - _GIVEN_UP * bone)
         if self.name == "mixed":
-            gray = torch.lerp(gray, luminance(rgb, dim=0), self.color_luminance)
+            gray = torch.lerp(gray, luminance(rgb, dim=0), own)
         if self.name in ("mixed", "ycbcr"):
             return merge_chroma(gray, rgb, strength=strength, dim=0)
-        mixed = reduce_chroma(self.requested(gray, rgb, strength), dim=0)
+        mixed = reduce_chroma(self.requested(gray, rgb, strength, share=own), dim=0)
         # The clamp only removes rounding.
         return oklab_to_rgb(mixed, dim=0).clamp(0, 1)
 
-    def requested(self, gray: Tensor, rgb: Tensor, strength: Tensor) -> Tensor:
+    def requested(
+        self, gray: Tensor, rgb: Tensor, strength: Tensor, *, share: Tensor | float
+    ) -> Tensor:
         """Return the OKLab color that the perceptual style asks for, before its chroma is reduced.
 
         Args:
             gray: [1, ...] in [0, 1].
             rgb: [3, ...] in [0, 1].
             strength: [1, ...] in [0, 1].
+            share: of the color in the lightness, a number or [1, ...], in [0, 1].
 
         Returns:
             [3, ...]: L in [0, 1], a and b.
         """
         lightness = rgb_to_oklab(gray.expand_as(rgb), dim=0)[:1]
         color = rgb_to_oklab(rgb, dim=0)
-        leaning = torch.lerp(lightness, color[:1], self.share)
+        leaning = torch.lerp(lightness, color[:1], share)
         return torch.cat((leaning, strength * color[1:]))
 
     def described(self) -> dict[str, str | float]:

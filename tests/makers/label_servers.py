@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,7 +165,9 @@ def _until_open(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server does not answer")
 
 
-def fuse_alone(fixed: Path, moving: Path, output_dir: Path, **options: Any) -> FusionResult:
+def fuse_alone(
+    fixed: Path, moving: Path | Sequence[Path], output_dir: Path, **options: Any
+) -> FusionResult:
     """Fuse without any server, with as many threads as the server has."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -17,7 +17,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from requests.adapters import HTTPAdapter
 
-from monai_ddfm.apps.label.pairing import Candidate, choose_series
+from monai_ddfm.apps.label.pairing import Candidate, choose_series, modalities_of_study
 from monai_ddfm.apps.label.studies import Volume
 from monai_ddfm.data.writers.dicom.context import made_here
 from monai_ddfm.data.writers.dicom.push import store_on_web
@@ -99,12 +99,17 @@ class ArchiveStudies:
             raise InputError(f"{series.about} is the result of a fusion; name what it was made of.")
         return self._volume(series)
 
-    def find_partner(self, image: str, modality: Modality | None) -> Volume:
+    def find_partners(
+        self, image: str, modalities: Sequence[Modality | None], *, every: bool = False
+    ) -> tuple[Volume, ...]:
         """Find the series of the MRI's study; see `monai_ddfm.apps.label.studies.Studies`."""
         fixed = self._series(image)
         siblings = [one.about for one in self._search(study=fixed.study)]
-        chosen = choose_series(image, siblings, modality=modality)
-        return self._volume(_Series(fixed.study, chosen))
+        wanted: Sequence[Modality | None] = modalities
+        if every:
+            wanted = modalities_of_study(image, siblings)
+        chosen = [choose_series(image, siblings, modality=kind) for kind in wanted or [None]]
+        return tuple(self._volume(_Series(fixed.study, one)) for one in chosen)
 
     def keep(self, files: Sequence[Path]) -> int:
         """Store DICOM files in the archive; returns how many."""

@@ -11,6 +11,9 @@ several, their descriptions are judged: one that says it is attenuation-correcte
 preferred, one that is a localizer or uncorrected put back.
 
 Where no volume or more than one is left, nothing is guessed: the error lists the candidates.
+
+Several volumes may be asked for at once, one of each modality: `modalities_by_name` and
+`modalities_of_study` say which there are.
 """
 
 from __future__ import annotations
@@ -20,13 +23,21 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monai_ddfm.data.writers.dicom.context import made_here
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.utils.places import check_ordinary
 
-__all__ = ["Candidate", "PairingRules", "choose_by_name", "choose_series"]
+__all__ = [
+    "Candidate",
+    "PairingRules",
+    "choose_by_name",
+    "choose_series",
+    "modalities_by_name",
+    "modalities_of_study",
+]
 
 _KIND = {word: modality for modality in Modality for word in modality.row.words.split()}
 _DESCRIBES = re.compile(
@@ -72,12 +83,12 @@ class PairingRules:
     """How the operator pairs the volumes of a folder.
 
     Attributes:
-        pairs: second volume and, if given, its modality, by the identifier of the MRI.
+        pairs: the other volumes and, if given, their modalities, by the identifier of the MRI.
         pattern: regular expression with the groups ``subject`` and ``modality`` for the whole
             identifier; None for the rule at the head of this module.
     """
 
-    pairs: Mapping[str, tuple[str, Modality | None]] = field(default_factory=dict)
+    pairs: Mapping[str, tuple[Candidate, ...]] = field(default_factory=dict)
     pattern: re.Pattern[str] | None = None
 
     @classmethod
@@ -86,7 +97,7 @@ class PairingRules:
 
         Args:
             pairs: JSON file: an object with, by the identifier of the MRI, the identifier of the
-                second volume, or an object with ``image`` and ``modality``.
+                second volume, or an object with ``image`` and ``modality``, or a list of these.
             pattern: regular expression.
 
         Raises:
@@ -124,20 +135,10 @@ def choose_by_name(
     """
     known = set(ids)
     if image in rules.pairs:
-        partner, told = rules.pairs[image]
-        if partner not in known:
-            raise InputError(
-                f"the map pairs {image!r} with {partner!r}, which is not in the store."
-            )
-        kind = told or rules.identify(partner)[1]
-        if modality is not None and kind not in (None, modality):
-            raise InputError(f"the map pairs {image!r} with {partner!r}, which is no {modality}.")
-        return Candidate(partner, modality or kind)
-    subject, _ = rules.identify(image)
+        return _choose_mapped(image, _mapped(image, known, rules), modality=modality)
     others = [Candidate(one, rules.identify(one)[1]) for one in sorted(known - {image})]
     moving = [one for one in others if one.modality not in (None, Modality.MR)]
-    wanted = [one for one in moving if modality in (None, one.modality)]
-    own = [one for one in wanted if rules.identify(one.id)[0] == subject]
+    own = [one for one in _own(image, known, rules) if modality in (None, one.modality)]
     if len(own) == 1:
         return own[0]
     what = str(modality or "CT, PET or SPECT")
@@ -148,6 +149,24 @@ def choose_by_name(
     raise InputError(
         f"{image!r} has no {what} by name; {_offer(moving or others)}; name one with image2."
     )
+
+
+def modalities_by_name(
+    image: str, ids: Iterable[str], *, rules: PairingRules
+) -> tuple[Modality, ...]:
+    """Say of which modalities an MRI has partners in a folder; see `choose_by_name`.
+
+    Raises:
+        InputError: the operator's map names a volume that is not there.
+    """
+    known = set(ids)
+    found = _mapped(image, known, rules) if image in rules.pairs else _own(image, known, rules)
+    return _kinds(found)
+
+
+def modalities_of_study(image: str, siblings: Iterable[Candidate]) -> tuple[Modality, ...]:
+    """Say of which modalities an MRI has partners in its study; see `choose_series`."""
+    return _kinds(_moving(image, siblings))
 
 
 def choose_series(
@@ -163,13 +182,7 @@ def choose_series(
     Raises:
         InputError: there is none, or several are equally good.
     """
-    moving = [
-        one
-        for one in siblings
-        if one.id != image
-        and one.modality not in (None, Modality.MR)
-        and not made_here(one.description)
-    ]
+    moving = _moving(image, siblings)
     wanted = [one for one in moving if modality in (None, one.modality)]
     what = str(modality or "CT, PET or SPECT")
     if not wanted:
@@ -184,6 +197,61 @@ def choose_series(
             "choose one with image2."
         )
     return kept[0]
+
+
+def _kinds(candidates: Iterable[Candidate]) -> tuple[Modality, ...]:
+    """Return the modalities of candidates, in the order of the table."""
+    there = {one.modality for one in candidates}
+    return tuple(kind for kind in Modality if kind in there)
+
+
+def _moving(image: str, siblings: Iterable[Candidate]) -> list[Candidate]:
+    """Return the series of a study that can be fused with an MRI."""
+    return [
+        one
+        for one in siblings
+        if one.id != image
+        and one.modality not in (None, Modality.MR)
+        and not made_here(one.description)
+    ]
+
+
+def _own(image: str, known: set[str], rules: PairingRules) -> list[Candidate]:
+    """Return the moving volumes of a folder that are of the subject of an MRI."""
+    subject, _ = rules.identify(image)
+    named = {one: rules.identify(one) for one in sorted(known - {image})}
+    return [
+        Candidate(one, kind)
+        for one, (whose, kind) in named.items()
+        if whose == subject and kind not in (None, Modality.MR)
+    ]
+
+
+def _mapped(image: str, known: set[str], rules: PairingRules) -> list[Candidate]:
+    """Return what the operator's map pairs an MRI with."""
+    found = []
+    for one in rules.pairs[image]:
+        if one.id not in known:
+            raise InputError(f"the map pairs {image!r} with {one.id!r}, which is not in the store.")
+        found.append(Candidate(one.id, one.modality or rules.identify(one.id)[1]))
+    return found
+
+
+def _choose_mapped(
+    image: str, mapped: Sequence[Candidate], *, modality: Modality | None
+) -> Candidate:
+    """Choose one of what the operator's map pairs an MRI with."""
+    # What a name does not tell may be what is asked for.
+    wanted = [one for one in mapped if modality in (None, one.modality)]
+    wanted = wanted or [one for one in mapped if one.modality is None]
+    if len(wanted) == 1:
+        return Candidate(wanted[0].id, modality or wanted[0].modality)
+    if wanted:
+        raise InputError(
+            f"the map pairs {image!r} with {_list(wanted)}; choose with modality or image2."
+        )
+    partners = " and ".join(repr(one.id) for one in mapped)
+    raise InputError(f"the map pairs {image!r} with {partners}, which is no {modality}.")
 
 
 def _worth(series: Candidate) -> int:
@@ -202,7 +270,7 @@ def _list(candidates: Sequence[Candidate]) -> str:
     return f"{shown} and more" if len(candidates) > _LISTED else shown
 
 
-def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
+def _read_pairs(path: Path) -> dict[str, tuple[Candidate, ...]]:
     check_ordinary(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -214,12 +282,20 @@ def _read_pairs(path: Path) -> dict[str, tuple[str, Modality | None]]:
         raise InputError(f"{path} holds no JSON object; write the second volume by the MRI's name.")
     pairs = {}
     for image, entry in content.items():
-        partner = entry.get("image") if isinstance(entry, dict) else entry
-        if not isinstance(partner, str) or not partner:
-            raise InputError(f"{path} gives no name for the second volume of {image!r}; write one.")
-        kind = entry.get("modality") if isinstance(entry, dict) else None
-        pairs[image] = (partner, None if kind is None else Modality.parse(str(kind)))
+        entries = entry if isinstance(entry, list) else [entry]
+        found = tuple(_read_partner(path, image, one) for one in entries)
+        if not found:
+            raise InputError(f"{path} gives no second volume of {image!r}; write one.")
+        pairs[image] = found
     return pairs
+
+
+def _read_partner(path: Path, image: str, entry: Any) -> Candidate:
+    partner = entry.get("image") if isinstance(entry, dict) else entry
+    if not isinstance(partner, str) or not partner:
+        raise InputError(f"{path} gives no name for the second volume of {image!r}; write one.")
+    kind = entry.get("modality") if isinstance(entry, dict) else None
+    return Candidate(partner, None if kind is None else Modality.parse(str(kind)))
 
 
 def _read_pattern(text: str | None) -> re.Pattern[str] | None:

@@ -8,6 +8,9 @@ only the words are taken: volumes are named by their identifier in the store.
 
 MONAI Label's clients send back what ``/info`` offers, a list of choices where the user chose none:
 the first is the default.
+
+Several moving volumes are named by lists, one entry for each volume, or in a text with commas,
+which is all that a viewer's text box can hold.
 """
 
 from __future__ import annotations
@@ -25,18 +28,22 @@ from monai_ddfm.modalities import Modality
 from monai_ddfm.options import all_options, options_of
 from monai_ddfm.options.fields import Option
 from monai_ddfm.options.values import EVALUATED, texts_in
+from monai_ddfm.sources import Source, as_list, sources_of
 from monai_ddfm.transforms.windows import parse_window
 
 __all__ = ["CHOICES", "EXTENSIONS", "FusionRequest", "offered_options", "read_request"]
 
 AS_STORED: Final = "as stored"
+EVERY: Final = "all"
+"""All moving volumes that there are, one of each modality."""
+
 EXTENSIONS: Final = (".nii.gz", ".nrrd")
 
 _OWN: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         # A study has several MRIs, and none of them says that it is the second volume.
-        "modality": (AS_STORED, *(w for w in all_options()["modality"].words if w != "MR")),
-        "result": ("luminance", "color"),
+        "modality": (AS_STORED, EVERY, *(w for w in all_options()["modality"].words if w != "MR")),
+        "result": ("luminance", "color", "files"),
         "result_extension": EXTENSIONS,
         "store": ("fusion", "everything", "nothing"),
     }
@@ -79,6 +86,11 @@ _OF_CLIENTS: Final = frozenset(
 """What MONAI Label's clients send to every model, and what has no meaning here."""
 
 _LONGEST: Final = 256
+_MOST: Final = 16
+"""Volumes that a request may name."""
+
+_WITH_COMMAS: Final = "moving_frames"
+"""The option in which commas stand inside one value; several of it are a list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,30 +98,56 @@ class FusionRequest:
     """What a client asks for.
 
     Attributes:
-        modality: of the second volume; None to go by what the store says.
-        image2: identifier of the second volume in the store; "" to find it.
-        session2: session that holds the second volume; "" for none.
-        result: "luminance" or "color".
+        modalities: of the moving volumes, in their order, None for one to go by what the store
+            says; empty to take the one that there is.
+        every: whether all moving volumes are taken that there are, one of each modality.
+        image2: identifiers of the moving volumes in the store; empty to find them.
+        session2: sessions that hold the moving volumes; empty for none.
+        result: "luminance", "color", or "files" for all volumes.
         extension: of the file that goes back: ".nii.gz" or ".nrrd".
         store: what goes into the archive: "fusion", "everything" or "nothing".
-        options: of the bundle's configuration, by name.
+        options: of the bundle's configuration, by name; lists of those that are given for each
+            moving volume.
     """
 
-    modality: Modality | None = None
-    image2: str = ""
-    session2: str = ""
+    modalities: tuple[Modality | None, ...] = ()
+    every: bool = False
+    image2: tuple[str, ...] = ()
+    session2: tuple[str, ...] = ()
     result: str = "luminance"
     extension: str = ".nii.gz"
     store: str = "fusion"
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def check_window(self, modality: Modality) -> None:
-        """See that the window belongs to the modality, before anything is computed.
+    def sources(self, ids: Sequence[str], modalities: Sequence[Modality]) -> tuple[Source, ...]:
+        """Return the records of the moving volumes, before anything is computed.
+
+        Args:
+            ids: of the volumes.
+            modalities: of the volumes, which are known by now.
 
         Raises:
-            InputError: if it does not.
+            InputError: if two volumes are one or cannot be told apart, or an option does not go
+                with them.
         """
-        parse_window(self.options.get("window"), modality)
+        names = as_list(self.options.get("name"))
+        for kind in modalities:
+            if modalities.count(kind) > 1 and not names:
+                raise InputError(
+                    f"{modalities.count(kind)} of the moving volumes are {kind}; tell them apart "
+                    "with name, one for each, in the same order."
+                )
+        found = sources_of(
+            [*ids],
+            [*modalities],
+            name=self.options.get("name"),
+            frames=self.options.get("moving_frames"),
+            window=self.options.get("window"),
+            beside=self.options,
+        )
+        for source in found:
+            parse_window(source.window, source.modality)
+        return found
 
 
 def offered_options(*, archive: bool) -> dict[str, Any]:
@@ -145,16 +183,23 @@ def read_request(params: Any) -> FusionRequest:
         raise InputError(
             f"option {_shown(unknown[0])} is unknown; the options are {', '.join(sorted(known))}."
         )
-    words = {name: _word(name, params.get(name), words) for name, words in _OWN.items()}
-    texts = {name: _text(name, params.get(name)) for name in _TEXTS}
+    modalities = _modalities(params.get("modality"))
+    words = {
+        name: _word(name, params.get(name), words)
+        for name, words in _OWN.items()
+        if name != "modality"
+    }
+    texts = {name: _texts(name, params.get(name)) for name in _TEXTS}
     if texts["image2"] and texts["session2"]:
         raise InputError("the second volume is given twice; give image2 or session2.")
+    _check_counts(modalities, texts["image2"] or texts["session2"])
     options = {name: _read(o, params.get(name)) for name, o in options_of("label").items()}
     if options["speed"] is not None:
         at_speed(PRESETS[options["preset"]], options["speed"])  # sees that the preset has it
-    stored = words["modality"] == AS_STORED
+    known_kinds = [None if one == AS_STORED else one for one in modalities if one != EVERY]
     return FusionRequest(
-        modality=None if stored else Modality.parse(words["modality"]),
+        modalities=tuple(None if one is None else Modality.parse(one) for one in known_kinds),
+        every=modalities == [EVERY],
         image2=texts["image2"],
         session2=texts["session2"],
         result=words["result"],
@@ -162,6 +207,38 @@ def read_request(params: Any) -> FusionRequest:
         store=words["store"],
         options=options,
     )
+
+
+def _modalities(given: Any) -> list[str]:
+    """Read the modalities: one word or several; none is "as stored"."""
+    words = _OWN["modality"]
+    several = given if isinstance(given, list) else _split(given)
+    if several == [*words]:  # the offer, sent back
+        several = []
+    if len(several) > _MOST:
+        raise InputError(f"{len(several)} modalities are too many; give up to {_MOST}.")
+    found = [_word("modality", one, words) for one in several]
+    if EVERY in found and len(found) > 1:
+        raise InputError(f"modality {EVERY!r} stands for all; give it alone.")
+    return [] if found == [AS_STORED] else found
+
+
+def _check_counts(modalities: Sequence[str], volumes: Sequence[str]) -> None:
+    """See that volumes and modalities that are named go together."""
+    if not volumes:
+        for one in modalities:
+            if modalities.count(one) > 1:
+                raise InputError(
+                    f"{one} is asked for {modalities.count(one)} times; name the volumes with "
+                    "image2."
+                )
+    elif EVERY in modalities:
+        raise InputError(f"modality {EVERY!r} finds the volumes itself; leave image2 out.")
+    elif modalities and len(modalities) != len(volumes):
+        raise InputError(
+            f"the moving volumes that are named are {len(volumes)} and their modalities "
+            f"{len(modalities)}; give one modality for each, in the same order, or none."
+        )
 
 
 def _offer(option: Option) -> Any:
@@ -181,6 +258,9 @@ def _read(option: Option, given: Any) -> Any:
         return _switch(option, given)
     if option.is_number:
         return _number(option, given)
+    if option.each:
+        texts = _texts(option.name, given)
+        return (texts[0] if len(texts) == 1 else list(texts)) if texts else option.default
     return _text(option.name, given) or option.default
 
 
@@ -210,6 +290,26 @@ def _text(name: str, given: Any) -> str:
     if not isinstance(given, str) or len(given) > _LONGEST or not given.isprintable():
         raise InputError(f"{name} must be a short text, not {_shown(given)}.")
     return given.strip()
+
+
+def _texts(name: str, given: Any) -> tuple[str, ...]:
+    """Read one text or several: a list, or with commas in it."""
+    several = given if isinstance(given, list) else _split(given, whole=name == _WITH_COMMAS)
+    if len(several) > _MOST:
+        raise InputError(f"{name} names {len(several)} volumes; give up to {_MOST}.")
+    found = tuple(_text(name, one) for one in several)
+    if len(found) > 1 and "" in found:
+        raise InputError(f"one entry of {name} is empty; give one for each moving volume.")
+    return tuple(filter(None, found))
+
+
+def _split(given: Any, *, whole: bool = False) -> list[Any]:
+    """Cut a text at its commas; what is no text is left to be judged."""
+    if given is None or given == "":
+        return []
+    if not isinstance(given, str) or whole:
+        return [given]
+    return [part.strip() for part in given.strip().removesuffix(",").split(",")]
 
 
 def _number(option: Option, given: Any) -> Any:

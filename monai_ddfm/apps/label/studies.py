@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from monai_ddfm.apps.label.pairing import PairingRules, choose_by_name
+from monai_ddfm.apps.label.pairing import PairingRules, choose_by_name, modalities_by_name
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 
@@ -46,11 +46,18 @@ class Studies(Protocol):
             InputError: it is not in the store.
         """
 
-    def find_partner(self, image: str, modality: Modality | None) -> Volume:
-        """Find the second volume of an MRI.
+    def find_partners(
+        self, image: str, modalities: Sequence[Modality | None], *, every: bool = False
+    ) -> tuple[Volume, ...]:
+        """Find the moving volumes of an MRI, one for each modality.
+
+        Args:
+            image: identifier of the MRI.
+            modalities: wanted, in their order; None takes any.
+            every: take all modalities that there are instead.
 
         Raises:
-            InputError: there is none, or more than one.
+            InputError: there is none of a modality, or more than one.
         """
 
     def keep(self, files: Sequence[Path]) -> int:
@@ -81,11 +88,19 @@ class FolderStudies:
             raise InputError(f"{image!r} has no file in the store; upload it again.")
         return Volume(image, self._rules.identify(image)[1], lambda _: path)
 
-    def find_partner(self, image: str, modality: Modality | None) -> Volume:
-        """Find the second volume by name; see `Studies.find_partner`."""
-        chosen = choose_by_name(image, self._ids(), modality=modality, rules=self._rules)
-        found = self.find(chosen.id)
-        return Volume(found.id, chosen.modality, found.fetch)
+    def find_partners(
+        self, image: str, modalities: Sequence[Modality | None], *, every: bool = False
+    ) -> tuple[Volume, ...]:
+        """Find the moving volumes by name; see `Studies.find_partners`."""
+        ids = self._ids()
+        wanted: Sequence[Modality | None] = modalities
+        if every:
+            wanted = modalities_by_name(image, ids, rules=self._rules)
+        chosen = [
+            choose_by_name(image, ids, modality=kind, rules=self._rules)
+            for kind in wanted or [None]
+        ]
+        return tuple(Volume(one.id, one.modality, self.find(one.id).fetch) for one in chosen)
 
     def keep(self, files: Sequence[Path]) -> int:  # noqa: ARG002 - results go to the client only
         """Store nothing: a folder is for volumes and labels, and a fusion is neither."""

@@ -7,6 +7,7 @@ import logging
 import re
 import tempfile
 import threading
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,7 @@ from monai_ddfm.apps.label.studies import Studies, Volume
 from monai_ddfm.data.readers.uploads import check_alone
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
+from monai_ddfm.sources import Source
 from monai_ddfm.utils.files import NOTICE
 from monai_ddfm.version import __version__
 from monai_ddfm.workflow import FusionResult
@@ -44,15 +46,15 @@ class Job:
     Attributes:
         number: of the request, for the log.
         fixed: the MRI.
-        moving: the second volume.
-        modality: of `moving`.
+        moving: the other volumes.
+        sources: what each of these is and is called.
         asked: of the client.
     """
 
     number: int
     fixed: Volume
-    moving: Volume
-    modality: Modality
+    moving: tuple[Volume, ...]
+    sources: tuple[Source, ...]
     asked: FusionRequest
 
 
@@ -74,7 +76,7 @@ class Fusion:
 
 
 class FusionTask(InferTask):  # type: ignore[misc]
-    """Fuses a volume of the store with the one that belongs to it.
+    """Fuses a volume of the store with the one that belongs to it, or with several.
 
     Args:
         studies: the store.
@@ -130,20 +132,22 @@ class FusionTask(InferTask):  # type: ignore[misc]
         if fixed.modality not in (None, Modality.MR):
             raise InputError(f"{fixed.id} is a {fixed.modality}; ask with the MRI it belongs to.")
         moving = self._moving(fixed, asked, in_store=not session)
-        if moving.id == fixed.id:
+        if fixed.id in [one.id for one in moving]:
             raise InputError(f"{fixed.id} is given twice; name the CT, PET or SPECT with image2.")
-        modality = _modality(moving, asked)
-        asked.check_window(modality)
-        if asked.result == "color" and not modality.has_color:
-            raise InputError(f"a fusion with a {modality} has no colors; ask for the luminance.")
-        return Job(next(self._numbers), fixed, moving, modality, asked)
+        asked_for = asked.modalities or [None] * len(moving)
+        kinds = [_modality(one, kind) for one, kind in zip(moving, asked_for, strict=True)]
+        sources = asked.sources([one.id for one in moving], kinds)
+        if asked.result == "color" and not any(kind.has_color for kind in kinds):
+            what = " and a ".join(kinds)
+            raise InputError(f"a fusion with a {what} has no colors; ask for the luminance.")
+        return Job(next(self._numbers), fixed, moving, sources, asked)
 
     def enter(self, job: Job) -> Turn:
         """Put a request in the queue; its turn gives a `Fusion`."""
         turn = self.queue.enter(partial(self._run, job))
         logger.info(
-            "fusion %d: %s with %s (%s), %d before it",
-            job.number, job.fixed.id, job.moving.id, job.modality, turn.ahead,
+            "fusion %d: %s with %s, %d before it",
+            job.number, job.fixed.id, _told(job), turn.ahead,
         )  # fmt: skip
         return turn
 
@@ -165,14 +169,14 @@ class FusionTask(InferTask):  # type: ignore[misc]
             raise InputError(f"there is no session {name!r}; upload the file again.")
         return Volume(f"session {name}", None, lambda _: Path(info.image))
 
-    def _moving(self, fixed: Volume, asked: FusionRequest, *, in_store: bool) -> Volume:
+    def _moving(self, fixed: Volume, asked: FusionRequest, *, in_store: bool) -> tuple[Volume, ...]:
         if asked.session2:
-            return self._session(asked.session2)
+            return tuple(map(self._session, asked.session2))
         if asked.image2:
-            return self.studies.find(asked.image2)
+            return tuple(map(self.studies.find, asked.image2))
         if not in_store:
             raise InputError("an uploaded MRI has no partner; name one with image2 or session2.")
-        return self.studies.find_partner(fixed.id, asked.modality)
+        return self.studies.find_partners(fixed.id, asked.modalities, every=asked.every)
 
     def _run(self, job: Job, cancelled: threading.Event) -> Fusion:
         scratch = Scratch("ddfm-label-", self.place)
@@ -188,21 +192,22 @@ class FusionTask(InferTask):  # type: ignore[misc]
 
     def _fuse(self, job: Job, scratch: Scratch, cancelled: threading.Event) -> Fusion:
         folder = scratch.path / str(job.number)
-        sources = {}
-        for role, volume in (("fixed", job.fixed), ("moving", job.moving)):
-            (folder / role).mkdir(parents=True)
-            sources[role] = volume.fetch(folder / role)
-            check_alone(sources[role])
+        roles = ["fixed", *(source.key for source in job.sources)]
+        volumes = zip(roles, (job.fixed, *job.moving), strict=True)
+        fixed, *moving = [_fetched(volume, folder / role) for role, volume in volumes]
+        kinds = [str(source.modality) for source in job.sources]
+        is_one = len(moving) == 1
         keep = self.studies.is_archive and job.asked.store != "nothing"
         options = {
             **job.asked.options,
-            **sources,
-            "modality": str(job.modality),
+            "fixed": fixed,
+            "moving": moving[0] if is_one else moving,
+            "modality": kinds[0] if is_one else kinds,
             "output_dir": folder / "out",
             "format": "both" if keep else "nifti",
         }
         result = self.process.fuse(options, cancelled)
-        file = _as_wished(result.files[_FILES[job.asked.result]], job.asked.extension)
+        file = _answer(result, job.asked)
         stored = self._keep(result, job.asked.store) if keep else {}
         return Fusion(scratch.path, file, _about(job, result, stored), scratch)
 
@@ -219,15 +224,44 @@ class FusionTask(InferTask):  # type: ignore[misc]
         return {role: series[role]["uid"] for role in roles}
 
 
-def _modality(moving: Volume, asked: FusionRequest) -> Modality:
+def _modality(moving: Volume, asked: Modality | None) -> Modality:
     known = moving.modality
     if known is Modality.MR:
         raise InputError(f"{moving.id} is an MRI; name the CT, PET or SPECT with image2.")
-    if known and asked.modality and known is not asked.modality:
-        raise InputError(f"{moving.id} is a {known}, no {asked.modality}; correct the modality.")
-    if chosen := known or asked.modality:
+    if known and asked and known is not asked:
+        raise InputError(f"{moving.id} is a {known}, no {asked}; correct the modality.")
+    if chosen := known or asked:
         return chosen
     raise InputError(f"what {moving.id} is cannot be told; give the modality: CT, PET or SPECT.")
+
+
+def _told(job: Job) -> str:
+    """Say which moving volumes a fusion has, for the log."""
+    pairs = zip(job.moving, job.sources, strict=True)
+    return " and ".join(f"{volume.id} ({source.modality})" for volume, source in pairs)
+
+
+def _fetched(volume: Volume, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    path = volume.fetch(folder)
+    check_alone(path)
+    return path
+
+
+def _answer(result: FusionResult, asked: FusionRequest) -> Path:
+    """Return the file for the client: a volume, or all of them and the transforms in one."""
+    if asked.result != "files":
+        return _as_wished(result.files[_FILES[asked.result]], asked.extension)
+    packed = result.output_dir / "fusion.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:  # volumes are packed already
+        # Not the record, the report and the preview, which tell of the server's places.
+        for name, path in result.files.items():
+            if name.endswith(".nii.gz"):
+                volume = _as_wished(path, asked.extension)
+                archive.write(volume, volume.name)
+            elif name.endswith(".tfm"):
+                archive.write(path, name)
+    return packed
 
 
 def _as_wished(file: Path, extension: str) -> Path:
@@ -243,12 +277,14 @@ def _as_wished(file: Path, extension: str) -> Path:
 
 
 def _about(job: Job, result: FusionResult, stored: Mapping[str, str]) -> dict[str, Any]:
+    ids = [one.id for one in job.moving]
+    kinds = [str(source.modality) for source in job.sources]
     return {
         "notice": NOTICE,
         "software": f"monai_ddfm {__version__}",
         "fixed": job.fixed.id,
-        "moving": job.moving.id,
-        "modality": str(job.modality),
+        "moving": ids[0] if len(ids) == 1 else ids,
+        "modality": kinds[0] if len(kinds) == 1 else kinds,
         "options": {k: v for k, v in job.asked.options.items() if v is not None},
         "registration": result.provenance["reports"].get("registration"),
         "bound": result.provenance["bound"],

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monai_ddfm.apps.label.pairing import Candidate, PairingRules, choose_by_name, choose_series
+from monai_ddfm.apps.label.pairing import (
+    Candidate,
+    PairingRules,
+    choose_by_name,
+    choose_series,
+    modalities_by_name,
+    modalities_of_study,
+)
 from monai_ddfm.data.writers.dicom.context import made_here
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
@@ -76,13 +83,33 @@ def test_a_map_goes_before_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content", ["", "[]", '{"a": 1}', '{"a": {"modality": "PET"}}', '{"a": {"image": ""}}',
-                '{"a": {"image": "b", "modality": "XA"}}'],
+                '{"a": {"image": "b", "modality": "XA"}}', '{"a": []}', '{"a": ["b", 1]}'],
 )  # fmt: skip
 def test_a_map_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "pairs.json"
     file.write_text(content)
     with pytest.raises(InputError):
         PairingRules.read(pairs=file)
+
+
+def test_a_map_may_name_several(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.json"
+    file.write_text(json.dumps({"x": [{"image": "s7", "modality": "PET"}, "s8_ct", "s9"]}))
+    rules, ids = PairingRules.read(pairs=file), ["x", "s7", "s8_ct", "s9", "x_spect"]
+    for kind, chosen in ((Modality.PET, "s7"), (Modality.CT, "s8_ct"), (Modality.SPECT, "s9")):
+        assert choose_by_name("x", ids, modality=kind, rules=rules) == Candidate(chosen, kind)
+    with pytest.raises(InputError, match=r"pairs 'x' with s7 \(PET\), s8_ct \(CT\), s9; choose"):
+        choose_by_name("x", ids, modality=None, rules=rules)
+    assert modalities_by_name("x", ids, rules=rules) == (Modality.CT, Modality.PET)
+
+
+def test_the_modalities_that_there_are() -> None:
+    ids = ["a_t1", "a_pet", "a_ct", "a_T2w", "b_spect", "a_notes"]
+    assert modalities_by_name("a_t1", ids, rules=PLAIN) == (Modality.CT, Modality.PET)
+    assert modalities_by_name("b_t1", ["b_t1"], rules=PLAIN) == ()
+    ours = series("5", Modality.SPECT, "SPECT on MR grid; research use only - not for diagnosis")
+    ct = series("4", Modality.CT, "CT head")
+    assert modalities_of_study("1", [MRI, BEST, ct, ours]) == (Modality.CT, Modality.PET)
 
 
 def test_a_pattern_of_the_operator() -> None:

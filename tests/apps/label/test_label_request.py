@@ -58,8 +58,8 @@ def test_options_are_read() -> None:
             "device": "cuda",
         }
     )
-    assert request.modality is Modality.PET
-    assert (request.image2, request.session2) == ("a_pet", "")
+    assert request.modalities == (Modality.PET,)
+    assert (request.image2, request.session2) == (("a_pet",), ())
     assert (request.result, request.extension, request.store) == ("color", ".nrrd", "everything")
     assert request.options["steps"] == 12
     assert request.options["seed"] == 3
@@ -121,6 +121,16 @@ def test_speed_is_one_of_the_preset() -> None:
         ({"deidentify": True}, "option 'deidentify' is unknown"),
         ({"reference_mask": "/etc/passwd"}, "option 'reference_mask' is unknown"),
         ({"image2": "a", "session2": "b"}, "given twice"),
+        ({"image2": ["a", "b"], "modality": "PET"}, "are 2 and their modalities 1; give one"),
+        ({"image2": "a", "modality": ["PET", "CT"]}, "are 1 and their modalities 2; give one"),
+        ({"image2": ["a", ""]}, "one entry of image2 is empty"),
+        ({"image2": "a,,b"}, "one entry of image2 is empty"),
+        ({"image2": ["a", 3]}, "image2 must be a short text, not 3"),
+        ({"image2": [f"s{n}" for n in range(17)]}, "image2 names 17 volumes; give up to 16"),
+        ({"image2": "a,b", "modality": "all"}, "finds the volumes itself; leave image2 out"),
+        ({"modality": "PET, PET"}, "PET is asked for 2 times; name the volumes with image2"),
+        ({"modality": ["all", "CT"]}, "stands for all; give it alone"),
+        ({"modality": ["PET", "MR"]}, "modality 'MR' is unknown"),
         ({"output_dir": "/tmp"}, "option 'output_dir' is unknown"),
         ({"store": "../x"}, "store '../x' is unknown"),
         ([], "must be a JSON object"),
@@ -152,12 +162,70 @@ def test_any_json_is_read_or_refused(params: dict[str, Any]) -> None:
         return
     for name in ("preset", "registration", "color_table"):
         assert request.options[name] in CHOICES[name]
-    for value in request.options.values():
-        assert value is None or isinstance(value, str | int | float)
-        assert not str(value).startswith(("$", "@", "%"))
+    for name, read in request.options.items():
+        several = isinstance(read, list) and all_options()[name].each
+        for value in read if several else [read]:
+            assert value is None or isinstance(value, str | int | float)
+            assert not str(value).startswith(("$", "@", "%"))
 
 
 def test_a_window_must_belong_to_the_modality() -> None:
-    FusionRequest(options={"window": "brain"}).check_window(Modality.CT)
+    FusionRequest(options={"window": "brain"}).sources(["x"], [Modality.CT])
     with pytest.raises(InputError, match="unknown for PET"):
-        FusionRequest(options={"window": "brain"}).check_window(Modality.PET)
+        FusionRequest(options={"window": "brain"}).sources(["x"], [Modality.PET])
+
+
+@pytest.mark.parametrize("image2", [["a_pet", "a_ct"], "a_pet, a_ct", "a_pet,a_ct,"])
+@pytest.mark.parametrize("modality", [["pet", "CT"], "PET,CT"])
+def test_several_volumes_are_named_by_lists_or_with_commas(image2: Any, modality: Any) -> None:
+    request = read_request({"image2": image2, "modality": modality, "window": "default, bone"})
+    assert request.image2 == ("a_pet", "a_ct")
+    assert request.modalities == (Modality.PET, Modality.CT)
+    assert not request.every
+    sources = request.sources(request.image2, [Modality.PET, Modality.CT])
+    assert [one.name for one in sources] == ["pet", "ct"]
+    assert [one.window for one in sources] == [None, "bone"]
+
+
+def test_a_comma_in_a_name_or_in_frames_is_kept() -> None:
+    request = read_request({"image2": ["a,b_pet"], "moving_frames": "2-5,8"})
+    assert request.image2 == ("a,b_pet",)
+    assert request.options["moving_frames"] == "2-5,8"
+
+
+def test_all_that_there_are_and_what_the_store_says() -> None:
+    assert read_request({"modality": "ALL"}).every
+    one = read_request({"image2": ["x", "y"], "modality": ["as stored", "CT"]})
+    assert one.modalities == (None, Modality.CT)
+    assert read_request({"modality": "as stored"}) == read_request({})
+
+
+@pytest.mark.parametrize(
+    ("ids", "kinds", "options", "told"),
+    [
+        (["a", "a"], ["PET", "CT"], {}, "a is given twice"),
+        (["a", "b"], ["PET", "PET"], {}, "2 of the moving volumes are PET; tell them apart with n"),
+        (["a", "b"], ["PET", "PET"], {"name": "x,x"}, "two moving volumes are called 'x'"),
+        (["a", "b"], ["PET", "CT"], {"name": "x"}, "2 moving volumes and 1 name do not go"),
+        (["a", "b"], ["PET", "CT"], {"window": "bone"}, "window is given 1 time for 2"),
+        (["a", "b"], ["PET", "CT"], {"window": "bone,bone"}, "unknown for PET"),
+        (["a", "b"], ["PET", "CT"], {"samples": 3}, "several samples are for one moving volume"),
+        (["a", "b"], ["PET", "CT"], {"preset": "paper"}, "fuses one moving volume"),
+        (["a"], ["PET"], {"name": "fdg"}, "leave --name out"),
+    ],
+)
+def test_volumes_that_do_not_go_together(
+    ids: list[str], kinds: list[str], options: dict[str, Any], told: str
+) -> None:
+    request = read_request(options)
+    with pytest.raises(InputError) as refused:
+        request.sources(ids, [Modality(kind) for kind in kinds])
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_two_of_one_modality_have_names() -> None:
+    request = read_request({"image2": "a,b", "modality": "PET,PET", "name": ["fdg", "amyloid"]})
+    found = request.sources(request.image2, [Modality.PET, Modality.PET])
+    assert [one.weight_key for one in found] == ["weight_fdg", "weight_amyloid"]
+    assert request.options["name"] == ["fdg", "amyloid"]

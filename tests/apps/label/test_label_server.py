@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -153,6 +154,50 @@ def test_an_ambiguous_partner_is_said_with_the_candidates(running: Server) -> No
     answer = running.infer("two_t1", {**FAST, "modality": "SPECT"}, output="json")
     assert answer.status_code == 200, answer.text
     assert answer.json()["moving"] == "two_spect"
+
+
+def test_several_volumes_at_once(running: Server, volumes: Path, tmp_path: Path) -> None:
+    ids = ["two_pet", "two_spect"]
+    alone = fuse_alone(
+        volumes / "two_t1.nii.gz",
+        [volumes / f"{name}.nii.gz" for name in ids],
+        tmp_path / "alone",
+        modality=["PET", "SPECT"],
+    )
+    answer = running.infer("two_t1", {**FAST, "modality": ["PET", "SPECT"], "result": "files"})
+    with zipfile.ZipFile(received(answer, tmp_path / "fusion.zip")) as packed:
+        packed.extractall(tmp_path / "packed")
+    told = {name for name in alone.files if name.endswith((".nii.gz", ".tfm"))}
+    assert {"weight_pet.nii.gz", "moving_registered_spect.nii.gz", "transform_pet.tfm"} < told
+    assert {path.name for path in (tmp_path / "packed").iterdir()} == told
+    for name in told:
+        if name.endswith(".nii.gz"):
+            assert_same(tmp_path / "packed" / name, alone.files[name])
+    # All that there are, in the order of the table; named ones in the order of their names.
+    every = running.infer("two_t1", {**FAST, "modality": "all"}, output="json")
+    assert every.status_code == 200, every.text
+    assert (every.json()["moving"], every.json()["modality"]) == (ids, ["PET", "SPECT"])
+    assert list(every.json()["registration"]) == ["moving_pet", "moving_spect"]
+    named = running.infer("two_t1", {**FAST, "image2": "two_spect, two_pet"}, output="json")
+    assert named.json()["moving"] == ids[::-1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"image2": ["two_pet", "two_pet"], "modality": ["PET", "PET"], "name": "a,b"}, "twice"),
+        ({"image2": ["two_pet", "a_pet"]}, "2 of the moving volumes are PET; tell them apart"),
+        ({"modality": ["PET", "CT"]}, "'two_t1' has no CT by name; there are a_pet (PET)"),
+        ({"image2": ["two_pet", "two_t1"]}, "two_t1 is given twice"),
+        ({"modality": "all", "samples": 2}, "several samples are for one moving volume"),
+    ],
+)
+def test_several_that_do_not_go_together(
+    running: Server, asked: dict[str, object], told: str
+) -> None:
+    answer = running.infer("two_t1", {**FAST, **asked})
+    assert answer.status_code == 422
+    assert told in answer.json()["detail"]
 
 
 # --- manners

@@ -163,7 +163,7 @@ def test_a_folder_gives_its_own_files_only(tmp_path: Path) -> None:
         gone=folder / "gone",
     )  # fmt: skip
     studies = FolderStudies(store, folder, PairingRules())
-    found = studies.find_partner("a_t1", None)
+    (found,) = studies.find_partners("a_t1", ())
     assert (found.id, found.modality) == ("a_pet", Modality.PET)
     assert found.fetch(tmp_path) == folder / "a_pet"
     for name in ("out", "link", "gone", "other", "../outside", str(outside), ""):
