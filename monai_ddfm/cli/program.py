@@ -20,6 +20,7 @@ from monai_ddfm.cli.pictures import fuse_2d
 from monai_ddfm.cli.prior import prior_app
 from monai_ddfm.cli.speed import (
     benchmark_cohort,
+    benchmark_demo,
     benchmark_recovery,
     benchmark_samples,
     benchmark_speed,
@@ -45,6 +46,7 @@ app.command()(evaluate)
 app.command()(benchmark)
 app.command()(benchmark_speed)
 app.command("benchmark-cohort")(benchmark_cohort)
+app.command("benchmark-demo")(benchmark_demo)
 app.command("benchmark-recovery")(benchmark_recovery)
 app.command("benchmark-samples")(benchmark_samples)
 app.command()(label)

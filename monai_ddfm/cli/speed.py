@@ -1,4 +1,4 @@
-"""Commands that measure the program itself: speed, cohorts, recovery, samples."""
+"""Commands that measure the program itself: speed, cohorts, recovery, samples, appearance."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +9,13 @@ import typer
 from monai_ddfm.cli.options import with_options
 from monai_ddfm.errors import InputError
 
-__all__ = ["benchmark_cohort", "benchmark_recovery", "benchmark_samples", "benchmark_speed"]
+__all__ = [
+    "benchmark_cohort",
+    "benchmark_demo",
+    "benchmark_recovery",
+    "benchmark_samples",
+    "benchmark_speed",
+]
 
 _PARTS = ("sizes", "run")
 
@@ -209,6 +215,54 @@ def benchmark_samples(
         scale=scale,
         samples=samples,
         slices=slices,
+        device=where,
+        output_dir=output_dir,
+    )
+    typer.echo(result.text, nl=False)
+
+
+@with_options()
+def benchmark_demo(
+    output_dir: Path,
+    methods: Annotated[
+        str,
+        typer.Option(help="As for benchmark, each with options: average,default:steps=3."),
+    ] = "average,max,default",
+    modalities: Annotated[
+        str, typer.Option(help="PET, CT and SPECT, with commas.")
+    ] = "PET,CT,SPECT",
+    seeds: Annotated[str, typer.Option(help="Of the simulated heads, with commas.")] = "0",
+    planes: Annotated[
+        str, typer.Option(help="axial, three, or both with a comma: each preset is run in each.")
+    ] = "axial",
+    noise: Annotated[
+        str, typer.Option(help="Fuse noisy sources too: gaussian:15,rician:15,poisson:15.")
+    ] = "",
+    scale: Annotated[
+        float, typer.Option(help="Factor on the edges of the voxels of the heads, 1 to 4.")
+    ] = 1.0,
+    device: str | None = None,
+) -> None:
+    """Measure how fusions read: contrast of tissues, bone and lesions of simulated heads.
+
+    Writes `appearance.txt`, `appearance.csv`, `appearance.json` and a picture of each head. What is
+    finished is kept in the output folder and not done again.
+
+    **Example**: `monai-ddfm benchmark-demo --seeds 0,1,2 -o demo`
+    """
+    from monai_ddfm.apps.appearance import benchmark_demo as run  # noqa: PLC0415 - keeps --help fast
+    from monai_ddfm.workflow import check_device  # noqa: PLC0415
+
+    numbers = _seeds(seeds)
+    where = device or "cpu"
+    check_device(where)
+    result = run(
+        methods=methods,
+        modalities=[name.strip().upper() for name in modalities.split(",")],
+        seeds=numbers,
+        planes=[name.strip() for name in planes.split(",")],
+        noise=noise,
+        scale=scale,
         device=where,
         output_dir=output_dir,
     )

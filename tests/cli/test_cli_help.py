@@ -25,6 +25,7 @@ COMMANDS = [
     ["fuse-2d"],
     ["evaluate"],
     ["benchmark"],
+    ["benchmark-demo"],
     ["prior", "convert"],
     ["prior", "info"],
 ]

@@ -66,6 +66,7 @@ def options_of(command: Any) -> set[str]:
         ["fuse-2d"],
         ["evaluate"],
         ["benchmark"],
+        ["benchmark-demo"],
         ["label"],
         ["cohort"],
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from monai_ddfm.transforms.pictures import (
 from monai_ddfm.transforms.windows import finding_level
 from monai_ddfm.utils.color import white_level
 
-__all__ = ["Case", "check_distinct", "load_case"]
+__all__ = ["Case", "case_of_volumes", "check_distinct", "load_case"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,38 +133,51 @@ def load_case(pair: Pair, **options: Any) -> Case:
     Raises:
         InputError: if an image cannot be used.
     """
-    spacing: tuple[float, ...] = (1.0, 1.0)
-    finding: float | None = None
-    if pair.is_picture:
-        case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
-        case = JoinLuminanced()(LoadPictured()(case))
-        log_case_warnings(case, name=pair.name)
-        shown = (_plain(case["fixed"]), _plain(case["moving"]))
-        # Not by way of [-1, 1]: a value that two images share must stay one value.
-        image = torch.cat([picture_luminance(picture) for picture in shown])
-    else:
+    if not pair.is_picture:
         if pair.modality == PictureModality.IR:
             raise InputError(f"{pair.fixed} is a volume; infrared pairs are pictures.")
-        case = preprocess_volumes(pair.fixed, pair.moving, modality=pair.modality, options=options)
-        log_case_warnings(case, name=pair.name)
+        volumes = preprocess_volumes(
+            pair.fixed, pair.moving, modality=pair.modality, options=options
+        )
         window = options.get("window")
-        finding = finding_level(pair.modality, None if window is None else str(window))
-        spacing = tuple(float(edge) for edge in affine_to_spacing(case["image"].affine))
-        image = ((_plain(case["image"]) + 1) / 2).clamp(0, 1)
-        moving = _plain(case["moving"])
-        shown = (image[:1], image[1:])
-        if len(moving) == 3:
-            shown = (image[:1], (moving / white_level(moving)).clamp(0, 1))
-        elif Modality.parse(pair.modality).has_color:
-            shown = (image[:1], _plain(PseudoColor()(case["image"][1:])))
+        return case_of_volumes(volumes, name=pair.name, modality=pair.modality, window=window)
+    case: dict[Any, Any] = {"fixed": str(pair.fixed), "moving": str(pair.moving)}
+    case = JoinLuminanced()(LoadPictured()(case))
+    log_case_warnings(case, name=pair.name)
+    shown = (_plain(case["fixed"]), _plain(case["moving"]))
+    # Not by way of [-1, 1]: a value that two images share must stay one value.
+    image = torch.cat([picture_luminance(picture) for picture in shown])
     return Case(
-        name=pair.name,
-        modality=pair.modality,
+        name=pair.name, modality=pair.modality, image=image[None], fixed=shown[0], moving=shown[1]
+    )
+
+
+def case_of_volumes(
+    volumes: Mapping[str, Any], *, name: str, modality: str, window: str | None = None
+) -> Case:
+    """Return the pair that the bundle's preprocessing leaves.
+
+    Args:
+        volumes: what `preprocess_volumes` returns.
+        name: of the pair.
+        modality: of the moving volume.
+        window: of its gray levels, if it is not the modality's own.
+    """
+    log_case_warnings(volumes, name=name)
+    image = ((_plain(volumes["image"]) + 1) / 2).clamp(0, 1)
+    moving, shown = _plain(volumes["moving"]), image[1:]
+    if len(moving) == 3:
+        shown = (moving / white_level(moving)).clamp(0, 1)
+    elif Modality.parse(modality).has_color:
+        shown = _plain(PseudoColor()(volumes["image"][1:]))
+    return Case(
+        name=name,
+        modality=modality,
         image=image[None],
-        fixed=shown[0],
-        moving=shown[1],
-        spacing=spacing,
-        finding=finding,
+        fixed=image[:1],
+        moving=shown,
+        spacing=tuple(float(edge) for edge in affine_to_spacing(volumes["image"].affine)),
+        finding=finding_level(modality, None if window is None else str(window)),
     )
 
 

@@ -107,9 +107,7 @@ class Runner:
             for start in range(0, len(group), at_once):
                 part = group[start : start + at_once]
                 images = torch.cat([case.image for case, _ in part])
-                fused, seconds, evaluations = _measured(prepared, images)
-                for (case, key), image in zip(part, torch.split(fused, 1), strict=True):
-                    run = Run(image.clone(), seconds, evaluations)
+                for (case, key), run in zip(part, _measured(prepared, images), strict=True):
                     yield case, self.store.keep(case.title, _label(method, case), key, run)
 
 
@@ -117,17 +115,25 @@ def _label(method: Method, case: Case) -> str:
     return method.label if case.noise is None else f"{case.noise} {method.label}"
 
 
-def _measured(prepared: Prepared, image: Tensor) -> tuple[Tensor, float, float]:
-    """Return the fused images, and seconds and evaluations of the network for one slice."""
-    begin = time.perf_counter()
+def _measured(prepared: Prepared, image: Tensor) -> list[Run]:
+    """Return a run for each image, with what one slice has cost."""
+    begin, begin_processor = time.perf_counter(), time.process_time()
     with _counted(prepared.network) as images:
         fused = prepared.fuse(image)
-    seconds = time.perf_counter() - begin
+    seconds, processor = time.perf_counter() - begin, time.process_time() - begin_processor
     expected = (len(image), 1, *image.shape[2:])
     if fused.shape != expected:
         raise InputError(f"a method gave {list(fused.shape)} instead of {list(expected)}.")
     slices = len(image) * (image.shape[-1] if image.ndim == 5 else 1)
-    return fused.detach().cpu().float(), seconds / slices, sum(images) / slices
+    return [
+        Run(
+            one.clone(),
+            seconds / slices,
+            sum(images) / slices,
+            processor_seconds=processor / slices,
+        )
+        for one in torch.split(fused.detach().cpu().float(), 1)
+    ]
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -98,13 +99,20 @@ class Run:
         seconds: of the fusion, for one slice.
         evaluations: of the network, for one slice.
         path: where it is kept, without a suffix; None if it is not.
+        processor_seconds: of this process on the CPU, for one slice; NaN where they were not noted.
     """
 
     def __init__(
-        self, fused: Tensor, seconds: float, evaluations: float = 0.0, path: Path | None = None
+        self,
+        fused: Tensor,
+        seconds: float,
+        evaluations: float = 0.0,
+        path: Path | None = None,
+        *,
+        processor_seconds: float = math.nan,
     ) -> None:
         self.fused, self.seconds, self.evaluations = fused, seconds, evaluations
-        self.path = path
+        self.path, self.processor_seconds = path, processor_seconds
 
     def figures(self, key: str) -> dict[str, float] | None:
         """Return the figures that are kept under `key`, if there are any."""
@@ -148,8 +156,13 @@ class RunStore:
         if path is None or file is None or not file.is_file():
             return None
         with np.load(file) as kept:
-            seconds, evaluations = float(kept["seconds"]), float(kept["evaluations"])
-            return Run(torch.from_numpy(kept["fused"]), seconds, evaluations, path)
+            return Run(
+                torch.from_numpy(kept["fused"]),
+                float(kept["seconds"]),
+                float(kept["evaluations"]),
+                path,
+                processor_seconds=float(kept.get("processor_seconds", math.nan)),
+            )
 
     def keep(self, case: str, label: str, key: str | None, run: Run) -> Run:
         """Keep a finished run, whole or not at all, and return it."""
@@ -163,8 +176,10 @@ class RunStore:
                 fused=run.fused.numpy(),
                 seconds=run.seconds,
                 evaluations=run.evaluations,
+                processor_seconds=run.processor_seconds,
             )
-        return Run(run.fused, run.seconds, run.evaluations, path)
+        run.path = path
+        return run
 
     def _path(self, case: str, label: str, key: str | None) -> Path | None:
         if self.folder is None or key is None:
