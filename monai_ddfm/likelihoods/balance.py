@@ -17,12 +17,13 @@ details, for a lesion in uniform tissue is small, too:
     n_l = n\,\sigma_1 / \sigma_l .
 
 **Texture.** The finest, of a millimetre, is sharpness: no PET or SPECT resolves it, and a
-reader's eye hardly finds a lesion by it. It is shown in full, from the source that has it, by
-the local energies :math:`E = W_0 * d_0^2`,
+reader's eye hardly finds a lesion by it. It is shown from the source that has it, by the local
+energies :math:`E = W_0 * d_0^2`, and a little less than in full, because most of the noise that the
+prior leaves is there,
 
 .. math::
 
-    t = \frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
+    t = \theta\,\frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
 
 **Details.** The local deviations of the others, in windows W of one size,
 
@@ -32,9 +33,8 @@ the local energies :math:`E = W_0 * d_0^2`,
 
 are the scales of the distributions: where a source varies much, a difference of the same size means
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
-and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda`, one where `moving` leads and one where
-it does not. Were both sources shown by the same rule in all sizes, a signal that is bright in one
-and dark in the other would cancel. So at each size one of them leads. Up to a *crossover* scale it
+and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda` to `moving`. Were both sources shown by
+the same rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each size one of them leads. Up to a *crossover* scale it
 is `moving`, where it resolves details of that size, for what a CT shows of the brain there is rare.
 A source that does not resolve them, PET or SPECT, has few sizes of its own. Beside it `fixed`
 leads, and it keeps a part :math:`\kappa` of its share, up to a scale that is somewhat larger. A
@@ -46,10 +46,9 @@ n_l^2)`, the other has what it would have without it. The M-step is the weighted
     m_l = \frac{C_l d_l^i + o_l^i D_l d_l^v}{C_l + D_l} \quad \text{or} \quad
     m_l = \frac{(\kappa + (1 - \kappa)\,o_l^v)\,C_l d_l^i + D_l d_l^v}{C_l + D_l} .
 
-Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed`, and
-`moving` keeps a small part: :math:`m_l = d_l^v + \mu\,d_l^i`. A reader who sees all sizes finds
-either source in its own. The large-scale contrast of `moving` stays in the smooth rest,
-:math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
+Beyond it, where the anatomy of an MRI is (gray and white matter, ventricles), it is `fixed` alone:
+:math:`m_l = d_l^v`. A reader who sees all sizes finds either source in its own. The large-scale
+contrast of `moving` stays in the smooth rest, :math:`m_L = (1 - w_r) c_L^v + w_r c_L^i`.
 
 **Contrast.** A weighted mean has less contrast than its sources, and next to the edges of the skull
 a lesion is lost. Details are therefore seen through a local gain, which is large where there is
@@ -81,13 +80,12 @@ lies between the sources, nothing is invented.
 
 **Several moving sources** :math:`i_1, \dots, i_N`. The same, with the same arithmetic for one. At
 a scale each source is in one of three roles. It leads where it resolves the details, and it shares
-where it does not; beyond its crossover it is coarse. `fixed` leads where no other does. Precisions
-are made shares of one sum over those that lead or share, and the coarse ones add their small part,
+where it does not; beyond its crossover it is coarse, and has none. `fixed` leads where no other
+does. Precisions are made shares of one sum over those that lead or share,
 
 .. math::
 
-    m_l = \frac{\sum_k \rho_k C_{l,k}\,d_l^k + \rho_0 D_l\,d_l^v}{\sum_k C_{l,k} + D_l}
-          + \mu \sum_{k\ \text{coarse}} d_l^k, \qquad
+    m_l = \frac{\sum_k \rho_k C_{l,k}\,d_l^k + \rho_0 D_l\,d_l^v}{\sum_k C_{l,k} + D_l}, \qquad
     m_L = (1 - w_r)\,c_L^v + \frac{w_r}{N} \sum_k c_L^k,
 
 with :math:`\rho_k` of 1 for what leads, and :math:`\kappa + (1 - \kappa)\,o_l^v` for what shares;
@@ -119,7 +117,7 @@ __all__ = ["Balance", "balanced_mode"]
 Role = Literal["leads", "shares", "coarse"]
 """What a moving source does in details of one size."""
 
-_STRUCTURE_GAIN = 3.0
+_STRUCTURE_GAIN = 5.0
 _STRUCTURE_CEILING = 0.04
 _STRUCTURE_SCALES = (2.0, 4.0, 8.0)
 _LEVEL_BLUR = 0.7
@@ -127,7 +125,7 @@ _TEXTURE_WINDOW = 3.0
 _LEAST_ENERGY = 1e-6
 
 
-_SHARES = ("fine_rest", "coarse_rest", "rest_share", "finding_share", "finding_brightness")
+_SHARES = ("texture_share", "fine_rest", "rest_share", "finding_share", "finding_brightness")
 _POSITIVE = (
     "grain",
     "steepness",
@@ -148,6 +146,7 @@ class Balance:
 
     Attributes:
         texture_scale: sigma of the Gaussian that splits off the texture.
+        texture_share: theta, how much of the texture is shown, 0 to 1.
         scales: sigma of the successive Gaussians after it, finest first.
         crossover: in details of scales up to this one `moving` leads if it resolves them, in larger
             ones `fixed`.
@@ -156,11 +155,9 @@ class Balance:
         resolution: of `moving`, full width at half maximum; in details of smaller scales, sigma of
             a Gaussian, it has nothing of its own, and `fixed` leads.
         window: sigma of the windows W.
-        lead_lean: lambda, how much louder `moving` is in details where it leads, as a natural
+        lean: lambda, how much louder `moving` is in details where it leads or shares, as a natural
             logarithm.
-        fine_lean: lambda where it does not lead, but shares.
         fine_rest: kappa, what a source that does not resolve them keeps of its share, 0 to 1.
-        coarse_rest: mu, what `moving` keeps in coarse details, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
         gains: g, gain of the details of each scale where there are hardly any.
         ceiling: tau, local deviation at which that gain has halved.
@@ -180,28 +177,27 @@ class Balance:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 1.0
-    scales: tuple[float, ...] = (1.5, 2.6, 4.0, 8.0, 16.0)
+    texture_scale: float = 1.08
+    texture_share: float = 0.8
+    scales: tuple[float, ...] = (1.5, 2.6, 4.0, 10.0)
     crossover: float = 2.6
     sharing: float = 4.0
     resolution: float = 1.0
-    window: float = 9.0
-    lead_lean: float = 0.7
-    fine_lean: float = 0.6
-    fine_rest: float = 0.65
-    coarse_rest: float = 0.14
-    rest_share: float = 0.46
-    gains: tuple[float, ...] = (6.6, 4.4, 3.8, 6.0, 1.2)
-    ceiling: float = 0.023
-    steepness: float = 2.8
-    grain: float = 0.014
+    window: float = 13.0
+    lean: float = 0.55
+    fine_rest: float = 0.5
+    rest_share: float = 0.56
+    gains: tuple[float, ...] = (6.8, 4.4, 4.1, 4.9)
+    ceiling: float = 0.027
+    steepness: float = 2.05
+    grain: float = 0.006
     deviation_floor: float = 0.004
-    largest_ratio: float = 5.0
+    largest_ratio: float = 3.0
     finding: float = 0.81
     finding_width: float = 0.09
-    finding_share: float = 0.86
-    finding_brightness: float = 0.99
-    finding_structure: float = 0.15
+    finding_share: float = 0.82
+    finding_brightness: float = 1.0
+    finding_structure: float = 0.16
     favor_moving: float = 0.0
 
     def __post_init__(self) -> None:
@@ -261,7 +257,7 @@ def balanced_mode(
     smooth = gaussian(every, sigma=own[0].texture_scale, spacing=spacing)
     estimate = _mixed_details(smooth, own, spacing)
     estimate = _with_findings(smooth, estimate, own, spacing)
-    estimate = estimate + _texture(every - smooth, spacing)
+    estimate = estimate + own[0].texture_share * _texture(every - smooth, spacing)
     result = estimate.clamp(every.amin(0, keepdim=True), every.amax(0, keepdim=True)) * 2 - 1
     # Once more on their own scale, for rounding.
     return result.clamp(sources.amin(0, keepdim=True), sources.amax(0, keepdim=True))
@@ -303,7 +299,7 @@ def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) ->
 
 
 def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
-    """Texture t of fixed and moving, [1 + N, 1, H, W] to [1, 1, H, W]."""
+    """Texture of fixed and moving in full, [1 + N, 1, H, W] to [1, 1, H, W]."""
     energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
     return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
@@ -337,8 +333,7 @@ def _mixture(
         odds = []
         for number in fine:
             ratio = (spread / spreads[number]).log().clamp(-limit, limit)
-            lean = balance.lead_lean if roles[number] == "leads" else balance.fine_lean
-            odds.append(2 * ratio + lean + balance.favor_moving * bright[number])
+            odds.append(2 * ratio + balance.lean + balance.favor_moving * bright[number])
         share = _shares(torch.cat(odds))
         mixed = (1 - share.sum(0, keepdim=True)) * fixed
         for number in fine:
@@ -349,8 +344,6 @@ def _mixture(
         for number, part in zip(fine, torch.split(share, 1), strict=True):
             kept = part if roles[number] == "leads" else beside * part
             mixed = mixed + kept * others[number]
-    for number in coarse:
-        mixed = mixed + balance.coarse_rest * others[number]
     if balance.favor_moving > 0:
         for number in coarse:
             favor = 1 - torch.exp(-balance.favor_moving * bright[number])

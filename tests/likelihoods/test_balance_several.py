@@ -60,6 +60,7 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
     fine = [one - s for one, s in zip(every, smooth, strict=True)]
     energies = [smoothed(d**2, 3.0) + 1e-6 for d in fine]
     texture = sum(e * d for e, d in zip(energies, fine, strict=True)) / sum(energies)
+    texture = b.texture_share * texture
     rest, shown = list(smooth), np.zeros_like(v)
     for scale, gain in zip(b.scales, b.gains, strict=True):
         coarser = [smoothed(one, scale) for one in rest]
@@ -74,16 +75,14 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
         absent = [grain**2 / (deviation(d) ** 2 + grain**2) for d in details]
         of_fixed = np.prod([a for a, lead in zip(absent[1:], leads, strict=True) if lead], axis=0)
         weights, parts = np.ones_like(v), details[0] * of_fixed
-        coarse, beside = np.zeros_like(v), b.fine_rest + (1 - b.fine_rest) * absent[0]
+        beside = b.fine_rest + (1 - b.fine_rest) * absent[0]
         for d, lead, share in zip(details[1:], leads, shares, strict=True):
             if lead or share:
                 ratio = np.clip(deviation(details[0]) / deviation(d), *bounds)
-                precision = np.exp(b.lead_lean if lead else b.fine_lean) * ratio**2
+                precision = np.exp(b.lean) * ratio**2
                 weights = weights + precision
                 parts = parts + precision * d * (1.0 if lead else beside)
-            else:
-                coarse = coarse + b.coarse_rest * d
-        mixed = parts / weights + coarse
+        mixed = parts / weights
         shown = shown + gain / (1 + deviation(mixed, 0.0) / b.ceiling) * mixed
     shown = shown + (1 - b.rest_share) * rest[0] + b.rest_share * sum(rest[1:]) / len(moving)
     lower, upper = np.min(smooth, axis=0), np.max(smooth, axis=0)
@@ -92,7 +91,7 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
     structure, coarse = np.zeros_like(v), smooth[0]
     for scale in (2.0, 4.0, 8.0):
         detail, coarse = coarse - smoothed(coarse, scale), smoothed(coarse, scale)
-        structure = structure + 3 * detail / (1 + deviation(detail) / 0.04)
+        structure = structure + 5 * detail / (1 + deviation(detail) / 0.04)
     best = np.zeros_like(v)
     finding = np.zeros_like(v)
     for one, s in zip(own, smooth[1:], strict=True):

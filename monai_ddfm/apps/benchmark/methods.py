@@ -6,7 +6,7 @@ A method is a name, and after a colon options as ``name=value``, separated by co
   `monai_ddfm.likelihoods.baselines`; ``pyramid`` takes ``levels``.
 * ``default``, ``contrast``, ``gain``, ``reference``, ``paper``: presets of `monai_ddfm.inferers`.
   Options are fields of the preset (``steps``, ``solver``, ``eta``), of its rectifier
-  (``prior_share``, ``tv`` and so on) and of the rectifier's likelihood (``fine_lean``,
+  (``prior_share``, ``tv`` and so on) and of the rectifier's likelihood (``lean``,
   ``scale_share``), ``rectifier`` (name of a class of `monai_ddfm.likelihoods.rectifiers`; one
   without a mode needs ``steps``, from noise), options of
   `DDFMInferer` (``seed``, ``noise``, ``planes``, ``speed``, ``start_timestep``,
