@@ -19,7 +19,7 @@ from run_cases import RecordingNet, command, one_sentence, saved_prior
 
 from monai_ddfm.apps.cohort.clusters import Site, open_client
 from monai_ddfm.apps.cohort.profiles import read_profile
-from monai_ddfm.apps.label.pairing import PairingRules
+from monai_ddfm.apps.label.pairing import Candidate, PairingRules
 from monai_ddfm.cli.endings import explanation, was_interrupted
 from monai_ddfm.data.readers import read_volume
 from monai_ddfm.errors import InputError
@@ -152,7 +152,7 @@ def test_ctrl_c_in_the_first_second(tmp_path: Path) -> None:
 def test_landmarks_and_json_are_sound(tmp_path: Path) -> None:
     """The readers above do read what is not nested deep."""
     (tmp_path / "pairs.json").write_text(json.dumps({"a": "b"}))
-    assert PairingRules.read(pairs=tmp_path / "pairs.json").pairs == {"a": ("b", None)}
+    assert PairingRules.read(pairs=tmp_path / "pairs.json").pairs == {"a": (Candidate("b"),)}
 
 
 def test_names_command_no_terminal(tmp_path: Path, capfd) -> None:
