@@ -34,12 +34,13 @@ prior leaves is there,
 are the scales of the distributions: where a source varies much, a difference of the same size means
 less. The expected precisions are the inverse local variances, :math:`C_l = e^{\lambda} / (s_l^i)^2`
 and :math:`D_l = 1 / (s_l^v)^2` with a lean :math:`\lambda` to `moving`. Were both sources shown by
-the same rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at each size one of them leads. Up to a *crossover* scale it
-is `moving`, where it resolves details of that size, for what a CT shows of the brain there is rare.
-A source that does not resolve them, PET or SPECT, has few sizes of its own. Beside it `fixed`
-leads, and it keeps a part :math:`\kappa` of its share, up to a scale that is somewhat larger. A
-leader leads where it has details at all; where it is smooth, by :math:`o_l = n_l^2 / (s_l^2 +
-n_l^2)`, the other has what it would have without it. The M-step is the weighted mean
+the same rule in all sizes, a signal that is bright in one and dark in the other would cancel. So at
+each size one of them leads. Up to a *crossover* scale it is `moving`, where it resolves details of
+that size, for what a CT shows of the brain there is rare. A source that does not resolve them, PET
+or SPECT, has few sizes of its own. Beside it `fixed` leads, and it keeps a part :math:`\kappa` of
+its share, up to a scale that is somewhat larger. A leader leads where it has details at all; where
+it is smooth, by :math:`o_l = n_l^2 / (s_l^2 + n_l^2)`, the other has what it would have without it.
+The M-step is the weighted mean
 
 .. math::
 

@@ -232,14 +232,22 @@ def test_equal_sources_come_back_unchanged() -> None:
 # A disc of 1 mm cannot be in a source that resolves 6 mm.
 @pytest.mark.parametrize(
     ("resolution", "radius", "part"),
-    [(1.0, 1.0, -0.4), (1.0, 4.0, 0.6), (1.0, 8.0, 0.8), (1.0, 12.0, 0.8)]
-    + [(6.0, 3.0, 0.55), (6.0, 4.0, 0.7), (6.0, 8.0, 0.8), (6.0, 12.0, 0.8)],
+    [
+        (1.0, 1.0, -0.4),
+        (1.0, 4.0, 0.6),
+        (1.0, 8.0, 0.8),
+        (1.0, 12.0, 0.8),
+        (6.0, 3.0, 0.55),
+        (6.0, 4.0, 0.7),
+        (6.0, 8.0, 0.8),
+        (6.0, 12.0, 0.8),
+    ],
 )
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_disc_bright_in_one_and_dark_in_the_other_does_not_cancel(
     resolution: float, radius: float, part: float, sign: int
 ) -> None:
-    """The anatomy leads where it is coarse, a source that resolves it (part < 0) where it is fine."""
+    """The anatomy leads in coarse discs; in fine ones a source that resolves them (part < 0)."""
     moving, fixed = 0.5 + sign * 0.2 * disc(radius), 0.5 - sign * 0.2 * disc(radius)
     assert contrast((moving + fixed) / 2, radius) == pytest.approx(0, abs=1e-9)
     found = contrast(fused(moving, fixed, resolution=resolution), radius)
