@@ -232,5 +232,5 @@ def test_a_noisy_volume_is_freed_of_more_noise_at_equal_steps() -> None:
         for planes, result in results.items()
     }
     print(psnr, between)
-    assert psnr["three"] > psnr["axial"] + 0.4
-    assert between["three"] < 0.9 * between["axial"]
+    assert psnr["three"] > psnr["axial"] + 0.8
+    assert between["three"] < 0.88 * between["axial"]
