@@ -35,7 +35,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -241,23 +241,28 @@ class PlaneRunner:
         box = _box(self.layout, slices.shape, self.divisor)
         inner = slices[box[0], :, box[1], box[2]]
         framed = self._framed(_volume(inner, axis))
-        shown = [self._shown(framed, run) for run in self.sampler.plan.runs]
+        layouts = {
+            k: self._layouts(framed, k) for k in {run.coarse for run in self.sampler.plan.runs}
+        }
         batches = Batches(self.batch_size, slices.device)
         with Workers.on(slices.device) as workers:
-            told = _Told(self.progress, self._visits([one.layouts for one in shown]))
+            told = _Told(self.progress, self._visits(layouts))
             estimates = []
-            runs = zip(self.sampler.plan.runs, self.sampler.samplers, shown, strict=True)
-            for run, sampler, volume in runs:
+            for run, sampler in zip(self.sampler.plan.runs, self.sampler.samplers, strict=True):
                 if run.rectifier is None or sampler is None:
                     estimates.append(run.sources(slices)[:, :1])
                     continue
+                planes = self.planes.of_means(run.coarse)
 
                 def as_volumes(
-                    denoiser: NetworkDenoiser, volume: _Shown = volume
+                    denoiser: NetworkDenoiser,
+                    planes: Planes = planes,
+                    own: Sequence[SliceLayout] = layouts[run.coarse],
                 ) -> _PlaneDenoiser:
-                    return _PlaneDenoiser(denoiser, volume, batches, workers, told)
+                    return _PlaneDenoiser(denoiser, planes, own, batches, workers, told)
 
-                found = self._sample(volume.sources, run, replace(sampler, as_volumes=as_volumes))
+                shown = self._shown(framed, run)
+                found = self._sample(shown, run, replace(sampler, as_volumes=as_volumes))
                 sliced = _slices(found, axis)
                 if run.coarse > 1:
                     sliced = refined(sliced, run.coarse, _slices(framed, axis).shape[2:])
@@ -268,43 +273,48 @@ class PlaneRunner:
             told.finish()
             self._fuse(slices, estimates, result, batches, workers)
 
-    def _shown(self, volume: Tensor, run: Run) -> _Shown:
-        """Return what a run shows to the prior of the sources [1, C, H, W, D]."""
-        planes, k, axis = self.planes, run.coarse, self.planes.axes[0]
-        seen, shown = volume, run.sources(volume)
+    def _layouts(self, volume: Tensor, k: int) -> list[SliceLayout]:
+        """Plan each plane of the sources [1, C, H, W, D], or of means over k by k pixels."""
         if k > 1:
-            planes = planes.of_means(k)
-            drawn = self.sampling_noise.start([0], shown[:, :1].shape[1:], shown.device)
-            drawn = _slices(drawn, axis)
-            means = coarse_sources(_slices(shown, axis), run, drawn=drawn, divisor=1)
-            shown = self._framed(_volume(means, axis))
-            means = functional.avg_pool2d(_slices(seen, axis), k, ceil_mode=True)
-            seen = self._framed(_volume(means, axis))
+            axis = self.planes.axes[0]
+            means = functional.avg_pool2d(_slices(volume, axis), k, ceil_mode=True)
+            volume = self._framed(_volume(means, axis))
         noise_at_black = self.noise_at_black
         if noise_at_black is not None:
             noise_at_black = tuple((mean, deviation / k) for mean, deviation in noise_at_black)
-        layouts = [
+        return [
             SliceLayout.of(
-                _slices(seen, across),
+                _slices(volume, across),
                 divisor=self.divisor,
                 crop=self.crop,
                 together=True,
                 noise_at_black=noise_at_black,
             )
-            for across in planes.axes
+            for across in self.planes.axes
         ]
-        return _Shown(shown, planes, layouts)
+
+    def _shown(self, volume: Tensor, run: Run) -> Tensor:
+        """Return what a run shows to the prior of the sources [1, C, H, W, D]."""
+        shown, axis = run.sources(volume), self.planes.axes[0]
+        if run.coarse == 1:
+            return shown
+        drawn = self.sampling_noise.start([0], shown[:, :1].shape[1:], shown.device)
+        means = coarse_sources(_slices(shown, axis), run, drawn=_slices(drawn, axis), divisor=1)
+        return self._framed(_volume(means, axis))
 
     def _framed(self, volume: Tensor) -> Tensor:
         return pad_to_frame(volume, [side + -side % self.divisor for side in volume.shape[2:]])
 
-    def _visits(self, layouts: Sequence[Sequence[SliceLayout]]) -> int:
+    def _visits(self, layouts: Mapping[int, Sequence[SliceLayout]]) -> int:
         """Number of patches that the network is given in all steps of all runs."""
+        pairs = zip(self.sampler.plan.runs, self.sampler.samplers, strict=True)
+        own = [
+            (layouts[run.coarse], sampler.steps) for run, sampler in pairs if sampler is not None
+        ]
         return sum(
-            len(own[step % len(own)].patches)
-            for sampler, own in zip(self.sampler.samplers, layouts, strict=True)
-            if sampler is not None
-            for step in range(sampler.steps)
+            len(planes[step % len(planes)].patches)
+            for planes, steps in own
+            for step in range(steps)
         )
 
     def _sample(self, sources: Tensor, run: Run, sampler: SliceSampler) -> Tensor:
@@ -355,21 +365,13 @@ class PlaneRunner:
         batches(self.layout.patches, work, keep=keep)
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What a run shows to the prior: sources [1, 2, H, W, D], in planes, a layout for each."""
-
-    sources: Tensor
-    planes: Planes
-    layouts: Sequence[SliceLayout]
-
-
 @dataclass
 class _PlaneDenoiser:
     """A denoiser of slices as one of volumes, which looks along another axis at every step."""
 
     denoiser: NetworkDenoiser
-    shown: _Shown
+    planes: Planes
+    layouts: Sequence[SliceLayout]
     batches: Batches
     workers: Workers
     told: _Told
@@ -378,8 +380,8 @@ class _PlaneDenoiser:
 
     def __call__(self, x_t: Tensor, index: int) -> Denoised:
         """Estimate the clean volume behind [1, C, H, W, D]."""
-        turn = (index - self.denoiser.start_index) % len(self.shown.layouts)
-        axis, layout = self.shown.planes.axes[turn], self.shown.layouts[turn]
+        turn = (index - self.denoiser.start_index) % len(self.layouts)
+        axis, layout = self.planes.axes[turn], self.layouts[turn]
         if self.before is None:
             signal = self.denoiser.solver.schedule.alphas_cumprod[index] ** 0.5
             self.before = (x_t / signal).clamp(-1, 1)
@@ -424,7 +426,7 @@ class _PlaneDenoiser:
         }
         if len(recent) == 1:
             return found
-        weights = {plane: self.shown.planes.weights[plane] for plane in recent}
+        weights = {plane: self.planes.weights[plane] for plane in recent}
         total = torch.zeros_like(found)
         for plane, told in recent.items():
             total += weights[plane] / sum(weights.values()) * told
