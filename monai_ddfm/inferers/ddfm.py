@@ -348,8 +348,9 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 layout = without_background(
                     result, slices, layout, plan.background, divisor=divisor
                 )
-            one_plane = planes is None or len(planes.axes) < 2
-            if volume and one_plane and not whole and not is_latent(network):
+            if planes is not None:
+                plan = planes.with_means_for_all(plan)
+            if volume and not whole and not is_latent(network):
                 plan = self._with_means(plan, slices, network, layout)
             if noises is not None:
                 measured = MeasuredNoise.of(noises, plan, background=layout is every)
@@ -426,6 +427,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
             raise InputError(
                 "three planes cannot be shared among processes; use planes axial, or one process."
             )
+        background = sampler.plan.background if self.crop_foreground else None
         with self.acceleration.prepared(network, slices.device) as called:
             runner = PlaneRunner(
                 sampler=sampler,
@@ -437,6 +439,7 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
                 crop=self.crop_foreground,
                 batch_size=self.batch_size,
                 progress=self.progress,
+                noise_at_black=None if background is None else background.noise_at_black,
             )
             runner(slices, result)
 

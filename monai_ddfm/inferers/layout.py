@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Patch", "SliceLayout", "chosen", "cut", "foreground", "pad_to_frame"]
+__all__ = ["NoiseAtBlack", "Patch", "SliceLayout", "chosen", "cut", "foreground", "pad_to_frame"]
 
 _BACKGROUND_TOLERANCE = 0.02
 _SMOOTHING = 5

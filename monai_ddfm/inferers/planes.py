@@ -3,21 +3,29 @@ r"""Three planes: a prior of slices that looks at a volume along another axis at
 A prior of slices knows nothing of what lies above and below, so what it leaves of the noise, and
 what it gets wrong, is another in every slice. Two perpendicular priors tell more of a volume than
 one, and need not be asked at once [1]: with the noisy volume :math:`x_t` and the denoiser D of
-slices across axis a, step n of the sampling takes
+slices across axis a, step n of the sampling asks one of P planes, in turn, and takes the mean of
+what each has told last,
 
 .. math::
 
-    \hat x_0 = D_{a_n}(x_t, t), \qquad a_n = a_{n \bmod P},
+    \hat x^{(n)} = D_{a_n}(x_t, t), \qquad a_n = a_{n \bmod P}, \qquad
+    \hat x_0 = \sum_{m = n - P + 1}^{n} w_{a_m} \hat x^{(m)}
+    \Big/ \sum_{m = n - P + 1}^{n} w_{a_m} .
 
-the P planes in turn. So a step costs what it costs in one plane. The whole volume goes through the
-steps together; the network still gets batches of patches, and the rectifier a few slices at a time.
-Where a plane has only background, the estimate of the step before stays.
+So a step costs what it costs in one plane. All estimates are of the same clean volume; the errors
+of their planes differ in part, and that part shrinks in the mean, where the last estimate alone
+would have all of its own. An estimate from a time of much more noise than now is left out.
 
-A plane across thick slices has pixels that are far from square, and heads in it are no heads to the
-prior. To interpolate would be of no use, for interpolated noise is not white, and the prior takes
-it for texture. Where pixels are about twice as long as wide, every second one along their short
-side makes an image of nearly square pixels, and two such images are the whole plane: nothing is
-interpolated, and they cost what the plane costs. Planes with longer pixels are left out.
+A plane tells the less the fewer pixels it has for what it shows. The noise of a mean over an area
+falls with the number of pixels in it, so the weight of a plane is the inverse of the area of its
+pixels. With the edges :math:`h_a` of a voxel that is :math:`w_a \propto h_a`: all planes alike in
+cubes, half as much for planes across slices that are twice as thick. A plane with longer pixels
+than that is no picture of a head to the prior, and is left out. To interpolate would be of no use,
+for interpolated noise is not white, and the prior takes it for texture.
+
+The whole volume goes through the steps together; the network still gets batches of patches, and the
+rectifier a few slices at a time. Where a plane has only background, the estimate of the step before
+stays. A source of which the prior is shown means of pixels is a volume of means here.
 
 References:
     [1] S. Lee et al., Improving 3D imaging with pre-trained perpendicular 2D diffusion models
@@ -26,7 +34,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -34,25 +43,39 @@ import nibabel as nib
 import torch
 from monai.data import MetaTensor
 from torch import Tensor, nn
+from torch.nn import functional
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers.denoising import NetworkDenoiser, is_latent, spatial_dims
-from monai_ddfm.inferers.layout import Patch, SliceLayout, chosen, cut, pad_to_frame
+from monai_ddfm.inferers.layout import (
+    NoiseAtBlack,
+    Patch,
+    SliceLayout,
+    chosen,
+    cut,
+    pad_to_frame,
+)
 from monai_ddfm.inferers.noise import SamplingNoise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
 from monai_ddfm.inferers.running import Batches, Workers
-from monai_ddfm.inferers.sampling import FusionSampler, SliceSampler
+from monai_ddfm.inferers.sampling import (
+    FusionSampler,
+    SliceSampler,
+    coarse_sources,
+    refined,
+)
 from monai_ddfm.likelihoods.guidance import Denoised
-from monai_ddfm.likelihoods.rectifiers import Run
+from monai_ddfm.likelihoods.rectifiers import Plan, Run
 from monai_ddfm.utils.reports import add_report
 
 __all__ = ["PlaneRunner", "Planes", "PlanesName", "checked_planes", "choose_planes", "note_planes"]
 
 PlanesName = Literal["axial", "three"]
 
-# The prior has learned from volumes whose voxels are that far from cubes, and no farther.
-_SQUARE: Final = 1.6
+# The prior has learned from volumes whose voxels are about that far from cubes, and no farther.
 _LONGEST: Final = 2.5
+# From the sources the noise falls to its half: all steps of such a run are of one time.
+_MUCH_MORE_NOISE: Final = 2.5
 _NARROWEST: Final = 16
 _NAMES: Final = {"L": "sagittal", "P": "coronal", "I": "axial"}
 _NAMES_OF_RAS: Final = ("sagittal", "coronal", "axial")
@@ -65,14 +88,37 @@ class Planes:
     Attributes:
         axes: across which their slices lie, in the order of the steps.
         names: of the planes, in the same order.
-        thinning: of each plane along H, W, D: every so many voxels make an image.
+        edges: of a voxel along H, W, D.
         warnings: what was asked for and is not done, a clause each.
     """
 
     axes: tuple[int, ...]
     names: tuple[str, ...]
-    thinning: tuple[tuple[int, int, int], ...] = ()
+    edges: tuple[float, float, float] = (1.0, 1.0, 1.0)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of what each plane tells: the inverse of the area of its pixels, but for a factor."""
+        return tuple(self.edges[axis] for axis in self.axes)
+
+    def of_means(self, k: int) -> Planes:
+        """Return the same planes of a volume of means over k by k pixels of the first plane."""
+        edges = [edge * (1 if axis == self.axes[0] else k) for axis, edge in enumerate(self.edges)]
+        return replace(self, edges=(edges[0], edges[1], edges[2]))
+
+    def with_means_for_all(self, plan: Plan) -> Plan:
+        """Return a plan without means of so many pixels that a plane could not be looked at."""
+        return replace(plan, runs=tuple(self._with_means(run) for run in plan.runs))
+
+    def _with_means(self, run: Run) -> Run:
+        if run.means is None:
+            return run
+        sides = tuple(k for k in run.means.sides if self._fit(self.of_means(k).edges))
+        return replace(run, means=replace(run.means, sides=sides) if sides else None)
+
+    def _fit(self, edges: Sequence[float]) -> bool:
+        return all(_length(edges, axis) <= _LONGEST for axis in self.axes[1:])
 
     def described(self) -> dict[str, Any]:
         """Return what goes into the record."""
@@ -103,16 +149,12 @@ def choose_planes(
     if reason is not None:
         words = f"{reason}, so three planes are not used"
         return Planes(axes=(axis,), names=(names[axis],), warnings=(words,))
-    edges = [1.0] * 3 if voxel is None else list(voxel)
-    used, warnings, thinning = [axis], [], [(1, 1, 1)]
+    height, width, depth = (1.0, 1.0, 1.0) if voxel is None else voxel
+    edges = (height, width, depth)
+    used, warnings = [axis], []
     for other in sorted({0, 1, 2} - {axis}, reverse=True):
-        within = [side for side in range(3) if side != other]
-        longest = max(edges[side] for side in within)
-        ratio = longest / min(edges[side] for side in within)
-        every = [1, 1, 1]
-        for side in within:
-            every[side] = 2 if longest / edges[side] > _SQUARE else 1
-        sides = [inputs.shape[2 + side] // every[side] for side in within]
+        ratio = _length(edges, other)
+        sides = [inputs.shape[2 + side] for side in range(3) if side != other]
         if ratio > _LONGEST:
             warnings.append(
                 f"the {names[other]} plane is left out, its pixels are {ratio:.1f} times as long "
@@ -125,13 +167,18 @@ def choose_planes(
             )
         else:
             used.append(other)
-            thinning.append((every[0], every[1], every[2]))
     return Planes(
         axes=tuple(used),
         names=tuple(names[one] for one in used),
-        thinning=tuple(thinning),
+        edges=edges,
         warnings=tuple(warnings),
     )
+
+
+def _length(edges: Sequence[float], axis: int) -> float:
+    """How many times as long as wide the pixels across an axis are."""
+    within = [edge for side, edge in enumerate(edges) if side != axis]
+    return max(within) / min(within)
 
 
 def note_planes(result: Tensor, planes: Planes, *, steps: int | None) -> None:
@@ -165,6 +212,7 @@ class PlaneRunner:
         crop: give the network patches around what is not background.
         batch_size: patches at a time.
         progress: called after every batch.
+        noise_at_black: of each source, see `SliceLayout.of`; None where the background is clean.
     """
 
     sampler: FusionSampler
@@ -176,6 +224,7 @@ class PlaneRunner:
     crop: bool
     batch_size: int | Literal["auto"]
     progress: ProgressCallback | None = None
+    noise_at_black: NoiseAtBlack | None = None
 
     @torch.no_grad()
     def __call__(self, slices: Tensor, result: Tensor) -> None:
@@ -190,49 +239,89 @@ class PlaneRunner:
         """
         axis = self.planes.axes[0]
         box = _box(self.layout, slices.shape, self.divisor)
-        volume = slices[box[0], :, box[1], box[2]].movedim(0, 1 + axis)[None]
-        inner = tuple(volume.shape[2:])
-        # Even sides, for images of every second voxel.
-        framed = pad_to_frame(volume, [side + -side % max(2, self.divisor) for side in inner])
-        views = [_View(*one) for one in zip(self.planes.axes, self.planes.thinning, strict=True)]
-        layouts = [
-            SliceLayout.of(view.images(framed), divisor=self.divisor, crop=self.crop, together=True)
-            for view in views
-        ]
+        inner = slices[box[0], :, box[1], box[2]]
+        framed = self._framed(_volume(inner, axis))
+        layouts = {
+            k: self._layouts(framed, k) for k in {run.coarse for run in self.sampler.plan.runs}
+        }
         batches = Batches(self.batch_size, slices.device)
         with Workers.on(slices.device) as workers:
-            told = _Told(self.progress, sum(self._visits(layouts)))
+            told = _Told(self.progress, self._visits(layouts))
             estimates = []
             for run, sampler in zip(self.sampler.plan.runs, self.sampler.samplers, strict=True):
                 if run.rectifier is None or sampler is None:
                     estimates.append(run.sources(slices)[:, :1])
                     continue
+                planes = self.planes.of_means(run.coarse)
 
-                def as_volumes(denoiser: NetworkDenoiser) -> _PlaneDenoiser:
-                    return _PlaneDenoiser(denoiser, views, layouts, batches, workers, told)
+                def as_volumes(
+                    denoiser: NetworkDenoiser,
+                    planes: Planes = planes,
+                    own: Sequence[SliceLayout] = layouts[run.coarse],
+                ) -> _PlaneDenoiser:
+                    return _PlaneDenoiser(denoiser, planes, own, batches, workers, told)
 
-                found = self._sample(framed, run, replace(sampler, as_volumes=as_volumes))
-                found = found[0, :, : inner[0], : inner[1], : inner[2]].movedim(1 + axis, 0)
-                whole = slices.new_zeros((len(slices), found.shape[1], *slices.shape[2:]))
-                whole[box[0], :, box[1], box[2]] = found
+                shown = self._shown(framed, run)
+                found = self._sample(shown, run, replace(sampler, as_volumes=as_volumes))
+                sliced = _slices(found, axis)
+                if run.coarse > 1:
+                    sliced = refined(sliced, run.coarse, _slices(framed, axis).shape[2:])
+                sliced = sliced[: len(inner), :, : inner.shape[2], : inner.shape[3]]
+                whole = slices.new_zeros((len(slices), sliced.shape[1], *slices.shape[2:]))
+                whole[box[0], :, box[1], box[2]] = sliced
                 estimates.append(whole)
             told.finish()
             self._fuse(slices, estimates, result, batches, workers)
 
-    def _visits(self, layouts: Sequence[SliceLayout]) -> list[int]:
-        """Number of patches that the network is given at each step of each run."""
+    def _layouts(self, volume: Tensor, k: int) -> list[SliceLayout]:
+        """Plan each plane of the sources [1, C, H, W, D], or of means over k by k pixels."""
+        if k > 1:
+            axis = self.planes.axes[0]
+            means = functional.avg_pool2d(_slices(volume, axis), k, ceil_mode=True)
+            volume = self._framed(_volume(means, axis))
+        noise_at_black = self.noise_at_black
+        if noise_at_black is not None:
+            noise_at_black = tuple((mean, deviation / k) for mean, deviation in noise_at_black)
         return [
-            len(layouts[step % len(layouts)].patches)
-            for sampler in self.sampler.samplers
-            if sampler is not None
-            for step in range(sampler.steps)
+            SliceLayout.of(
+                _slices(volume, across),
+                divisor=self.divisor,
+                crop=self.crop,
+                together=True,
+                noise_at_black=noise_at_black,
+            )
+            for across in self.planes.axes
         ]
 
+    def _shown(self, volume: Tensor, run: Run) -> Tensor:
+        """Return what a run shows to the prior of the sources [1, C, H, W, D]."""
+        shown, axis = run.sources(volume), self.planes.axes[0]
+        if run.coarse == 1:
+            return shown
+        drawn = self.sampling_noise.start([0], shown[:, :1].shape[1:], shown.device)
+        means = coarse_sources(_slices(shown, axis), run, drawn=_slices(drawn, axis), divisor=1)
+        return self._framed(_volume(means, axis))
+
+    def _framed(self, volume: Tensor) -> Tensor:
+        return pad_to_frame(volume, [side + -side % self.divisor for side in volume.shape[2:]])
+
+    def _visits(self, layouts: Mapping[int, Sequence[SliceLayout]]) -> int:
+        """Number of patches that the network is given in all steps of all runs."""
+        pairs = zip(self.sampler.plan.runs, self.sampler.samplers, strict=True)
+        own = [
+            (layouts[run.coarse], sampler.steps) for run, sampler in pairs if sampler is not None
+        ]
+        return sum(
+            len(planes[step % len(planes)].patches)
+            for planes, steps in own
+            for step in range(steps)
+        )
+
     def _sample(self, sources: Tensor, run: Run, sampler: SliceSampler) -> Tensor:
-        """Sample a run: its luminance, and the weight where the fused image is sampled."""
+        """Sample what a run shows: its luminance, and the weight of a sampled fused image."""
         assert run.rectifier is not None
         outcome = sampler(
-            run.sources(sources),
+            sources,
             self.network,
             run.rectifier,
             noise=self.sampling_noise,
@@ -276,52 +365,23 @@ class PlaneRunner:
         batches(self.layout.patches, work, keep=keep)
 
 
-@dataclass(frozen=True)
-class _View:
-    """A volume as images of a plane: slices, or parts of slices of every second voxel."""
-
-    axis: int
-    thinning: tuple[int, int, int]
-
-    def images(self, volume: Tensor) -> Tensor:
-        """Return the images [N, C, h, w] of [1, C, H, W, D]."""
-        slices = volume[0].movedim(1 + self.axis, 0)
-        down, right = self._within()
-        if down == right == 1:
-            return slices
-        count, channels, height, width = slices.shape
-        parts = slices.reshape(count, channels, height // down, down, width // right, right)
-        return parts.permute(0, 3, 5, 1, 2, 4).flatten(0, 2)
-
-    def volume(self, images: Tensor) -> Tensor:
-        """Return the volume of images."""
-        down, right = self._within()
-        _, channels, height, width = images.shape
-        parts = images.reshape(-1, down, right, channels, height, width).permute(0, 3, 4, 1, 5, 2)
-        slices = parts.reshape(-1, channels, height * down, width * right)
-        return slices.movedim(0, 1 + self.axis)[None]
-
-    def _within(self) -> tuple[int, int]:
-        down, right = (f for side, f in enumerate(self.thinning) if side != self.axis)
-        return down, right
-
-
 @dataclass
 class _PlaneDenoiser:
     """A denoiser of slices as one of volumes, which looks along another axis at every step."""
 
     denoiser: NetworkDenoiser
-    views: Sequence[_View]
+    planes: Planes
     layouts: Sequence[SliceLayout]
     batches: Batches
     workers: Workers
     told: _Told
     before: Tensor | None = field(default=None, init=False)
+    latest: dict[int, tuple[float, Tensor]] = field(default_factory=dict, init=False)
 
     def __call__(self, x_t: Tensor, index: int) -> Denoised:
         """Estimate the clean volume behind [1, C, H, W, D]."""
-        turn = (index - self.denoiser.start_index) % len(self.views)
-        view, layout = self.views[turn], self.layouts[turn]
+        turn = (index - self.denoiser.start_index) % len(self.layouts)
+        axis, layout = self.planes.axes[turn], self.layouts[turn]
         if self.before is None:
             signal = self.denoiser.solver.schedule.alphas_cumprod[index] ** 0.5
             self.before = (x_t / signal).clamp(-1, 1)
@@ -329,7 +389,8 @@ class _PlaneDenoiser:
         found = self.before
         if getattr(self.denoiser.network, "learns_variance", False):
             found = torch.cat([found, found.new_zeros((1, 2 * channels, *found.shape[2:]))], dim=1)
-        noisy, images = pad_to_frame(view.images(x_t), layout.frame), view.images(found).clone()
+        noisy = pad_to_frame(_slices(x_t, axis), layout.frame)
+        images = _slices(found, axis).clone()
 
         def work(batch: list[Patch]) -> Tensor:
             parts = self.workers.divide(batch, alone=False)
@@ -349,9 +410,27 @@ class _PlaneDenoiser:
             self.told(len(batch))
 
         self.batches(layout.patches, work, keep=keep)
-        found = view.volume(images)
-        self.before = found[:, :channels]
+        found = _volume(images, axis)
+        self.before = self._mean(found[:, :channels], turn, index)
         return Denoised(self.before, found[:, channels:] if found.shape[1] > channels else None)
+
+    def _mean(self, found: Tensor, turn: int, index: int) -> Tensor:
+        """Return the mean of what each plane has told last, now that one tells `found`."""
+        power = self.denoiser.solver.schedule.alphas_cumprod[index]
+        level = math.sqrt(1 / power - 1)
+        self.latest[turn] = (level, found)
+        recent = {
+            plane: told
+            for plane, (then, told) in sorted(self.latest.items())
+            if then <= _MUCH_MORE_NOISE * level
+        }
+        if len(recent) == 1:
+            return found
+        weights = {plane: self.planes.weights[plane] for plane in recent}
+        total = torch.zeros_like(found)
+        for plane, told in recent.items():
+            total += weights[plane] / sum(weights.values()) * told
+        return total
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the image; latent priors keep to one plane."""
@@ -379,6 +458,16 @@ class _Told:
         """Sampling has ended, perhaps before its last step."""
         if self.done < self.total:
             self(self.total - self.done)
+
+
+def _volume(slices: Tensor, axis: int) -> Tensor:
+    """Return slices [N, C, H, W] as a volume [1, C, ...] in which they lie across an axis."""
+    return slices.movedim(0, 1 + axis)[None]
+
+
+def _slices(volume: Tensor, axis: int) -> Tensor:
+    """Return the slices across an axis, [N, C, ...], of a volume [1, C, H, W, D]."""
+    return volume[0].movedim(1 + axis, 0)
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from run_cases import RecordingNet
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from monai_ddfm.apps.benchmark.bundle import preprocess_volumes
@@ -22,6 +22,7 @@ from monai_ddfm.inferers import DDFMInferer, configure, means
 from monai_ddfm.inferers.layout import SliceLayout
 from monai_ddfm.inferers.means import value_of_details
 from monai_ddfm.inferers.measuring import noise_of_slices
+from monai_ddfm.inferers.planes import Planes, PlanesName
 from monai_ddfm.inferers.sampling import coarse_sources, refined
 from monai_ddfm.likelihoods.noise_model import NoiseModel
 from monai_ddfm.likelihoods.rectifiers import BalanceRectifier, Run
@@ -189,6 +190,63 @@ def test_the_network_sees_a_smooth_source_in_fewer_pixels_and_no_background() ->
     said = reports_of(fused)["noise"]
     assert said["background"] == "not sampled"
     assert [said[role]["pixels_of_a_mean"] for role in ("fixed", "moving")] == [1, 4]
+
+
+class TrustingNet(nn.Module):
+    """A prior that finds no noise in what it sees, and notes how large that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        self.sizes.append(tuple(x.shape[2:]))
+        return torch.zeros_like(x)
+
+
+def in_planes(planes: PlanesName, *, crop: bool) -> tuple[MetaTensor, list[tuple[int, ...]]]:
+    network = TrustingNet()
+    inferer = DDFMInferer(preset=PRESET, steps=3, planes=planes, crop_foreground=crop)
+    fused = inferer(placed(noisy(soft(16))), network)
+    assert isinstance(fused, MetaTensor)
+    return fused, network.sizes
+
+
+def test_three_planes_see_the_means_that_one_sees() -> None:
+    (axial, _), (three, sizes) = (in_planes(planes, crop=False) for planes in ("axial", "three"))
+    assert set(sizes) == {(96, 80), (96, 16), (80, 16), (48, 40), (48, 16), (40, 16)}
+    assert reports_of(three)["noise"] == reports_of(axial)["noise"]
+    assert reports_of(three)["noise"]["moving"]["pixels_of_a_mean"] == 4
+    assert reports_of(three)["planes"]["used"] == ["axial", "coronal", "sagittal"]
+    # Where nothing near is black no noise is drawn; the fusion looks a little farther.
+    near = -functional.max_pool3d(-noisy(soft(16)).amin(1), (11, 11, 1), 1, (5, 5, 0))
+    lit = near > -0.98
+    assert int(lit.sum()) > 500
+    one, other = (fused[:, 0].as_tensor()[lit] for fused in (axial, three))
+    torch.testing.assert_close(other, one, rtol=0, atol=SIGMA / 12)
+
+
+def test_three_planes_leave_a_noisy_background_out() -> None:
+    (_, axial), (_, three) = (in_planes(planes, crop=True) for planes in ("axial", "three"))
+    of_one, of_three = (sum(map(math.prod, sizes)) for sizes in (axial, three))
+    assert of_three < 1.25 * of_one
+    assert max(three) < (96, 80)
+
+
+def test_means_too_long_for_a_plane_are_not_shown_in_three_planes() -> None:
+    rectifier = configure("default", modality="SPECT").rectifier
+    assert isinstance(rectifier, BalanceRectifier)
+    plan = rectifier.on_grid((1.0, 1.0)).plan((NOISY, NOISY))
+
+    def sides(*axes: int, thickness: float) -> tuple[int, ...] | None:
+        planes = Planes(axes=axes, names=(), edges=(1.0, 1.0, thickness))
+        of_moving = planes.with_means_for_all(plan).runs[1].means
+        return None if of_moving is None else of_moving.sides
+
+    assert sides(2, 1, 0, thickness=2.0) == (2, 4)
+    assert sides(2, 1, 0, thickness=1.0) == (2,)
+    assert sides(2, 1, 0, thickness=0.5) is None
+    assert sides(2, thickness=0.5) == (2, 4)
 
 
 @pytest.mark.parametrize("why", ["details", "few slices", "not asked for"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from inferer_makers import head, uniform
 from monai.data import MetaTensor
 from run_cases import RecordingNet
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, EnsembleInferer, SamplingProgress, configure
-from monai_ddfm.inferers.planes import _View, choose_planes
+from monai_ddfm.inferers.planes import choose_planes
+from monai_ddfm.inferers.presets import PRESETS
+from monai_ddfm.likelihoods.noise_model import NoiseModel
+from monai_ddfm.likelihoods.rectifiers import IdentityRectifier
 from monai_ddfm.metrics import flicker
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import load_prior
@@ -60,13 +64,53 @@ def test_neither_batches_nor_repetition_nor_threads_change_a_byte(preset: str) -
     assert not torch.equal(first, DDFMInferer(preset=preset, steps=3)(volume, network))
 
 
-def test_slices_twice_as_thick_are_seen_in_square_pixels() -> None:
+def test_planes_across_slices_twice_as_thick_are_seen_in_all_their_pixels() -> None:
     network, volume = RecordingNet(), uniform(1, 1, 2, 40, 32, 18)
     result = three(crop_foreground=False, preset="contrast")(placed(volume, 1, 1, 2), network)
     assert [tuple(x.shape[2:]) for x, _ in network.seen] == (
-        [(40, 32)] * 18 + [(20, 18)] * 2 * 32 + [(16, 18)] * 2 * 40
+        [(40, 32)] * 18 + [(40, 18)] * 32 + [(32, 18)] * 40
     )
     assert told(result)["warnings"] == []
+
+
+class LevelNet(nn.Module):
+    """A prior that sees one gray level in each plane of `SHAPE`."""
+
+    prediction_type = "sample"
+
+    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
+        levels = {(40, 32): 0.1, (40, 20): 0.4, (32, 20): -0.2}
+        return torch.full_like(x, levels[x.shape[2], x.shape[3]])
+
+
+@pytest.mark.parametrize("thickness", [1, 2])
+def test_the_estimate_is_the_mean_of_all_planes_by_the_area_of_their_pixels(thickness: int) -> None:
+    volume, model = uniform(5, 1, 2, *SHAPE), NoiseModel.white(0.2)
+
+    def fused(steps: int) -> Tensor:
+        preset = configure("default", prior_share=1.0, noise_margin=50.0)
+        inferer = three(steps, preset=preset, crop_foreground=False)
+        inferer.noises = (model, model)
+        return inferer(placed(volume, 1, 1, thickness), LevelNet())[0, 0].as_subclass(Tensor)
+
+    axial, lit = thickness, (volume > -0.9).all(1)[0]
+    expected = {
+        1: 0.1,
+        2: (axial * 0.1 + 0.4) / (axial + 1),
+        3: (axial * 0.1 + 0.4 - 0.2) / (axial + 2),
+        4: (axial * 0.1 + 0.4 - 0.2) / (axial + 2),
+    }
+    for steps, level in expected.items():
+        signal = model.unclip(torch.tensor([level]))
+        torch.testing.assert_close(fused(steps)[lit], signal.expand(int(lit.sum())))
+
+
+def test_an_estimate_from_much_more_noise_is_left_out() -> None:
+    """From pure noise: at the last of three steps, those before know next to nothing."""
+    preset = replace(PRESETS["paper"], steps=3, rectifier=IdentityRectifier())
+    inferer = three(None, preset=preset, crop_foreground=False)
+    result = inferer(placed(uniform(5, 1, 2, *SHAPE), 1, 1, 1), LevelNet())
+    assert float((result[0, 0] + 0.2).abs().max()) < 1e-6
 
 
 def test_without_the_prior_there_is_nothing_to_look_at() -> None:
@@ -74,14 +118,6 @@ def test_without_the_prior_there_is_nothing_to_look_at() -> None:
     result = three(preset=preset)(volume, network)
     assert network.seen == []
     assert torch.equal(result, DDFMInferer(preset=preset, steps=3)(volume, network))
-
-
-def test_views_of_a_volume_lose_nothing() -> None:
-    volume = uniform(3, 1, 1, 6, 8, 4)
-    view = _View(1, (2, 1, 1))
-    images = view.images(volume)
-    assert torch.equal(images[1, 0], volume[0, 0, 1::2, 0])
-    assert torch.equal(view.volume(images), volume)
 
 
 def test_the_bound_and_an_empty_background_hold() -> None:
@@ -114,7 +150,7 @@ def test_where_no_other_plane_is_of_use_it_is_axial_and_says_so(
 def test_one_plane_may_be_left_out() -> None:
     planes = choose_planes(torch.zeros(1, 2, *SHAPE), RecordingNet(), axis=2, voxel=(1.0, 1.5, 3.0))
     assert planes.axes == (2, 0)
-    assert planes.thinning == ((1, 1, 1), (1, 2, 1))
+    assert planes.weights == (3.0, 1.0)
     assert planes.names == ("axial", "sagittal")
     assert len(planes.warnings) == 1
     assert planes.warnings[0].startswith("the coronal plane is left out")
@@ -196,6 +232,5 @@ def test_a_noisy_volume_is_freed_of_more_noise_at_equal_steps() -> None:
         for planes, result in results.items()
     }
     print(psnr, between)
-    print(psnr, between)
-    assert psnr["three"] > psnr["axial"] + 0.4
-    assert between["three"] < 0.9 * between["axial"]
+    assert psnr["three"] > psnr["axial"] + 0.8
+    assert between["three"] < 0.88 * between["axial"]
