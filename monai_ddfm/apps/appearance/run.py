@@ -158,7 +158,7 @@ def _check_steps(method: Method, modalities: Sequence[str]) -> None:
         if isinstance(steps, int) and steps < 3:
             raise InputError(
                 f"three planes need 3 steps or more, and method {method.label!r} takes {steps}; "
-                f"write {method.name}:steps=3, say."
+                "give it the option steps with 3 or more."
             )
 
 
