@@ -171,8 +171,6 @@ def benchmark_recovery(
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
 
     numbers = _seeds(seeds)
-    if not 1 <= scale <= 4:
-        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
     where = device or "cpu"
     check_device(where)
     result = run(modality=modality, seeds=numbers, scale=scale, device=where, output_dir=output_dir)
@@ -203,10 +201,6 @@ def benchmark_samples(
     from monai_ddfm.workflow import check_device  # noqa: PLC0415
 
     numbers = _seeds(seeds)
-    if not 1 <= scale <= 4:
-        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
-    if slices < 1:
-        raise InputError(f"slices {slices} are unusable; give 1 or more.")
     where = device or "cpu"
     check_device(where)
     result = run(

@@ -23,12 +23,13 @@ from monai_ddfm.apps.benchmark.runner import Runner
 from monai_ddfm.apps.benchmark.store import Run, code_hash, slug
 from monai_ddfm.apps.demo.anatomy import build_anatomy
 from monai_ddfm.apps.demo.modalities import MOVING
+from monai_ddfm.apps.demo.subject import check_heads
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import Preset
 from monai_ddfm.inferers.planes import checked_planes
 from monai_ddfm.inferers.presets import at_speed, preset_named
-from monai_ddfm.utils.files import atomic_path, prepare_output_dir
-from monai_ddfm.utils.json_files import write_json
+from monai_ddfm.utils.files import prepare_output_dir
+from monai_ddfm.utils.json_files import write_documents
 from monai_ddfm.version import __version__
 
 __all__ = ["DEMO_METHODS", "benchmark_demo"]
@@ -38,7 +39,6 @@ DEMO_METHODS: Final = "average,max,default"
 _FILES: Final = ("appearance.txt", "appearance.csv", "appearance.json")
 _AXIAL, _THREE = "axial", "three"
 _COARSEST_MM: Final = 2.0
-_SCALES: Final = (1.0, 4.0)
 
 Runs = Mapping[tuple[str, str, str], Run]
 
@@ -79,7 +79,7 @@ def benchmark_demo(
         InputError: if something given cannot be used.
     """
     begin, noises = datetime.now(UTC), parse_noises(noise)
-    _check(modalities=modalities, seeds=seeds, scale=scale)
+    check_heads(modalities, seeds=seeds, scale=scale)
     chosen = _in_planes(parse_methods(methods), planes, modalities)
     folder = None if output_dir is None else prepare_output_dir(output_dir, names=_FILES)
     runner = Runner(folder, prior=prior, device=device)
@@ -112,7 +112,7 @@ def benchmark_demo(
         },
     )
     if folder is not None:
-        _write(folder, result)
+        write_documents(folder / "appearance", result.json, txt=result.text, csv=result.csv)
     return result
 
 
@@ -210,21 +210,3 @@ def _draw(folder: Path, head: Head, methods: Sequence[Method], runs: Runs) -> No
     shown = {m.label: runs[m.label, head.case.title, "None"].fused for m in methods}
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     draw_grid(folder / "pictures" / f"{slug(head.case.title)}.png", head.case, shown, captions={})
-
-
-def _write(folder: Path, result: AppearanceResult) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in zip(_FILES, (result.text, result.csv), strict=False):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(content, encoding="utf-8")
-    write_json(folder / _FILES[2], result.json)
-
-
-def _check(*, modalities: Sequence[str], seeds: Sequence[int], scale: float) -> None:
-    for modality in modalities:
-        if modality not in MOVING:
-            raise InputError(f"modality {modality!r} is unknown; use {', '.join(MOVING)}.")
-    if not modalities or not seeds:
-        raise InputError("there is no head; name a modality and a seed.")
-    if not _SCALES[0] <= scale <= _SCALES[1]:
-        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from monai_ddfm.apps.demo.files import ready_folder, whole_file
 from monai_ddfm.apps.demo.modalities import MOVING, Volume, make_moving, make_mri, rigid_truth
 from monai_ddfm.errors import InputError
 
-__all__ = ["DemoSubject", "make_demo", "write_demo_dicom", "write_volume"]
+__all__ = ["DemoSubject", "check_heads", "make_demo", "write_demo_dicom", "write_volume"]
 
 _SCALES = (1.0, 4.0)
 _COARSEST_MM = 2.0
@@ -52,6 +53,26 @@ class DemoSubject:
     subject: str = "head"
     fixed_dicom: Path | None = None
     moving_dicom: Path | None = None
+
+
+def check_heads(modalities: Sequence[str], *, seeds: Sequence[int], scale: float) -> None:
+    """Refuse simulated heads that a benchmark cannot be given.
+
+    Args:
+        modalities: of the moving volumes; PET, CT and SPECT.
+        seeds: of the heads.
+        scale: factor on the edges of all voxels, 1 to 4.
+
+    Raises:
+        InputError: if a modality is unknown, there is no head, or the scale is out of range.
+    """
+    for modality in modalities:
+        if modality not in MOVING:
+            raise InputError(f"modality {modality!r} is unknown; use {', '.join(MOVING)}.")
+    if not modalities or not seeds:
+        raise InputError("there is no head; name a modality and a seed.")
+    if not _SCALES[0] <= scale <= _SCALES[1]:
+        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
 
 
 def make_demo(

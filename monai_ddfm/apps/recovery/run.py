@@ -35,6 +35,7 @@ from monai_ddfm.apps.demo.modalities import (
     true_uptake,
 )
 from monai_ddfm.apps.demo.spheres import Sphere, add_spheres, place_spheres
+from monai_ddfm.apps.demo.subject import check_heads
 from monai_ddfm.errors import InputError
 from monai_ddfm.likelihoods.point_spread import FWHM_PER_DEVIATION
 from monai_ddfm.transforms.recovery import RecoverMovingd
@@ -144,6 +145,7 @@ def benchmark_recovery(
     """
     if modality not in TRACERS:
         raise InputError(f"modality {modality!r} has no recovery; use {' or '.join(TRACERS)}.")
+    check_heads([modality], seeds=seeds, scale=scale)
     folder = None if output_dir is None else prepare_output_dir(output_dir, names=_FILES)
     spheres: list[Row] = []
     heads: list[Row] = []

@@ -32,7 +32,7 @@ from monai_ddfm.apps.demo.modalities import (
     rigid_truth,
     true_uptake,
 )
-from monai_ddfm.apps.demo.subject import write_volume
+from monai_ddfm.apps.demo.subject import check_heads, write_volume
 from monai_ddfm.apps.samples.figures import (
     LEVELS,
     area_under_curve,
@@ -128,13 +128,7 @@ def benchmark_samples(
     Raises:
         InputError: if something given cannot be used.
     """
-    for modality in modalities:
-        if modality not in MOVING:
-            raise InputError(f"modality {modality!r} is unknown; use {', '.join(MOVING)}.")
-    if not modalities or not seeds:
-        raise InputError("there is no head to fuse; give a modality and a seed at least.")
-    if not 1 <= scale <= 4:
-        raise InputError(f"scale {scale:g} is unusable; give a number from 1 to 4.")
+    check_heads(modalities, seeds=seeds, scale=scale)
     if slices < 1:
         raise InputError(f"slices {slices} are unusable; give 1 or more.")
     if samples < 2:
