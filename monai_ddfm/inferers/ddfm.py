@@ -445,16 +445,15 @@ class DDFMInferer(Inferer):  # type: ignore[misc]
 
     def _fuse_whole(self, slices: Tensor, network: nn.Module, sampler: FusionSampler) -> Tensor:
         """Fuse the slices [N, C, H, W] of a volume at once, with a prior of volumes."""
-        with self.acceleration.prepared(network, slices.device) as called:
-            runner = WholeRunner(
-                sampler=sampler,
-                network=called,
-                sampling_noise=self.sampling_noise,
-                axis=self.axis,
-                divisor=getattr(network, "size_divisor", 1),
-                progress=self.progress,
-            )
-            return runner(slices)
+        runner = WholeRunner(
+            sampler=sampler,
+            network=network,
+            acceleration=self.acceleration,
+            sampling_noise=self.sampling_noise,
+            axis=self.axis,
+            progress=self.progress,
+        )
+        return runner(slices)
 
     def _plan(
         self, noises: tuple[NoiseModel, ...] | None, *, spacing: Spacing | None = None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_ddfm.errors import InputError
+from monai_ddfm.inferers.acceleration import Acceleration
 from monai_ddfm.inferers.layout import pad_to_frame
 from monai_ddfm.inferers.noise import SamplingNoise
 from monai_ddfm.inferers.progress import ProgressCallback, SamplingProgress
@@ -24,17 +25,17 @@ class WholeRunner:
     Attributes:
         sampler: of the runs, as for slices.
         network: the prior.
+        acceleration: how it is called.
         sampling_noise: drawn for the volume as a whole.
         axis: of the volume, along which the slices follow each other.
-        divisor: the sides of what the network gets are multiples of this.
         progress: called after every step.
     """
 
     sampler: FusionSampler
     network: nn.Module
+    acceleration: Acceleration
     sampling_noise: SamplingNoise
     axis: int
-    divisor: int
     progress: ProgressCallback | None = None
 
     def __call__(self, slices: Tensor) -> Tensor:
@@ -47,11 +48,13 @@ class WholeRunner:
             InputError: if memory runs out.
         """
         volume = slices.movedim(0, 1 + self.axis)[None]
-        framed = pad_to_frame(volume, [side + -side % self.divisor for side in volume.shape[2:]])
+        divisor = getattr(self.network, "size_divisor", 1)
+        framed = pad_to_frame(volume, [side + -side % divisor for side in volume.shape[2:]])
         try:
-            outcome = self.sampler(
-                framed, self.network, noise=self.sampling_noise, slices=[0], on_step=self._tell
-            )
+            with self.acceleration.prepared(self.network, volume.device) as called:
+                outcome = self.sampler(
+                    framed, called, noise=self.sampling_noise, slices=[0], on_step=self._tell
+                )
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
