@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from rank_fusion import name, volume
+from rank_fusion import name_of_run, volume
 from run_cases import RecordingNet, demo_subject
 
 from monai_ddfm.inferers import DDFMInferer
@@ -43,7 +43,7 @@ def test_two_processes_equal_one(ranks: list[dict[str, Any]]) -> None:
 
 def test_the_name_of_a_run_is_the_same_in_another_process(ranks: list[dict[str, Any]]) -> None:
     """What one that was killed has finished is found by its name."""
-    assert {rank["name"] for rank in ranks} == {name()}
+    assert {rank["name"] for rank in ranks} == {name_of_run()}
 
 
 def test_alone_there_is_nothing_to_share() -> None:

@@ -26,7 +26,7 @@ def volume() -> Tensor:
     return one
 
 
-def name() -> str:
+def name_of_run() -> str:
     """The name under which a run's finished slices are kept."""
     settings = DDFMInferer(preset="gain", steps=3)._settings()
     return run_name(volume()[0].movedim(3, 0), RecordingNet(), settings=settings)
@@ -39,7 +39,7 @@ def be(rank: int, world: int, folder: Path) -> None:
     )
     network = RecordingNet()
     fused = DDFMInferer(steps=2, noise="independent", distributed=True)(volume(), network)
-    found = {"fused": fused, "evaluations": len(network.seen), "name": name()}
+    found = {"fused": fused, "evaluations": len(network.seen), "name": name_of_run()}
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 

@@ -108,9 +108,9 @@ def lies_between_the_sources(result: FusionResult) -> bool:
 
 
 def test_with_a_margin_it_leaves_the_sources_by_the_measured_noise_at_most(
-    pet: DemoSubject, prior: Path, tmp_path: Path
+    pet: DemoSubject, tmp_path: Path
 ) -> None:
-    provenance = run(pet, tmp_path / "out", noise_margin=2, prior=prior).provenance
+    provenance = run(pet, tmp_path / "out", noise_margin=2).provenance
     bound, (noise,) = provenance["bound"], provenance["reports"]["noise"].values()
     assert noise["prior"] == "run"
     deviation = max(noise[role]["at_white"] for role in ("fixed", "moving"))
