@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import shutil
@@ -16,17 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from run_cases import RecordingNet, heeding_ctrl_c, one_sentence
+from run_cases import RecordingNet, command, heeding_ctrl_c, one_sentence
 from torch import Tensor
 
 from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.data.writers import ClearWorkd, WorkFolder
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer
-from monai_ddfm.inferers.keeping import run_name
 from monai_ddfm.utils.hashes import sha256_of
-
-HERE = Path(__file__).parent
 
 
 def pair(slices: int = 9) -> Tensor:
@@ -100,23 +98,6 @@ def test_another_run_takes_nothing(tmp_path: Path) -> None:
     assert network.seen == []  # the size of a batch changes no result
 
 
-def test_the_name_of_a_run_is_the_same_in_another_process() -> None:
-    code = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from test_resuming import *\n"
-        "settings = inferer(None)._settings()\n"
-        "print(run_name(pair()[0].movedim(3, 0), RecordingNet(), settings=settings))"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code, str(HERE), str(HERE.parent / "makers")],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    here = run_name(pair()[0].movedim(3, 0), RecordingNet(), settings=inferer(None)._settings())
-    assert out.strip() == here
-
-
 @pytest.mark.parametrize("damage", [b"", b"PK nonsense", None])
 def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: bytes | None) -> None:
     network, volume = RecordingNet(), pair()
@@ -180,8 +161,8 @@ def call(subject: DemoSubject, out: Path, *, steps: int, prior: Path | None = No
     options = ["--registration", "none", "--steps", str(steps), "--batch-size", "1"]
     options += ["--preset", "gain"]  # which takes as many steps as it is told
     options += ["--prior", str(prior)] if prior else []
-    command = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
-    return [*command, *options, "-o", str(out)]
+    words = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
+    return [*words, *options, "-o", str(out)]
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
@@ -200,10 +181,16 @@ def wait_for_slices(process: subprocess.Popen[str], out: Path, count: int) -> No
         time.sleep(0.01)
 
 
-def test_ctrl_c_says_how_to_go_on(pet: DemoSubject, prior: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on(
+    pet: DemoSubject,
+    prior: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     out = tmp_path / "out"
-    command = call(pet, out, steps=48, prior=prior)
-    process = start(command)
+    words = call(pet, out, steps=16, prior=prior)
+    process = start(words)
     wait_for_slices(process, out, 2)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
@@ -213,10 +200,10 @@ def test_ctrl_c_says_how_to_go_on(pet: DemoSubject, prior: Path, tmp_path: Path)
     assert "the same command goes on" in err
     assert one_sentence(err.splitlines(keepends=True)[-1])
     assert [path.name for path in out.iterdir() if not path.name.startswith(".ddfm-work")] == []
-    process = start(command)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0
-    assert "going on where an earlier run stopped" in err
+    status, _, err = command(capfd, *words[3:])
+    assert status == 0, err
+    told = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+    assert any("going on where an earlier run stopped" in text for text in told)
     assert not list(out.glob(".ddfm*"))
 
 

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from rank_fusion import volume
+from rank_fusion import name_of_run, volume
 from run_cases import RecordingNet, demo_subject
 
 from monai_ddfm.inferers import DDFMInferer
@@ -21,10 +22,16 @@ PROGRAM = Path(__file__).parents[1] / "makers" / "rank_fusion.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    call = [sys.executable, PROGRAM, "2", tmp_path]
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes has."""
+    folder = tmp_path_factory.mktemp("ranks")
+    call = [sys.executable, PROGRAM, "2", folder]
     assert subprocess.run(call, env=ENVIRONMENT, timeout=600, check=False).returncode == 0
-    ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_two_processes_equal_one(ranks: list[dict[str, Any]]) -> None:
     network = RecordingNet()
     whole = DDFMInferer(steps=2, noise="independent")(volume(), network)
     for rank in ranks:
@@ -32,6 +39,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     # Two steps for each of two sources in six slices.
     assert [rank["evaluations"] for rank in ranks] == [12, 12]
     assert len(network.seen) == 24
+
+
+def test_the_name_of_a_run_is_the_same_in_another_process(ranks: list[dict[str, Any]]) -> None:
+    """What one that was killed has finished is found by its name."""
+    assert {rank["name"] for rank in ranks} == {name_of_run()}
 
 
 def test_alone_there_is_nothing_to_share() -> None:

@@ -29,25 +29,29 @@ def pairwise_rows(values: Mapping[str, Sequence[Any]], *, tries: int = 12) -> It
     }
     place = {name: position for position, name in enumerate(names)}
 
-    def met(one: tuple[str, int], other: tuple[str, int]) -> bool:
-        first, second = sorted((one, other), key=lambda end: place[end[0]])
-        return (first, second) in missing
+    either_way = missing | {(end, begin) for begin, end in missing}
 
     def row_from(pair: tuple[tuple[str, int], tuple[str, int]]) -> dict[str, int]:
         row = dict(pair)
         for name in random.sample(names, len(names)):
             if name not in row:
                 gains = {
-                    i: sum(met((name, i), end) for end in row.items())
+                    i: sum(((name, i), end) in either_way for end in row.items())
                     for i in range(len(values[name]))
                 }
                 row[name] = max(gains, key=lambda i: (gains[i], random.random()))
         return row
 
     while missing:
-        begins = [random.choice(sorted(missing)) for _ in range(tries)]
+        left = sorted(missing)
+        begins = [random.choice(left) for _ in range(tries)]
         rows = [row_from(pair) for pair in begins]
-        best = max(rows, key=lambda row: sum(met(*two) for two in combinations(row.items(), 2)))
+        best = max(rows, key=lambda row: sum(map(either_way.__contains__, _pairs(row))))
         ends = sorted(best.items(), key=lambda end: place[end[0]])
         missing -= set(combinations(ends, 2))
+        either_way -= {*_pairs(best), *((end, begin) for begin, end in _pairs(best))}
         yield {name: values[name][i] for name, i in ends}
+
+
+def _pairs(row: Mapping[str, int]) -> Iterator[tuple[tuple[str, int], tuple[str, int]]]:
+    return combinations(row.items(), 2)

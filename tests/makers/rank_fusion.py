@@ -14,6 +14,7 @@ from run_cases import RecordingNet
 from torch import Tensor, distributed
 
 from monai_ddfm.inferers import DDFMInferer
+from monai_ddfm.inferers.keeping import run_name
 
 
 def volume() -> Tensor:
@@ -25,6 +26,12 @@ def volume() -> Tensor:
     return one
 
 
+def name_of_run() -> str:
+    """The name under which a run's finished slices are kept."""
+    settings = DDFMInferer(preset="gain", steps=3)._settings()
+    return run_name(volume()[0].movedim(3, 0), RecordingNet(), settings=settings)
+
+
 def be(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -32,7 +39,8 @@ def be(rank: int, world: int, folder: Path) -> None:
     )
     network = RecordingNet()
     fused = DDFMInferer(steps=2, noise="independent", distributed=True)(volume(), network)
-    torch.save({"fused": fused, "evaluations": len(network.seen)}, folder / f"{rank}.pt")
+    found = {"fused": fused, "evaluations": len(network.seen), "name": name_of_run()}
+    torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 

@@ -11,10 +11,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -108,12 +109,32 @@ def demo_subject(base: Path, modality: str = "PET", *, dicom: bool = False) -> D
 def command(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
     """Call ``monai-ddfm`` in this process; returns exit status, standard output and error."""
     capfd.readouterr()
+    status = _status(*arguments)
+    out, err = capfd.readouterr()
+    return status, out, err
+
+
+class Ending(NamedTuple):
+    """How a call of the program has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+def ending(*arguments: object) -> Ending:
+    """Call ``monai-ddfm`` in this process, for a fixture of a module, which has no `capfd`."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        status = _status(*arguments)
+    return Ending(status, out.getvalue(), err.getvalue())
+
+
+def _status(*arguments: object) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["monai-ddfm", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-    out, err = capfd.readouterr()
-    return int(ended.value.code or 0), out, err
+    return int(ended.value.code or 0)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ def test_what_is_finished_is_not_done_again(
     pictures: Path, tmp_path: Path, small_prior: Prior
 ) -> None:
     out, methods = tmp_path / "out", "average,contrast:steps=1"
-    options: dict[str, Any] = {"methods": methods, "noise": "gaussian:15", "pictures": False}
+    few: dict[str, Any] = {"metrics": ("EN", "CC"), "pictures": False}
+    options: dict[str, Any] = {"methods": methods, "noise": "gaussian:15", **few}
     first = benchmark(pictures, output_dir=out, prior=small_prior, **options)
     before = kept(out)
     assert len(before) == 2 * 3 * 2
@@ -38,7 +39,7 @@ def test_what_is_finished_is_not_done_again(
     assert len(calls) == 2
     assert before.items() <= kept(out).items()
     # So are other options, and another prior.
-    other: dict[str, Any] = {"methods": "contrast:steps=1,eta=0.1", "pictures": False}
+    other: dict[str, Any] = {"methods": "contrast:steps=1,eta=0.1", **few}
     benchmark(pictures, output_dir=out, prior=small_prior, **other)
     assert len(calls) == 2 + 3
     benchmark(pictures, output_dir=out, prior=Prior(small_prior.network, "other"), **options)

@@ -275,7 +275,10 @@ def heads(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("heads") / "one"
     folder.mkdir()
     move = rigid((3.0, -2.0, 4.0), (4.0, 3.0, -5.0))
-    volumes = {"t1": head("MR"), "pet": head("PET", spacing=6.0, shape=(48, 50, 44), to_head=move)}
+    volumes = {
+        "t1": head("MR", spacing=6.0, shape=(60, 60, 48)),
+        "pet": head("PET", spacing=7.0, shape=(42, 44, 38), to_head=move),
+    }
     for name, volume in volumes.items():
         image = nib.Nifti1Image(volume[0].numpy(), volume.affine.numpy())
         nib.save(image, folder / f"{name}.nii.gz")

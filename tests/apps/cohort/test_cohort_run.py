@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cohort_makers import OPTIONS, bids_path, save, volumes
-from run_cases import command, one_sentence
+from run_cases import command, ending, one_sentence
 
 pytest.importorskip("distributed", reason="needs the extra cohort")
 
@@ -40,18 +38,19 @@ def states(source: Path, out: Path, prior: Path, **changed: Any) -> dict[str, st
 
 @pytest.fixture(scope="module")
 def finished(source: Path, prior: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The output of the command, with its exit status and what it said."""
+    """The output of the command, with its exit status and what it said.
+
+    It is called in this process, which has loaded everything; its worker is one of its own. The
+    tests of `test_cohort_survives.py` start it as a user does.
+    """
     out = tmp_path_factory.mktemp("out") / "derivative"
-    call = [sys.executable, "-m", "monai_ddfm", *map(str, arguments(source, out, prior))]
-    call += ["--progress", "json"]
-    ended = subprocess.run(call, check=False, capture_output=True, text=True)
-    return out, ended
+    return out, ending(*arguments(source, out, prior), "--progress", "json")
 
 
 def test_cohort_is_fused_and_failures_are_explained(finished: Any) -> None:
     out, ended = finished
-    assert ended.returncode == 102, ended.stderr
-    events = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.status == 102, ended.err
+    events = [json.loads(line) for line in ended.out.splitlines()]
     by_name = {event["event"]: event for event in events}
     assert by_name["begin"]["total"] == 3
     assert by_name["begin"]["dashboard"].startswith("http://127.0.0.1:")
