@@ -18,12 +18,14 @@ details, for a lesion in uniform tissue is small, too:
 
 **Texture.** The finest, of a millimetre, is sharpness: no PET or SPECT resolves it, and a
 reader's eye hardly finds a lesion by it. It is shown from the source that has it, by the local
-energies :math:`E = W_0 * d_0^2`, and a little less than in full, because most of the noise that the
-prior leaves is there,
+energies :math:`E = W_0 * d_0^2`. Most of the noise that the prior leaves is there. So what is
+weaker than a deviation n_0 all around is left out, as grain is, and the rest is shown a little less
+than in full,
 
 .. math::
 
-    t = \theta\,\frac{E^v d_0^v + E^i d_0^i}{E^v + E^i} .
+    t = \theta\,\frac{E^v \tilde d_0^v + E^i \tilde d_0^i}{E^v + E^i}, \qquad
+    \tilde d_0 = \frac{E}{E + n_0^2}\,d_0 .
 
 **Details.** The local deviations of the others, in windows W of one size,
 
@@ -53,11 +55,14 @@ contrast of `moving` stays in the smooth rest, :math:`m_L = (1 - w_r) c_L^v + w_
 
 **Contrast.** A weighted mean has less contrast than its sources, and next to the edges of the skull
 a lesion is lost. Details are therefore seen through a local gain, which is large where there is
-little and small where there is much,
+little and small where there is much. Coarser details have more contrast by nature, and a gain that
+took it for little would make clouds of the shading of wide uniform tissue; so they begin to be less
+amplified later,
 
 .. math::
 
-    a_l = \frac{g_l}{1 + s_l^m / \tau}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2} .
+    a_l = \frac{g_l}{1 + s_l^m / \tau_l}\,m_l, \qquad s_l^m = \sqrt{W * m_l^2}, \qquad
+    \tau_l = \tau \sqrt{\sigma_l / \sigma_1} .
 
 **Findings.** What is white in `moving`, and brighter than `fixed`, is a finding by its brightness
 alone (cortical bone in CT, a hot lesion): from a level b on, with :math:`\eta` of the slightly
@@ -129,6 +134,7 @@ _LEAST_ENERGY = 1e-6
 _SHARES = ("texture_share", "fine_rest", "rest_share", "finding_share", "finding_brightness")
 _POSITIVE = (
     "grain",
+    "texture_grain",
     "steepness",
     "texture_scale",
     "resolution",
@@ -148,6 +154,7 @@ class Balance:
     Attributes:
         texture_scale: sigma of the Gaussian that splits off the texture.
         texture_share: theta, how much of the texture is shown, 0 to 1.
+        texture_grain: n_0, local deviation of texture at which it counts half as noise.
         scales: sigma of the successive Gaussians after it, finest first.
         crossover: in details of scales up to this one `moving` leads if it resolves them, in larger
             ones `fixed`.
@@ -161,7 +168,7 @@ class Balance:
         fine_rest: kappa, what a source that does not resolve them keeps of its share, 0 to 1.
         rest_share: w_r, share of `moving` in what is larger than all scales.
         gains: g, gain of the details of each scale where there are hardly any.
-        ceiling: tau, local deviation at which that gain has halved.
+        ceiling: tau, local deviation of the finest details at which their gain has halved.
         steepness: varsigma, of the curve that brings the result into the range of the sources.
         grain: n, local deviation of the finest details at which they count half as noise.
         deviation_floor: epsilon, local deviation that counts as none.
@@ -178,22 +185,23 @@ class Balance:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 1.08
-    texture_share: float = 0.8
-    scales: tuple[float, ...] = (1.5, 2.6, 4.0, 10.0)
-    crossover: float = 2.6
-    sharing: float = 4.0
+    texture_scale: float = 1.11
+    texture_share: float = 0.9
+    texture_grain: float = 0.036
+    scales: tuple[float, ...] = (0.8, 2.2, 4.8, 8.7)
+    crossover: float = 2.2
+    sharing: float = 4.8
     resolution: float = 1.0
-    window: float = 13.0
-    lean: float = 0.55
-    fine_rest: float = 0.5
-    rest_share: float = 0.56
-    gains: tuple[float, ...] = (6.8, 4.4, 4.1, 4.9)
-    ceiling: float = 0.027
-    steepness: float = 2.05
-    grain: float = 0.006
+    window: float = 9.0
+    lean: float = 1.0
+    fine_rest: float = 0.385
+    rest_share: float = 0.475
+    gains: tuple[float, ...] = (8.0, 6.7, 2.5, 2.75)
+    ceiling: float = 0.0165
+    steepness: float = 3.0
+    grain: float = 0.009
     deviation_floor: float = 0.004
-    largest_ratio: float = 3.0
+    largest_ratio: float = 2.18
     finding: float = 0.81
     finding_width: float = 0.09
     finding_share: float = 0.82
@@ -258,7 +266,7 @@ def balanced_mode(
     smooth = gaussian(every, sigma=own[0].texture_scale, spacing=spacing)
     estimate = _mixed_details(smooth, own, spacing)
     estimate = _with_findings(smooth, estimate, own, spacing)
-    estimate = estimate + own[0].texture_share * _texture(every - smooth, spacing)
+    estimate = estimate + own[0].texture_share * _texture(every - smooth, own[0], spacing)
     result = estimate.clamp(every.amin(0, keepdim=True), every.amax(0, keepdim=True)) * 2 - 1
     # Once more on their own scale, for rounding.
     return result.clamp(sources.amin(0, keepdim=True), sources.amax(0, keepdim=True))
@@ -275,7 +283,8 @@ def _mixed_details(every: Tensor, own: Sequence[Balance], spacing: Spacing) -> T
         roles = [_role(scale, balance, resolution=one.resolution) for one in own]
         mixed = _mixture(clear, every[1:], balance, spacing, roles=roles, grain=grain)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
-        estimate = estimate + gain / (1 + spread / balance.ceiling) * mixed
+        ceiling = balance.ceiling * math.sqrt(scale / balance.scales[0])
+        estimate = estimate + gain / (1 + spread / ceiling) * mixed
     bounds = every.amin(0, keepdim=True), every.amax(0, keepdim=True)
     return _within(estimate, *bounds, steepness=balance.steepness)
 
@@ -299,10 +308,12 @@ def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) ->
     return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
 
 
-def _texture(detail: Tensor, spacing: Spacing) -> Tensor:
+def _texture(detail: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
     """Texture of fixed and moving in full, [1 + N, 1, H, W] to [1, 1, H, W]."""
-    energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing) + _LEAST_ENERGY
-    return (energy * detail).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
+    energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing)
+    clear = detail * energy / (energy + balance.texture_grain**2)
+    energy = energy + _LEAST_ENERGY
+    return (energy * clear).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
 
 def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Tensor:

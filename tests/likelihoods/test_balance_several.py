@@ -59,6 +59,8 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
     smooth = [smoothed(one, b.texture_scale) for one in every]
     fine = [one - s for one, s in zip(every, smooth, strict=True)]
     energies = [smoothed(d**2, 3.0) + 1e-6 for d in fine]
+    powers = [energy - 1e-6 for energy in energies]
+    fine = [d * p / (p + b.texture_grain**2) for d, p in zip(fine, powers, strict=True)]
     texture = sum(e * d for e, d in zip(energies, fine, strict=True)) / sum(energies)
     texture = b.texture_share * texture
     rest, shown = list(smooth), np.zeros_like(v)
@@ -83,7 +85,8 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
                 weights = weights + precision
                 parts = parts + precision * d * (1.0 if lead else beside)
         mixed = parts / weights
-        shown = shown + gain / (1 + deviation(mixed, 0.0) / b.ceiling) * mixed
+        ceiling = b.ceiling * (scale / b.scales[0]) ** 0.5
+        shown = shown + gain / (1 + deviation(mixed, 0.0) / ceiling) * mixed
     shown = shown + (1 - b.rest_share) * rest[0] + b.rest_share * sum(rest[1:]) / len(moving)
     lower, upper = np.min(smooth, axis=0), np.max(smooth, axis=0)
     middle, half = (lower + upper) / 2, (upper - lower) / 2
