@@ -143,16 +143,18 @@ def test_presets_are_configured() -> None:
 
 
 def test_the_default_is_one_set_of_parameters_for_all_modalities() -> None:
-    """But for what a scanner resolves, which is physics."""
+    """But for what a scanner resolves, and for texture, of which a photograph has more."""
     for modality, resolution in {
         "CT": 1.0,
         "pet": 6.0,
         "SPECT": 10.0,
-        "IR": 1.0,
         None: 1.0,
     }.items():
         rectifier = BalanceRectifier(balance=Balance(resolution=resolution))
         assert configure("default", modality=modality).rectifier == rectifier
+    street = configure("default", modality="IR").rectifier
+    assert isinstance(street, BalanceRectifier)
+    assert street.balance.texture_grain < Balance().texture_grain / 5
     mine = configure("default", fidelity=0.5, noise_margin=1.0, favor_moving=2.0, prior_share=0.3)
     assert mine.rectifier == BalanceRectifier(
         balance=Balance(favor_moving=2.0), fidelity=0.5, noise_margin=1.0, prior_share=0.3

@@ -19,6 +19,7 @@ from torch import Tensor
 from monai_ddfm.errors import InputError
 from monai_ddfm.inferers import DDFMInferer, configure
 from monai_ddfm.likelihoods.balance import Balance, balanced_mode
+from monai_ddfm.likelihoods.rectifiers import BalanceRectifier
 from monai_ddfm.likelihoods.scale_space import gaussian
 
 Array = NDArray[np.float64]
@@ -429,6 +430,21 @@ def test_a_dark_bar_on_a_warm_panel_stays_and_the_sky_stays_dark() -> None:
     assert float(found[places["sky"]].max()) < 0.1
     assert float(gaussian(found, sigma=2.0)[places["sky"]].std()) < 0.01
     assert float(found[places["panel"]].mean()) > 0.75 * 0.85
+
+
+def test_weak_texture_is_kept_in_a_photograph_and_is_noise_in_a_scan() -> None:
+    generator = torch.Generator().manual_seed(8)
+    wall = 0.5 + 0.02 * torch.randn(SIDE, SIDE, generator=generator)
+    pair = torch.stack([wall, torch.full_like(wall, 0.3)])[None].clamp(0, 1) * 2 - 1
+    kept = {}
+    for modality in ("IR", "CT"):
+        rectifier = configure("default", modality=modality).rectifier
+        assert isinstance(rectifier, BalanceRectifier)
+        found = balanced_mode(pair[:, 1:], pair[:, :1], rectifier.balance)
+        fine = [image - gaussian(image, sigma=1.1) for image in (found, pair[:, :1])]
+        kept[modality] = float((fine[0] * fine[1]).mean() / fine[1].square().mean())
+    assert kept["IR"] > 0.6
+    assert kept["CT"] < 0.4
 
 
 @pytest.mark.parametrize(

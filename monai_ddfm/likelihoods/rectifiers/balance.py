@@ -65,7 +65,7 @@ from monai_ddfm.likelihoods.rectifiers.prior_use import PriorUse
 from monai_ddfm.likelihoods.rectifiers.protocol import Rectified
 from monai_ddfm.likelihoods.scale_space import Spacing
 from monai_ddfm.likelihoods.shares import even_shares
-from monai_ddfm.modalities import ROWS
+from monai_ddfm.modalities import ROWS, PictureModality
 
 __all__ = ["BalanceRectifier"]
 
@@ -81,6 +81,11 @@ _KNOWN_FINDING: Final[Mapping[str, Any]] = MappingProxyType(
         "finding_brightness": 1.0,
         "finding_structure": 0.06,
     }
+)
+
+# What is fine and weak is mostly noise in a scan. In a photograph it is walls and leaves.
+_TEXTURE_OF_PHOTOGRAPHS: Final[Mapping[str, Any]] = MappingProxyType(
+    {"texture_share": 1.0, "texture_grain": 0.004}
 )
 
 # On the scale from -1 to 1. Clean slices pass for 0.033 at most, and for half as much again where
@@ -304,4 +309,6 @@ def _of_source(balance: Balance, modality: str | None, finding: float | None) ->
         balance = replace(balance, resolution=row.resolution)
     if finding is not None:
         balance = replace(balance, finding=finding, **_KNOWN_FINDING)
+    if str(modality).upper() == PictureModality.IR:
+        balance = replace(balance, **_TEXTURE_OF_PHOTOGRAPHS)
     return balance
