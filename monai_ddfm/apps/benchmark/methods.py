@@ -299,10 +299,11 @@ def _prepare_preset(
     holders = (f.name for f in fields(rectifier) if is_dataclass(getattr(rectifier, f.name)))
     weights = next(holders, None)
     of_likelihood: dict[str, Any] = {}
-    if weights is not None:
-        wanted = {f.name for f in fields(getattr(rectifier, weights))} & options.keys()
-        of_likelihood = {name: options.pop(name) for name in wanted}
     known = {f.name for f in fields(rectifier)}
+    if weights is not None:
+        parameters = {f.name for f in fields(getattr(rectifier, weights))}
+        of_likelihood = {name: options.pop(name) for name in parameters & options.keys()}
+        known |= parameters
     if unknown := sorted(options.keys() - known):
         names = ", ".join(sorted({f.name for f in fields(preset)} | known | {"prior"}))
         raise InputError(f"method {label!r} has no option {unknown[0]!r}; it has {names}.")

@@ -46,7 +46,7 @@ def test_options_of_a_modality_hold_there_alone() -> None:
         ("max,max", "given twice"),
         ("default:fast", "is no name=value"),
         ("max:levels=3", "has no option 'levels'"),
-        ("default:colour=3", "has no option 'colour'; it has"),
+        ("default:colour=3", "has no option 'colour'; it has .*texture_grain"),
         ("default:prior_share=2", "must lie between 0 and 1"),
         ("default:rectifier=best", "rectifier 'best' is unknown"),
         ("default:solver=fast", "solver 'fast' is unknown"),
