@@ -19,8 +19,8 @@ details, for a lesion in uniform tissue is small, too:
 **Texture.** The finest, of a millimetre, is sharpness: no PET or SPECT resolves it, and a
 reader's eye hardly finds a lesion by it. It is shown from the source that has it, by the local
 energies :math:`E = W_0 * d_0^2`. Most of the noise that the prior leaves is there. So what is
-weaker than a deviation n_0 all around is left out, as grain is, and the rest is shown a little less
-than in full,
+weaker than a deviation :math:`n_0` all around is left out, as grain is, and the rest is shown a
+little less than in full,
 
 .. math::
 
@@ -279,7 +279,7 @@ def _mixed_details(every: Tensor, own: Sequence[Balance], spacing: Spacing) -> T
     estimate = torch.lerp(rest[:1], rest[1:].mean(0, keepdim=True), balance.rest_share)
     for scale, gain, detail in zip(balance.scales, balance.gains, details, strict=True):
         grain = balance.grain * balance.scales[0] / scale
-        clear = _clear(detail, grain, scale, spacing)
+        clear = _clear(detail, _power(detail, scale, spacing), grain)
         roles = [_role(scale, balance, resolution=one.resolution) for one in own]
         mixed = _mixture(clear, every[1:], balance, spacing, roles=roles, grain=grain)
         spread = _deviation(mixed, 0.0, balance.window, spacing)
@@ -305,20 +305,24 @@ def _within(estimate: Tensor, lower: Tensor, upper: Tensor, *, steepness: float)
 
 def _deviation(detail: Tensor, floor: float, window: float, spacing: Spacing) -> Tensor:
     """Local deviation s, of the shape of `detail`."""
-    return (gaussian(detail.square(), sigma=window, spacing=spacing) + floor**2).sqrt()
+    return (_power(detail, window, spacing) + floor**2).sqrt()
+
+
+def _power(detail: Tensor, window: float, spacing: Spacing) -> Tensor:
+    """Local mean square, of the shape of `detail`."""
+    return gaussian(detail.square(), sigma=window, spacing=spacing)
 
 
 def _texture(detail: Tensor, balance: Balance, spacing: Spacing) -> Tensor:
-    """Texture of fixed and moving in full, [1 + N, 1, H, W] to [1, 1, H, W]."""
-    energy = gaussian(detail.square(), sigma=_TEXTURE_WINDOW, spacing=spacing)
-    clear = detail * energy / (energy + balance.texture_grain**2)
-    energy = energy + _LEAST_ENERGY
+    """Texture of fixed and moving without grain, [1 + N, 1, H, W] to [1, 1, H, W]."""
+    power = _power(detail, _TEXTURE_WINDOW, spacing)
+    clear = _clear(detail, power, balance.texture_grain)
+    energy = power + _LEAST_ENERGY
     return (energy * clear).sum(0, keepdim=True) / energy.sum(0, keepdim=True)
 
 
-def _clear(detail: Tensor, grain: float, window: float, spacing: Spacing) -> Tensor:
-    """Leave out of details what is no larger than grain."""
-    power = gaussian(detail.square(), sigma=window, spacing=spacing)
+def _clear(detail: Tensor, power: Tensor, grain: float) -> Tensor:
+    """Leave out of details of a local power what is no larger than grain."""
     return detail * power / (power + grain**2)
 
 

@@ -58,8 +58,8 @@ def mode_by_formula(v: Array, moving: list[Array], own: list[Balance]) -> Array:
     every = [v, *moving]
     smooth = [smoothed(one, b.texture_scale) for one in every]
     fine = [one - s for one, s in zip(every, smooth, strict=True)]
-    energies = [smoothed(d**2, 3.0) + 1e-6 for d in fine]
-    powers = [energy - 1e-6 for energy in energies]
+    powers = [smoothed(d**2, 3.0) for d in fine]
+    energies = [power + 1e-6 for power in powers]
     fine = [d * p / (p + b.texture_grain**2) for d, p in zip(fine, powers, strict=True)]
     texture = sum(e * d for e, d in zip(energies, fine, strict=True)) / sum(energies)
     texture = b.texture_share * texture

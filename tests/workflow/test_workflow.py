@@ -107,6 +107,10 @@ def lies_between_the_sources(result: FusionResult) -> bool:
     return bound["largest"] <= bound["tolerance"] and bound["voxels_outside"] == 0
 
 
+def test_fused_lies_between_the_sources(pet: DemoSubject, tmp_path: Path) -> None:
+    assert lies_between_the_sources(run(pet, tmp_path / "out", noise_margin=0))
+
+
 def test_with_a_margin_it_leaves_the_sources_by_the_measured_noise_at_most(
     pet: DemoSubject, tmp_path: Path
 ) -> None:
@@ -186,10 +190,11 @@ def test_dicom_folders_give_the_same_head_as_nifti(
 def test_same_seed_same_bytes_whatever_the_batch_size(
     plain: FusionResult, pet: DemoSubject, tmp_path: Path
 ) -> None:
-    again = run(pet, tmp_path, batch_size=3)
-    for name in ("fused.nii.gz", "weight.nii.gz", "fused_rgb.nii.gz"):
-        assert voxels(again, name) == voxels(plain, name)
-        assert again.files[name].read_bytes() == plain.files[name].read_bytes()
+    for size in (1, 3):
+        again = run(pet, tmp_path / str(size), batch_size=size)
+        for name in ("fused.nii.gz", "weight.nii.gz", "fused_rgb.nii.gz"):
+            assert voxels(again, name) == voxels(plain, name)
+            assert again.files[name].read_bytes() == plain.files[name].read_bytes()
 
 
 def test_another_seed_other_bytes_and_old_results_replaced(
@@ -197,9 +202,10 @@ def test_another_seed_other_bytes_and_old_results_replaced(
 ) -> None:
     shutil.copytree(plain.output_dir, tmp_path / "out")
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    other = run(pet, tmp_path / "out", seed=1)
+    other = run(pet, tmp_path / "out", seed=1, amp=True)
     assert voxels(other, "fused.nii.gz") != voxels(plain, "fused.nii.gz")
     assert voxels(other, "moving_registered.nii.gz") == voxels(plain, "moving_registered.nii.gz")
+    assert other.provenance["options"]["amp"] is True
     assert json.loads((tmp_path / "out" / "provenance.json").read_text()) == other.provenance
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
