@@ -198,7 +198,7 @@ class ColorizeFusiond(MapTransform):  # type: ignore[misc]
             return self.style.join(mixed, color, shown.uptake.to(luma), bone=bone)
 
         result = _by_slabs(case[self.luminance_key], colored)
-        return result, tracers.described() | self.style.described()
+        return result, tracers.described(case) | self.style.described()
 
     def _gray(self, case: Mapping[Hashable, Any]) -> _Gray:
         """Return what gives the gray levels of a part: fused luminance and MRI."""

@@ -111,9 +111,11 @@ class Tracers:
 
         return of_rows
 
-    def described(self) -> dict[str, Any]:
-        """Return what was done, for a record."""
-        about: dict[str, Any] = {"chroma": "of the color tables", "color_tables": self.tables}
+    def described(self, case: Mapping[Hashable, Any]) -> dict[str, Any]:
+        """Return what is done with a case, for a record."""
+        tables = {s.name: self.tables[s.name] for s in self.colored if not _in_color(case, s)}
+        chroma = "of the color tables" if tables else "of the volumes in color"
+        about: dict[str, Any] = {"chroma": chroma, "color_tables": tables}
         if self.anatomies:
             about["white"] = [source.name for source in self.anatomies]
         return about
@@ -122,9 +124,8 @@ class Tracers:
         self, case: Mapping[Hashable, Any], source: Source
     ) -> Callable[[slice], tuple[Tensor, Tensor]]:
         """Return what gives colors and uptake of one source."""
-        own = case.get(source.key)
-        if own is not None and len(own) == 3:
-            rgb = convert_to_tensor(own, dtype=torch.float32, track_meta=False)
+        if _in_color(case, source):
+            rgb = convert_to_tensor(case[source.key], dtype=torch.float32, track_meta=False)
             white = white_level(rgb)
 
             def read(rows: slice) -> tuple[Tensor, Tensor]:
@@ -140,6 +141,11 @@ class Tracers:
             return table(part).as_tensor(), ((part + 1) / 2).clamp(0, 1)
 
         return made
+
+
+def _in_color(case: Mapping[Hashable, Any], source: Source) -> bool:
+    """Whether a source is a volume in color itself."""
+    return source.key in case and len(case[source.key]) == 3
 
 
 def _bone(case: Mapping[Hashable, Any], source: Source) -> Callable[[slice], tuple[Tensor, Tensor]]:

@@ -4,12 +4,16 @@ With the gray level :math:`g`, the color :math:`c` of the moving volume, and a s
 :math:`t \in [0, 1]` that fades to 0 where the moving volume is dark:
 
 **mixed**, the default, is seen best by the model reader of `monai_ddfm.metrics.observer`. The gray
-level is that of the fusion with a share :math:`\rho` of the MRI; half of the luminance is that of
-the color itself, so that a strong uptake is bright, and chroma is whole,
+level is that of the fusion with a share :math:`\rho` of the MRI; a share k of the luminance is that
+of the color itself, so that a strong uptake is bright, and of the chroma a part :math:`\gamma` is
+shown,
 
 .. math::
     g = (1 - \rho) f + \rho\, v, \qquad Y = (1 - k)\, g + k\, Y_c, \qquad
-    (C_b, C_r) = t\,(C_b, C_r)_c .
+    (C_b, C_r) = \gamma\, t\,(C_b, C_r)_c .
+
+Whole chroma does not fit into RGB beside much luminance, and would be cut there. Then less uptake,
+which makes it darker and paler, would be darker alone: the cut gives back the chroma.
 
 **ycbcr** gives the fused luminance :math:`g = f` the chroma of the color, `merge_chroma`.
 
@@ -39,7 +43,7 @@ Where the CT shows it, r in [0, 1], more of its lightness is that of the fusion,
 there is what stands out as uptake u,
 
 .. math::
-    \rho \to (1 - \tfrac12 r)\,\rho, \qquad k \to (1 - \tfrac25 r)\,k, \qquad
+    \rho \to (1 - \tfrac{7}{10} r)\,\rho, \qquad k \to (1 - \tfrac12 r)\,k, \qquad
     t \to \big(1 - r\,(1 - s(u))\big)\,t
 
 with a step s that rises from 0 at the uptake that spills over from the tissue beside bone to 1
@@ -64,9 +68,12 @@ __all__ = ["COLOR_STYLES", "ColorStyle", "legend_colors", "smooth_step"]
 _SPILL: Final = (0.15, 0.35)
 """Uptake in bone, from 0 to 1, between which its color comes in: blurred tissue, a finding."""
 
-_GIVEN_UP: Final = 0.4
+_GIVEN_UP: Final = 0.5
 """Of the color's share in the lightness of bone. All of it would leave a lesion in bone to chroma
 alone: with SPECT less than .6 of its detectability was left, see how-to/several-sources."""
+
+_GIVEN_UP_BY_FIXED: Final = 0.7
+"""Of the MRI's share in the gray level of bone."""
 
 COLOR_STYLES: Final = ("mixed", "ycbcr", "perceptual", "overlay")
 """The names of the styles, the default first."""
@@ -84,6 +91,7 @@ class ColorStyle:
         opacity: of the overlay, in [0, 1].
         color_luminance: k of the style "mixed", in [0, 1].
         anatomy: rho of the style "mixed", in [0, 1].
+        saturation: gamma of the style "mixed", in [0, 1].
 
     Raises:
         InputError: if the style is unknown, or a number is not in [0, 1].
@@ -93,8 +101,9 @@ class ColorStyle:
     fade: float = 0.1
     share: float = 0.7
     opacity: float = 0.5
-    color_luminance: float = 0.5
-    anatomy: float = 0.3
+    color_luminance: float = 0.6
+    anatomy: float = 0.5
+    saturation: float = 0.75
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -107,6 +116,7 @@ class ColorStyle:
             ("opacity", self.opacity),
             ("own luminance", self.color_luminance),
             ("anatomy", self.anatomy),
+            ("saturation", self.saturation),
         ):
             if not 0 <= value <= 1:
                 raise InputError(f"the {word} of the color is {value}; give a number from 0 to 1.")
@@ -124,7 +134,7 @@ class ColorStyle:
         """
         if bone is None or self.name == "overlay":
             return self.fixed_share
-        return self.fixed_share * (1 - bone / 2)
+        return self.fixed_share * (1 - _GIVEN_UP_BY_FIXED * bone)
 
     @property
     def gray_name(self) -> str:
@@ -166,6 +176,7 @@ class ColorStyle:
             own = own * (1 - _GIVEN_UP * bone)
         if self.name == "mixed":
             gray = torch.lerp(gray, luminance(rgb, dim=0), own)
+            strength = self.saturation * strength
         if self.name in ("mixed", "ycbcr"):
             return merge_chroma(gray, rgb, strength=strength, dim=0)
         mixed = reduce_chroma(self.requested(gray, rgb, strength, share=own), dim=0)
@@ -198,6 +209,7 @@ class ColorStyle:
                 "fade": self.fade,
                 "color_luminance": self.color_luminance,
                 "anatomy": self.anatomy,
+                "saturation": self.saturation,
             },
             "ycbcr": {"fade": self.fade},
             "perceptual": {"fade": self.fade, "share": self.share},

@@ -18,7 +18,7 @@ from monai_ddfm.visualize.color_styles import ColorStyle, legend_colors
 __all__ = ["Legend", "legend_of"]
 
 _SIZE: Final = 128
-_NUMBERS: Final = ("fade", "share", "opacity", "color_luminance", "anatomy")
+_NUMBERS: Final = ("fade", "share", "opacity", "color_luminance", "anatomy", "saturation")
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,15 @@ def legend_of(report: Mapping[str, Any]) -> Legend | None:
         report: what coloring the fusion has noted.
 
     Returns:
-        The legend, its uptake from 0 to 1; None if the color comes from no table.
+        The legend, its uptake from 0 to 1; None if the color comes from no table, or from several:
+        it stands for more than two values then.
     """
-    if "style" not in report or "color_table" not in report:
+    tables = report.get("color_tables", {}).values() or [report.get("color_table")]
+    table = next(iter(tables))
+    if "style" not in report or table is None or len(tables) > 1:
         return None
     numbers = {name: float(report[name]) for name in _NUMBERS if name in report}
+    numbers.setdefault("saturation", 1.0)  # of records from before it could be less
     style = ColorStyle(name=str(report["style"]), **numbers)
-    colors = legend_colors(style, str(report["color_table"]), size=_SIZE)
+    colors = legend_colors(style, str(table), size=_SIZE)
     return Legend(colors.flip(1).movedim(0, -1).numpy(), style.gray_name)

@@ -99,9 +99,10 @@ def panels_of(
     for one, scale in zip(moved, scales, strict=True):
         panels.append(_moving_panel(one, scale.get("moving", _NO_SCALE), reports))
     legend = None
-    if len(moved) == 1:  # of several, a color stands for more than two values
-        window, levels = scales[0].get("moving", _NO_SCALE)
-        legend = _legend(reports, panels[1].units, window, levels)
+    colored = [n for n, one in enumerate(moved) if _color_table(reports, one.source)]
+    if len(colored) == 1:  # of two, a color stands for more than two values
+        window, levels = scales[colored[0]].get("moving", _NO_SCALE)
+        legend = _legend(reports, panels[1 + colored[0]].units, window, levels)
     panels.append(Panel("Fused", fused, (0.0, 1.0), legend=legend))
     shown = _foreground(fixed)
     for one in moved:
@@ -130,7 +131,7 @@ def _moving_panel(
         moving / 255 if in_color else moving,
         window,
         levels,
-        colors=_color_table(reports, one.source),
+        colors=_color_table(reports, one.source) or "gray",
         scale=None if in_color else f"{units}{half}",
         units=units,
     )
@@ -174,13 +175,15 @@ def _legend(
     return replace(legend, ends=(window[0], window[-1]), units=units)
 
 
-def _color_table(reports: Mapping[str, Mapping[str, Mapping[str, Any]]], source: Source) -> str:
+def _color_table(
+    reports: Mapping[str, Mapping[str, Mapping[str, Any]]], source: Source
+) -> str | None:
     """Return the table by which a moving volume was colored, if it was."""
     for report in reports.get("color", {}).values():
         table = report.get("color_tables", {}).get(source.name, report.get("color_table"))
         if table:
             return str(table)
-    return "gray"
+    return None
 
 
 def _foreground(volume: NDArray[Any]) -> NDArray[np.bool_]:

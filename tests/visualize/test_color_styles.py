@@ -104,6 +104,21 @@ def test_mixed_shares_the_luminance(
 
 
 @given(UNIT, COLOR, UNIT)
+def test_mixed_shows_a_part_of_the_chroma(
+    gray: float, color: tuple[float, float, float], part: float
+) -> None:
+    whole, less = (
+        ColorStyle(name="mixed", saturation=saturation, fade=0).join(pixel(gray), pixel(*color))
+        for saturation in (1.0, part)
+    )
+    offset = [rgb - luminance(rgb, dim=0) for rgb in (whole, less)]
+    assert float((offset[1].norm() - offset[0].norm()).clamp_min(0)) < 1e-6
+    free = pixel(*color) - luminance(pixel(*color), dim=0)
+    if float(offset[0].norm()) > (1 - 1e-6) * float(free.norm()):  # nothing was cut
+        torch.testing.assert_close(offset[1], part * free, atol=1e-6, rtol=0)
+
+
+@given(UNIT, COLOR, UNIT)
 def test_overlay_is_a_mixture_in_rgb(
     gray: float, color: tuple[float, float, float], opacity: float
 ) -> None:
@@ -158,6 +173,7 @@ def test_uptake_is_read_back_through_the_legend(name: str, seed: int) -> None:
         ({"fade": 2.0}, "the fade of the color is 2.0"),
         ({"share": -0.1}, "the share of the color is -0.1"),
         ({"opacity": 1.5}, "the opacity of the color is 1.5"),
+        ({"saturation": 2.0}, "the saturation of the color is 2.0"),
     ],
 )
 def test_mistakes_are_refused(wrong: dict[str, object], words: str) -> None:

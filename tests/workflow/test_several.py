@@ -16,6 +16,8 @@ from run_cases import demo_subject
 from monai_ddfm.apps.benchmark import evaluate
 from monai_ddfm.apps.demo import DemoSubject
 from monai_ddfm.errors import InputError
+from monai_ddfm.visualize.legend import legend_of
+from monai_ddfm.visualize.report.page import colors_png
 from monai_ddfm.workflow import FusionResult, fuse
 from monai_ddfm.workflow.glance import glance
 
@@ -93,6 +95,11 @@ def test_the_report_has_all_volumes(three: FusionResult) -> None:
         assert title in page
     assert "pet: verdict" in page
     assert "ct: verdict" in page
+    # One tracer among them: outside bone its colors stand for two values, as without a CT.
+    (color,) = three.provenance["reports"]["color"].values()
+    legend = legend_of(color)
+    assert legend is not None
+    assert colors_png(legend.colors) in page
 
 
 def test_the_bids_derivative_has_each_under_its_modality(three: FusionResult) -> None:

@@ -99,7 +99,7 @@ def test_fused_colors_are_those_of_the_legend(style: str) -> None:
     assert legend is not None
     names = {"overlay": "MRI", "mixed": "fused and MRI"}
     assert legend.gray == names.get(style, "fused luminance")
-    gray = {"overlay": fixed, "mixed": 0.7 * fused + 0.3 * fixed}.get(style, fused)
+    gray = {"overlay": fixed, "mixed": (fused + fixed) / 2}.get(style, fused)
     rows = ((1 - gray) * (len(legend.colors) - 1)).round().long().flatten()
     columns = (uptake * (len(legend.colors) - 1)).round().long().flatten()
     read = legend.colors[rows.numpy(), columns.numpy()]
@@ -116,6 +116,9 @@ def test_a_fusion_without_a_table_has_no_legend() -> None:
         rgb = ColorizeFusiond("PET", color_style=style)(case)["fused_rgb"]
         assert legend_of(reports_of(rgb)["color"]) is None
         assert 0 <= float(rgb.min()) <= float(rgb.max()) <= 1
+    two = {"style": "mixed", "color_tables": {"fdg": "orange", "amyloid": "cyan"}}
+    assert legend_of(two) is None
+    assert legend_of(two | {"color_tables": {}}) is None
 
 
 @pytest.mark.parametrize("style", COLOR_STYLES)
@@ -126,7 +129,7 @@ def test_pictures_take_the_style(style: str) -> None:
         "moving": torch.rand(3, 8, 9),
     }
     rgb = ColorizePictured("PET", color_style=style)(case)["fused_rgb"]
-    shared = 0.7 * case["fused"] + 0.3 * case["fixed"]
+    shared = (case["fused"] + case["fixed"]) / 2
     gray = {"overlay": case["fixed"], "mixed": shared}.get(style, case["fused"])
     expected = ColorStyle(name=style).join(gray, case["moving"])
     torch.testing.assert_close(rgb.as_tensor(), expected)
@@ -143,3 +146,12 @@ def test_the_legend_in_the_record_has_the_numbers_of_the_run() -> None:
     assert legend is not None
     own = legend_colors(ColorStyle(name="overlay", opacity=0.3), "hot", size=128)
     np.testing.assert_array_equal(legend.colors[::-1], own.movedim(0, -1).numpy())
+
+
+def test_a_record_from_before_the_saturation_has_the_legend_of_its_time() -> None:
+    then = {"style": "mixed", "color_table": "inferno", "color_luminance": 0.5, "anatomy": 0.3}
+    own = ColorStyle(color_luminance=0.5, anatomy=0.3, saturation=1.0)
+    legend = legend_of(then)
+    assert legend is not None
+    expected = legend_colors(own, "inferno", size=128).movedim(0, -1).numpy()
+    np.testing.assert_array_equal(legend.colors[::-1], expected)
