@@ -60,7 +60,9 @@ def write_nifti_maps(maps: Maps, place: Callable[[str], Path]) -> None:
         write(f"{key}.nii.gz", data, SPREAD[key], None if key == "fused_std" else (0, 1))
     for one in maps.moved:
         if one.stability is not None:
-            about = f"{STABILITY} of {one.source.title}" if one.source.name else STABILITY
+            # A header has room for 40 letters.
+            of_several = f"agreement on the weight of {one.source.title}"
+            about = of_several if one.source.name else STABILITY
             write(one.source.file("weight_stability.nii.gz"), one.stability, about, (0, 1))
         moving = as_array(one.volume)
         in_color = len(moving) == 3

@@ -140,7 +140,7 @@ def test_the_worst_registration_of_several_is_the_one_of_the_table() -> None:
     ("more", "word"),
     [
         (["--modality", "CT"], "--modality CT is given twice"),
-        (["--modality", "PET", "--samples", 2], "leave --samples out"),
+        (["--modality", "PET", "--smooth-across", 1], "leave --smooth-across out"),
     ],
 )
 def test_what_does_not_go_with_several_ends_with_one_sentence(
