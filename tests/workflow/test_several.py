@@ -182,6 +182,29 @@ def test_samples_of_several_tell_an_interval_and_a_stability_for_each(
     }
 
 
+@pytest.mark.slow
+def test_the_registration_of_each_is_drawn_by_its_own_uncertainty(
+    subjects: Callable[..., DemoSubject], prior: Path, tmp_path: Path
+) -> None:
+    pet, ct = subjects("PET"), subjects("CT")
+    reports = fuse(
+        pet.fixed,
+        [pet.moving, ct.moving],
+        modality=["PET", "CT"],
+        output_dir=tmp_path / "out",
+        prior=prior,
+        samples=2,
+        steps=1,
+        device="cpu",
+    ).provenance["reports"]
+    far = {}
+    for key, drawn in reports["samples"].items():
+        assert drawn["registration"] == "drawn"
+        far[key] = drawn["registration_mm"]
+        assert far[key] == reports["registration"][key]["uncertainty"]["mm"]
+    assert 0.1 < far["moving_ct"] < far["moving_pet"] < 3
+
+
 def test_the_bids_derivative_has_the_stability_of_each(sampled: FusionResult) -> None:
     root = sampled.output_dir.parent / "bids" / "sub-01"
     for name in ("pet", "ct"):
