@@ -75,6 +75,11 @@ class Source:
         return self.called("weight")
 
     @property
+    def stability_key(self) -> str:
+        """Key of how sure that share is, if several samples say it."""
+        return self.called("weight_stability")
+
+    @property
     def title(self) -> str:
         """What people read: the modality, and the name where that says more."""
         is_plain = self.name in ("", self.modality.lower())
@@ -89,11 +94,13 @@ class Moved:
         source: which one it is.
         volume: [1, H, W, D] in its own units, or [3, H, W, D] colors in 0..255.
         weight: [1, H, W, D], its share in the fusion in [0, 1]; None if there is none.
+        stability: [1, H, W, D] in [0, 1], how sure that is; None without several samples.
     """
 
     source: Source
     volume: Any
     weight: Any = None
+    stability: Any = None
 
 
 def as_sources(given: str | Modality | Sequence[Source]) -> tuple[Source, ...]:
@@ -217,7 +224,6 @@ def _check_twice(paths: Sequence[Any], chosen: Sequence[Any]) -> None:
 
 
 _ALONE: Final[Mapping[str, str]] = {
-    "samples": "several samples are",
     "recover_moving": "the recovery is",
     "reference_mask": "the reference mask is",
     "bone_tint": "the tint of bone is",
@@ -230,7 +236,7 @@ _ALONE: Final[Mapping[str, str]] = {
 def _check_beside(options: Mapping[str, Any]) -> None:
     """Refuse options that several moving volumes do not go with."""
     for name, words in _ALONE.items():
-        if options.get(name) not in (None, False, 0, 0.0, "off", 1 if name == "samples" else None):
+        if options.get(name) not in (None, False, 0, 0.0, "off"):
             flag = name.replace("_", "-")
             raise InputError(f"{words} for one moving volume; leave --{flag} out with several.")
     preset = options.get("preset")

@@ -16,7 +16,7 @@ def test_a_single_volume_is_called_as_ever() -> None:
     assert one.key == "moving"
     assert one.scaled_key == "moving_scaled"
     assert one.loaded_key == "moving_source"
-    assert one.weight_key == "weight"
+    assert (one.weight_key, one.stability_key) == ("weight", "weight_stability")
     assert one.file("weight.nii.gz") == "weight.nii.gz"
     assert one.title == "PET"
     assert (one.series, one.frames, one.window) == ("FDG", "1-3", "0..10")
@@ -26,7 +26,7 @@ def test_several_are_called_by_their_modality() -> None:
     pet, ct = sources_of(["a.nii", "b.nii"], ["PET", "CT"], window=["0..10", "default"])
     assert (pet.key, ct.key) == ("moving_pet", "moving_ct")
     assert pet.file("moving_registered.nii.gz") == "moving_registered_pet.nii.gz"
-    assert ct.weight_key == "weight_ct"
+    assert (ct.weight_key, ct.stability_key) == ("weight_ct", "weight_stability_ct")
     assert (pet.title, ct.title) == ("PET", "CT")
     assert (pet.window, ct.window) == ("0..10", None)
 
@@ -70,8 +70,8 @@ def test_two_tracers_are_called_by_their_names() -> None:
             "where it is to be its own.",
         ),
         (
-            {"moving": ["a", "b"], "modality": ["PET", "CT"], "beside": {"samples": 2}},
-            "several samples are for one moving volume; leave --samples out with several.",
+            {"moving": ["a", "b"], "modality": ["PET", "CT"], "beside": {"recover_moving": 6.0}},
+            "the recovery is for one moving volume; leave --recover-moving out with several.",
         ),
         (
             {"moving": ["a", "b"], "modality": ["PET", "CT"], "beside": {"bone_tint": True}},
@@ -95,7 +95,7 @@ def test_what_does_not_go_together_is_one_sentence(given: dict[str, Any], senten
 
 
 def test_what_holds_for_all_goes_with_several() -> None:
-    beside = {"samples": 1, "recover_moving": "off", "bone_tint": False, "preset": "default"}
+    beside = {"samples": 8, "recover_moving": "off", "bone_tint": False, "preset": "default"}
     beside |= {"registration": "affine", "smooth_across": 0.0, "reference_mask": None}
     found = sources_of(["a", "b"], ["PET", "CT"], beside=beside)
     assert [one.path for one in found] == ["a", "b"]

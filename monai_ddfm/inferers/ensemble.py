@@ -17,7 +17,8 @@ draws' mean: what noise or a displacement does to all draws alike is an error of
 unknown sign.
 
 With the deviation :math:`s_w` of the weight, found likewise, the stability is the probability that
-the weight is right within a fifth, :math:`\operatorname{erf}(0.2 / (\sqrt2\, s_w))`.
+the weight is right within a fifth, :math:`\operatorname{erf}(0.2 / (\sqrt2\, s_w))`. Several moving
+sources have each a weight, and a stability of it.
 
 **Other seeds.** Without draws, DDFM samples from a posterior; with noise added at every step
 (:math:`\eta > 0`) each seed gives another sample of it. From the sources, sampling then starts at
@@ -30,9 +31,9 @@ the weight is right within a fifth, :math:`\operatorname{erf}(0.2 / (\sqrt2\, s_
     M_n = M_{n-1} + \delta\,(x_n - m_n)
 
 * fused luminance: the mean :math:`m_N`, and the standard deviation :math:`\sqrt{M_N / (N - 1)}`;
-* weight w of `moving`: the mean, and the stability :math:`1 - 2 \sqrt{M_N / N}`. A number from 0
-  to 1 cannot have a standard deviation above 1/2, so the stability is 1 where all samples give the
-  same share and 0 where half of them show one source alone and half the other.
+* weight w of each moving source: the mean, and the stability :math:`1 - 2 \sqrt{M_N / N}`. A
+  number from 0 to 1 cannot have a standard deviation above 1/2, so the stability is 1 where all
+  samples give the same share and 0 where half of them show one source alone and half the other.
 
 A mean of values between the sources lies between them too, so the bound of a single sample holds.
 
@@ -79,7 +80,7 @@ class SourceDraws(Protocol):
     """Draws the sources of a fusion again."""
 
     def __call__(self, number: int, sources: Tensor) -> Tensor:
-        """Return draw `number`, from 1, of sources [1, 2, ...] in [-1, 1]; they are not changed."""
+        """Return draw `number`, from 1, of sources [1, C, ...] in [-1, 1]; they are not changed."""
         ...
 
 
@@ -128,13 +129,13 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             fused luminance on the sources' scale, mean share of `moving`, standard deviation of the
             luminance on that scale, and stability of the share in [0, 1]. For sources drawn again,
             six: luminance and share of the fusion as without samples, deviation of the draws from
-            that luminance, stability of the share, and the ends of the luminance's interval.
+            that luminance, stability of the share, and the ends of the luminance's interval. With
+            several moving sources, a channel for the share of each, and one for its stability, in
+            their order.
 
         Raises:
             InputError: as `DDFMInferer`.
         """
-        if self.samples > 1 and inputs.shape[1] > 2:
-            raise InputError("several samples are for one moving source; take one sample.")
         if self.samples == 1:
             result: Tensor = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
             return result
@@ -143,8 +144,9 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         eta = _ETA if self.eta is None else self.eta
         first = self._seeded(0, eta)(inputs, network, *args, **kwargs)
         notes, first = _notes(first), first.as_subclass(Tensor)
-        merged = first.new_zeros((first.shape[0], 4, *first.shape[2:]), dtype=torch.float32)
-        mean, squares = merged[:, :2], merged[:, 2:]
+        told = first.shape[1]  # luminance and shares
+        merged = first.new_zeros((first.shape[0], 2 * told, *first.shape[2:]), dtype=torch.float32)
+        mean, squares = merged[:, :told], merged[:, told:]
         mean.copy_(first)
         del first
         for number in range(1, self.samples):
@@ -166,8 +168,10 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         fusion = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
         notes, fusion = _notes(fusion), fusion.as_subclass(Tensor)
         noises = _noises(notes)
-        merged = fusion.new_zeros((fusion.shape[0], 6, *fusion.shape[2:]), dtype=torch.float32)
-        merged[:, :2] = fusion
+        told = fusion.shape[1]  # luminance and shares
+        shape = (fusion.shape[0], 2 * told + 2, *fusion.shape[2:])
+        merged = fusion.new_zeros(shape, dtype=torch.float32)
+        merged[:, :told] = fusion
         del fusion
         for number in range(1, self.samples + 1):
             inferer = self._seeded(number, self.eta)
@@ -176,7 +180,7 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             for rows in slabs(merged.shape[2:]):
                 _add(sample[:, :, rows], merged[:, :, rows])
             del sample  # before the next one is made
-        for channel in (2, 3):
+        for channel in range(told, 2 * told):
             merged[:, channel] = _pooled(merged[:, channel] / self.samples, self.inferer.axis)
         for rows in slabs(merged.shape[2:]):
             _conclude(merged[:, :, rows], self.samples)
@@ -214,7 +218,8 @@ def _noises(notes: Tensor) -> tuple[NoiseModel, ...] | None:
     measured = reports_of(notes).get("noise")
     if measured is None:
         return None
-    return tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
+    moving = [role for role in measured if role.startswith("moving")]
+    return tuple(NoiseModel.of(measured[role]) for role in ("fixed", *moving))
 
 
 def _with_notes(merged: Tensor, inputs: Tensor, notes: Tensor) -> Tensor:
@@ -237,8 +242,9 @@ def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> No
 
 
 def _add(sample: Tensor, merged: Tensor) -> None:
-    """Add a draw's squared distances from luminance and share to channels 2 and 3."""
-    merged[:, 2:4] += (sample - merged[:, :2]).square()
+    """Add a draw's squared distances from luminance and shares to the channels behind them."""
+    told = sample.shape[1]
+    merged[:, told : 2 * told] += (sample - merged[:, :told]).square()
 
 
 def _pooled(squares: Tensor, axis: int) -> Tensor:
@@ -256,14 +262,15 @@ def _pooled(squares: Tensor, axis: int) -> Tensor:
 
 
 def _conclude(merged: Tensor, count: int) -> None:
-    """Make of the mean squares of `count` draws the deviation, the stability, and the interval."""
-    fused = merged[:, 0]
-    deviation = merged[:, 2].sqrt()
+    """Make of the mean squares of `count` draws the deviation, stabilities, and the interval."""
+    told = merged.shape[1] // 2 - 1
+    fused, squares = merged[:, 0], merged[:, told + 1 : 2 * told]
+    deviation = merged[:, told].sqrt()
     reach = deviations_of(_COVERAGE, count) * deviation
-    merged[:, 2] = deviation
-    merged[:, 3] = torch.erf(RIGHT_WITHIN / (2 * merged[:, 3]).sqrt().clamp_min(_LEAST_DEVIATION))
-    merged[:, 4] = (fused - reach).clamp_min(-1)
-    merged[:, 5] = (fused + reach).clamp_max(1)
+    merged[:, told] = deviation
+    squares.copy_(torch.erf(RIGHT_WITHIN / (2 * squares).sqrt().clamp_min(_LEAST_DEVIATION)))
+    merged[:, -2] = (fused - reach).clamp_min(-1)
+    merged[:, -1] = (fused + reach).clamp_max(1)
 
 
 def _with_noise(preset: Preset, eta: float) -> Preset:

@@ -34,14 +34,23 @@ def sources(*shape: int) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
-def test_one_sample_is_the_inferer_itself(network: ADMUNet) -> None:
-    image = sources(2, 2, 16, 16)
+@pytest.mark.parametrize("channels", [2, 3])
+def test_one_sample_is_the_inferer_itself(network: ADMUNet, channels: int) -> None:
+    image = sources(2, channels, 16, 16)
     alone = DDFMInferer(steps=3, seed=5)
     assert torch.equal(EnsembleInferer(alone)(image, network), alone(image, network))
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 48, 48), (1, 2, 32, 32, 3)])
-@pytest.mark.parametrize(("preset", "solver"), [("default", "ddim"), ("paper", "ddpm")])
+@pytest.mark.parametrize(
+    ("shape", "preset", "solver"),
+    [
+        ((2, 2, 48, 48), "default", "ddim"),
+        ((2, 2, 48, 48), "paper", "ddpm"),
+        ((1, 2, 32, 32, 3), "default", "ddim"),
+        ((1, 2, 32, 32, 3), "paper", "ddpm"),
+        ((1, 3, 32, 32, 1), "default", "ddim"),
+    ],
+)
 def test_several_samples_against_numpy(
     network: ADMUNet, shape: tuple[int, ...], preset: str, solver: Any
 ) -> None:
@@ -55,12 +64,13 @@ def test_several_samples_against_numpy(
     samples = np.stack(
         [DDFMInferer(preset=noisy, steps=4, seed=3 + n)(image, network).numpy() for n in range(4)]
     ).astype(np.float64)
-    assert result.shape == (shape[0], 4, *shape[2:])
-    np.testing.assert_allclose(result[:, :2], samples.mean(0), atol=1e-6)
-    np.testing.assert_allclose(result[:, 2], samples[:, :, 0].std(0, ddof=1), atol=1e-6)
-    stability = 1 - 2 * samples[:, :, 1].std(0)
-    np.testing.assert_allclose(result[:, 3], stability.clip(0, 1), atol=1e-6)
-    assert float(result[:, 2].max()) > 1e-4
+    told = shape[1]  # luminance and a share for each moving source
+    assert result.shape == (shape[0], 2 * told, *shape[2:])
+    np.testing.assert_allclose(result[:, :told], samples.mean(0), atol=1e-6)
+    np.testing.assert_allclose(result[:, told], samples[:, :, 0].std(0, ddof=1), atol=1e-6)
+    stability = 1 - 2 * samples[:, :, 1:].std(0)
+    np.testing.assert_allclose(result[:, told + 1 :], stability.clip(0, 1), atol=1e-6)
+    assert float(result[:, told].max()) > 1e-4
 
 
 class Shaken:
@@ -75,30 +85,58 @@ class Shaken:
         return (drawn_from + 0.1 * noise).clamp(-1, 1)
 
 
-def test_sources_drawn_again_against_numpy(network: ADMUNet) -> None:
-    image = MetaTensor(0.8 * sources(1, 2, 32, 32, 3), affine=torch.eye(4)[None])
+@pytest.mark.parametrize("moving", [1, 2])
+def test_sources_drawn_again_against_numpy(network: ADMUNet, moving: int) -> None:
+    told = 1 + moving  # luminance and a share for each moving source
+    image = MetaTensor(0.8 * sources(1, told, 32, 32, 3), affine=torch.eye(4)[None])
     draws, inferer = Shaken(), DDFMInferer(seed=3)
     result = EnsembleInferer(inferer, samples=5)(image, network, draws=draws).as_tensor()
     assert draws.numbers == [1, 2, 3, 4, 5]
-    assert result.shape == (1, 6, 32, 32, 3)
+    assert result.shape == (1, 2 * told + 2, 32, 32, 3)
     found = inferer(image, network)
     measured, fusion = reports_of(found)["noise"], found.as_tensor().double().numpy()
-    np.testing.assert_array_equal(result[:, :2], fusion.astype(np.float32))
+    np.testing.assert_array_equal(result[:, :told], fusion.astype(np.float32))
+    roles = ["fixed", "moving"] if moving == 1 else ["fixed", "moving_1", "moving_2"]
     squares = np.zeros_like(fusion)
     for number in range(1, 6):
         one = DDFMInferer(seed=3 + number)
-        one.noises = tuple(NoiseModel.of(measured[role]) for role in ("fixed", "moving"))
+        one.noises = tuple(NoiseModel.of(measured[role]) for role in roles)
         squares += (one(Shaken()(number, image), network).as_tensor().numpy() - fusion) ** 2 / 5
     around, count = (
         ndimage.uniform_filter(x, (1, 1, 3, 3, 1), mode="constant") for x in (squares, squares**0)
     )
-    deviation, aside = np.moveaxis(np.sqrt((squares + around / count) / 2), 1, 0)
-    np.testing.assert_allclose(result[:, 2], deviation, atol=1e-5)
+    deviation, *aside = np.moveaxis(np.sqrt((squares + around / count) / 2), 1, 0)
+    np.testing.assert_allclose(result[:, told], deviation, atol=1e-5)
     reach = 1.753050 * deviation  # Student's t of 15 degrees of freedom, 95 %
-    np.testing.assert_allclose(result[:, 4], (fusion[:, 0] - reach).clip(-1), atol=1e-4)
-    np.testing.assert_allclose(result[:, 5], (fusion[:, 0] + reach).clip(None, 1), atol=1e-4)
-    np.testing.assert_allclose(result[:, 3], special.erf(0.2 / aside / 2**0.5), atol=1e-4)
-    assert 0 <= float(result[:, 3].min()) < float(result[:, 3].max()) <= 1
+    np.testing.assert_allclose(result[:, -2], (fusion[:, 0] - reach).clip(-1), atol=1e-4)
+    np.testing.assert_allclose(result[:, -1], (fusion[:, 0] + reach).clip(None, 1), atol=1e-4)
+    for stability, off in zip(result[0, told + 1 : -2], aside, strict=True):
+        np.testing.assert_allclose(stability[None], special.erf(0.2 / off / 2**0.5), atol=1e-4)
+        assert 0 <= float(stability.min()) < float(stability.max()) <= 1
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["seeds", "draws"])
+def test_the_shares_of_several_sources_leave_one_to_fixed(network: ADMUNet, again: bool) -> None:
+    image = 0.8 * sources(1, 4, 32, 32)
+    result = EnsembleInferer(DDFMInferer(steps=2), samples=2)(
+        image, network, draws=Shaken() if again else None
+    )
+    shares = result[:, 1:4]
+    assert float(shares.min()) >= 0
+    assert float(shares.sum(1).max()) <= 1 + 1e-5
+    assert float(result[:, 4].max()) > 1e-4  # the samples differ
+    if again:  # and each share has a stability of its own
+        assert float((result[:, 5] - result[:, 6]).abs().max()) > 1e-3
+
+
+def test_a_source_given_twice_and_drawn_alike_has_one_stability(network: ADMUNet) -> None:
+    pair, shaken = 0.8 * sources(1, 2, 32, 32, 2), Shaken()
+    twice = MetaTensor(pair[:, [0, 1, 1]], affine=torch.eye(4)[None])
+    result = EnsembleInferer(DDFMInferer(), samples=2)(
+        twice, network, draws=lambda number, drawn: shaken(number, drawn[:, :2])[:, [0, 1, 1]]
+    ).as_tensor()
+    torch.testing.assert_close(result[:, 1], result[:, 2])
+    torch.testing.assert_close(result[:, 4], result[:, 5])
 
 
 def test_noise_that_is_known_is_not_measured_again(network: ADMUNet) -> None:
@@ -198,6 +236,21 @@ def test_splitting_the_result() -> None:
     assert case["pred"].shape == (2, 1, 1)
     assert float(case["fused_low"]) == pytest.approx(0.8)
     assert float(case["fused_high"]) == pytest.approx(1)
+
+
+def test_splitting_the_result_of_several_sources() -> None:
+    split = SplitEnsembled(stability_key=["weight_stability_pet", "weight_stability_ct"])
+    eight = torch.arange(8.0).reshape(8, 1, 1)
+    for count in (6, 8):
+        case = split({"pred": eight[:count]})
+        assert case["pred"].flatten().tolist() == [0, 1, 2]
+        assert float(case["fused_std"]) == 1.5
+        assert float(case["weight_stability_pet"]) == 4
+        assert float(case["weight_stability_ct"]) == 5
+    assert (float(case["fused_low"]), float(case["fused_high"])) == (3.5, 4)
+    assert split({"pred": eight[:3]}).keys() == {"pred"}
+    with pytest.raises(ValueError, match="3, 6 or 8 channels"):
+        split({"pred": eight[:4]})
 
 
 def read(folder: Path, name: str) -> Any:

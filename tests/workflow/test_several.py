@@ -48,6 +48,30 @@ def three(
     )
 
 
+@pytest.fixture(scope="module")
+def sampled(
+    three: FusionResult,
+    subjects: Callable[..., DemoSubject],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> FusionResult:
+    """The same with two samples."""
+    pet, ct = subjects("PET"), subjects("CT")
+    folder = tmp_path_factory.mktemp("sampled")
+    (folder / "bids").mkdir()
+    return fuse(
+        pet.fixed,
+        [pet.moving, ct.moving],
+        modality=["PET", "CT"],
+        output_dir=folder / "out",
+        samples=2,
+        steps=2,
+        registration="none",
+        device="cpu",
+        noise_margin=0,
+        bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
+    )
+
+
 def values(result: FusionResult, name: str) -> np.ndarray:
     return np.asarray(nib.load(result.files[name]).dataobj)
 
@@ -123,6 +147,80 @@ def test_the_bids_derivative_has_each_under_its_modality(three: FusionResult) ->
     assert (root / ".bidsignore").read_text().splitlines() == ["**/ct/", "**/spect/", "**/petct/"]
 
 
+def test_samples_of_several_leave_the_fusion_as_it_is(
+    three: FusionResult, sampled: FusionResult
+) -> None:
+    shared = ("fused.nii.gz", "fused_rgb.nii.gz")
+    each = [f"{stem}_{n}.nii.gz" for n in ("pet", "ct") for stem in ("weight", "moving_registered")]
+    for name in (*shared, *each):
+        assert sampled.files[name].read_bytes() == three.files[name].read_bytes(), name
+    assert set(sampled.files) - set(three.files) == {
+        "fused_std.nii.gz",
+        "fused_low.nii.gz",
+        "fused_high.nii.gz",
+        "weight_stability_pet.nii.gz",
+        "weight_stability_ct.nii.gz",
+    }
+    assert sampled.provenance["bound"] == three.provenance["bound"]
+
+
+def test_samples_of_several_tell_an_interval_and_a_stability_for_each(
+    sampled: FusionResult,
+) -> None:
+    fused, deviation, low, high = (
+        values(sampled, f"{name}.nii.gz")
+        for name in ("fused", "fused_std", "fused_low", "fused_high")
+    )
+    assert 1e-4 < deviation.max() < 0.5
+    assert (low <= fused + 1e-6).all()
+    assert (fused <= high + 1e-6).all()
+    pet, ct = (values(sampled, f"weight_stability_{name}.nii.gz") for name in ("pet", "ct"))
+    for stability in (pet, ct):
+        assert 0 <= stability.min() < stability.max() <= 1
+    assert np.abs(pet - ct).max() > 0.1
+    about = nib.load(sampled.files["weight_stability_ct.nii.gz"]).header["descrip"].item().decode()
+    assert about.startswith("agreement on the weight of CT;")
+    drawn = sampled.provenance["reports"]["samples"]
+    assert list(drawn) == ["moving_pet", "moving_ct"]
+    strengths = [one["noise"]["moving"]["at_white"] for one in drawn.values()]
+    assert strengths[0] > 10 * strengths[1] > 0  # becquerels and HU
+    assert {one["registration"] for one in drawn.values()} == {
+        "not drawn: the volumes are said to be aligned"
+    }
+
+
+@pytest.mark.slow
+def test_the_registration_of_each_is_drawn_by_its_own_uncertainty(
+    subjects: Callable[..., DemoSubject], prior: Path, tmp_path: Path
+) -> None:
+    pet, ct = subjects("PET"), subjects("CT")
+    reports = fuse(
+        pet.fixed,
+        [pet.moving, ct.moving],
+        modality=["PET", "CT"],
+        output_dir=tmp_path / "out",
+        prior=prior,
+        samples=2,
+        steps=1,
+        device="cpu",
+    ).provenance["reports"]
+    far = {}
+    for key, drawn in reports["samples"].items():
+        assert drawn["registration"] == "drawn"
+        far[key] = drawn["registration_mm"]
+        assert far[key] == reports["registration"][key]["uncertainty"]["mm"]
+    assert 0.1 < far["moving_ct"] < far["moving_pet"] < 3
+
+
+def test_the_bids_derivative_has_the_stability_of_each(sampled: FusionResult) -> None:
+    root = sampled.output_dir.parent / "bids" / "sub-01"
+    for name in ("pet", "ct"):
+        path = root / f"{name}/sub-01_space-T1w_desc-stability_{name}.json"
+        about = json.loads(path.read_text())["Description"]
+        assert about.startswith(f"agreement of the samples on the weight of {name.upper()};")
+    assert (root / "petct/sub-01_space-T1w_desc-fusedstd_petct.nii.gz").is_file()
+
+
 def test_evaluate_measures_the_mri_with_each(three: FusionResult) -> None:
     figures = evaluate(three.output_dir, metrics=("CC",))
     assert set(figures) == {"pet CC", "ct CC", "pet flicker", "ct flicker"}
@@ -130,10 +228,10 @@ def test_evaluate_measures_the_mri_with_each(three: FusionResult) -> None:
 
 
 def test_files_of_volumes_that_a_later_run_does_not_have_go(
-    three: FusionResult, subjects: Callable[..., DemoSubject], prior: Path, tmp_path: Path
+    sampled: FusionResult, subjects: Callable[..., DemoSubject], prior: Path, tmp_path: Path
 ) -> None:
     pet = subjects("PET")
-    shutil.copytree(three.output_dir, tmp_path / "out")
+    shutil.copytree(sampled.output_dir, tmp_path / "out")
     (tmp_path / "out" / "weight_mine.nii.gz").write_bytes(b"of somebody else")
     fuse(
         pet.fixed,
@@ -147,7 +245,8 @@ def test_files_of_volumes_that_a_later_run_does_not_have_go(
     )
     left = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"weight.nii.gz", "moving_registered.nii.gz", "weight_mine.nii.gz"} <= left
-    assert not {"weight_pet.nii.gz", "transform_ct.tfm"} & left
+    gone = {"weight_pet.nii.gz", "transform_ct.tfm", "weight_stability_ct.nii.gz"}
+    assert not (gone | {"fused_std.nii.gz"}) & left
 
 
 def test_the_third_volume_that_does_not_overlap_is_named(

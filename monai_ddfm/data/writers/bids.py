@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from monai_ddfm.data.writers.maps import STABILITY
 from monai_ddfm.errors import InputError
 from monai_ddfm.modalities import Modality
 from monai_ddfm.sources import Source, as_sources
@@ -30,7 +31,7 @@ __all__ = ["bids_name", "bids_names", "dataset_description", "entities_of", "sid
 _VERSION = "1.10.0"
 _ORDER = ("sub", "ses", "trc", "space", "from", "to", "mode", "desc")
 _TRANSFORM = "transform.tfm"
-_EACH = ("weight.nii.gz", "moving_registered.nii.gz")
+_EACH = ("weight.nii.gz", "weight_stability.nii.gz", "moving_registered.nii.gz")
 _REPLACED = (
     "{} was replaced by another run before it was copied; give each run a folder of its own."
 )
@@ -48,7 +49,7 @@ _VOLUMES = {
     "fused_std.nii.gz": ("fusedstd", "standard deviation of the samples", "arbitrary"),
     "fused_low.nii.gz": ("fusedlow", "lower end of the 90 % interval of the fusion", "arbitrary"),
     "fused_high.nii.gz": ("fusedhigh", "upper end of the 90 % interval of the fusion", "arbitrary"),
-    "weight_stability.nii.gz": ("stability", "agreement of the samples on the weight", "1"),
+    "weight_stability.nii.gz": ("stability", STABILITY, "1"),
 }
 
 
@@ -152,7 +153,8 @@ def _entries(sources: Sequence[Source], labels: Mapping[str, str]) -> dict[str, 
             for source in sources:
                 own = {**labels, **_labels_of(source)}
                 name = bids_name(source.modality.lower(), ".nii.gz", description=description, **own)
-                words = about.replace("moving volume", source.title)
+                plain = about if "moving volume" in about else f"{about} of moving volume"
+                words = plain.replace("moving volume", source.title)
                 found[source.file(result)] = _Entry(
                     name=name, about=words, units=units, source=source.name
                 )

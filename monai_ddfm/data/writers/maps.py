@@ -12,17 +12,19 @@ import numpy as np
 from monai_ddfm.sources import Moved
 from monai_ddfm.utils.arrays import as_array
 
-__all__ = ["RECOVERED", "SPREAD", "Maps", "check_on_grid"]
+__all__ = ["RECOVERED", "SPREAD", "STABILITY", "Maps", "check_on_grid"]
 
 SPREAD: Final[Mapping[str, str]] = MappingProxyType(
     {
         "fused_std": "standard deviation of the samples",
         "fused_low": "lower end of the 90 % interval of the fusion",
         "fused_high": "upper end of the 90 % interval of the fusion",
-        "weight_stability": "agreement of the samples on the weight",
     }
 )
 """Keys of a case that came from several samples; they name the maps too."""
+
+STABILITY: Final = "agreement of the samples on the weight"
+"""What the stability of a weight is; a moving volume has its own."""
 
 RECOVERED: Final = "moving_recovered"
 """Key of an estimate of the moving volume without partial volumes; it names the map too."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, Maps
+from monai_ddfm.data.writers.maps import RECOVERED, SPREAD, STABILITY, Maps
 from monai_ddfm.data.writers.nifti import write_nifti
 from monai_ddfm.utils.arrays import as_array
 from monai_ddfm.visualize.views import robust_window
@@ -59,6 +59,11 @@ def write_nifti_maps(maps: Maps, place: Callable[[str], Path]) -> None:
     for key, data in maps.spread.items():
         write(f"{key}.nii.gz", data, SPREAD[key], None if key == "fused_std" else (0, 1))
     for one in maps.moved:
+        if one.stability is not None:
+            # A header has room for 40 letters.
+            of_several = f"agreement on the weight of {one.source.title}"
+            about = of_several if one.source.name else STABILITY
+            write(one.source.file("weight_stability.nii.gz"), one.stability, about, (0, 1))
         moving = as_array(one.volume)
         in_color = len(moving) == 3
         moving = np.rint(np.clip(moving, 0, 255)).astype(np.uint8) if in_color else moving

@@ -55,7 +55,9 @@ def _components(maps: Maps) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Yield name and voxels [H, W, D] of every component."""
     named: dict[str, Any] = {"fused": np.clip(as_array(maps.fused), 0, 1)}
     named |= {one.source.weight_key: one.weight for one in maps.moved}
-    named |= {"fused_rgb": maps.rgb, **maps.spread, "fixed": maps.fixed}
+    named |= {"fused_rgb": maps.rgb, **maps.spread}
+    named |= {one.source.stability_key: one.stability for one in maps.moved}
+    named |= {"fixed": maps.fixed}
     named |= {one.source.called("moving_registered"): one.volume for one in maps.moved}
     named |= {RECOVERED: maps.recovered}
     for name, data in named.items():

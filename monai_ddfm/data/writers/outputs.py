@@ -16,8 +16,8 @@
 - ``dicom/``: what `monai_ddfm.data.writers.dicom` writes, if it is asked for.
 - ``provenance.json``: how they came to be; written last: where it stands, all is complete.
 
-The volumes are on the MRI's own grid. Of several moving volumes the weight, the registered volume
-and the transform of each have its name in theirs: ``weight_pet.nii.gz``.
+The volumes are on the MRI's own grid. Of several moving volumes the weight and its stability, the
+registered volume and the transform of each have its name in theirs: ``weight_pet.nii.gz``.
 """
 
 from __future__ import annotations
@@ -75,11 +75,13 @@ OUTPUT_NAMES = (*FORMATS["nifti"].names, *_BESIDE)
 """What a run leaves in the default format, beside `MARKER`."""
 _ALL_NAMES = (*VOLUME_NAMES, *_BESIDE)
 MARKER = "provenance.json"
-_EACH = ("weight.nii.gz", "moving_registered.nii.gz", "transform.tfm")
+_EACH = ("weight.nii.gz", "weight_stability.nii.gz", "moving_registered.nii.gz", "transform.tfm")
 """Of each moving volume; of several, their names are in them."""
-_OF_A_SOURCE = re.compile(r"(weight|moving_registered)_[a-z0-9]+\.nii\.gz|transform_[a-z0-9]+\.tfm")
+_OF_A_SOURCE = re.compile(
+    r"(weight|weight_stability|moving_registered)_[a-z0-9]+\.nii\.gz|transform_[a-z0-9]+\.tfm"
+)
 
-ON_REQUEST_NAMES = tuple(f"{key}.nii.gz" for key in (*SPREAD, RECOVERED))
+ON_REQUEST_NAMES = tuple(f"{key}.nii.gz" for key in (*SPREAD, "weight_stability", RECOVERED))
 """Those of `OUTPUT_NAMES` that only some options bring."""
 _TRANSFORM_TEXT = "ddfm_transform"  # metadata: text of the .tfm file, fixed to moving
 
@@ -298,6 +300,7 @@ class SaveFusionOutputsd(Transform):  # type: ignore[misc]
                 source=source,
                 volume=case[self.moving_keys[source.name]],
                 weight=case.get(self.weight_keys[source.name]),
+                stability=case.get(source.stability_key),
             )
             for source in self.sources
         )

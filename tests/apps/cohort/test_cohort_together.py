@@ -107,7 +107,7 @@ def test_a_fusion_of_three_leaves_all_files(prior: Path, tmp_path: Path) -> None
     out, work = tmp_path / "out", tmp_path / "work"
     out.mkdir()
     work.mkdir()
-    settings = Settings({**OPTIONS, "format": "nifti"}, prior, "cpu", "p")
+    settings = Settings({**OPTIONS, "format": "nifti", "samples": 2}, prior, "cpu", "p")
     record = fuse_case(Job(case, settings, out, work, root))
     assert record.status == "done", record.reason
     assert (record.key, record.modality) == ("sub-01_petct", "PET + CT")
@@ -117,6 +117,9 @@ def test_a_fusion_of_three_leaves_all_files(prior: Path, tmp_path: Path) -> None
         "sub-01_space-T1w_desc-fused_petct.nii.gz",
         "sub-01_space-T1w_desc-weight_pet.nii.gz",
         "sub-01_space-T1w_desc-weight_ct.nii.gz",
+        "sub-01_space-T1w_desc-stability_pet.nii.gz",
+        "sub-01_space-T1w_desc-stability_ct.nii.gz",
+        "sub-01_space-T1w_desc-fusedlow_petct.nii.gz",
         "sub-01_space-T1w_desc-report_petct.html",
     }
     assert record.content == content_of(case, settings)
@@ -140,7 +143,7 @@ def test_the_worst_registration_of_several_is_the_one_of_the_table() -> None:
     ("more", "word"),
     [
         (["--modality", "CT"], "--modality CT is given twice"),
-        (["--modality", "PET", "--samples", 2], "leave --samples out"),
+        (["--modality", "PET", "--smooth-across", 1], "leave --smooth-across out"),
     ],
 )
 def test_what_does_not_go_with_several_ends_with_one_sentence(

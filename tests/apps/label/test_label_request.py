@@ -209,7 +209,7 @@ def test_all_that_there_are_and_what_the_store_says() -> None:
         (["a", "b"], ["PET", "CT"], {"name": "x"}, "2 moving volumes and 1 name do not go"),
         (["a", "b"], ["PET", "CT"], {"window": "bone"}, "window is given 1 time for 2"),
         (["a", "b"], ["PET", "CT"], {"window": "bone,bone"}, "unknown for PET"),
-        (["a", "b"], ["PET", "CT"], {"samples": 3}, "several samples are for one moving volume"),
+        (["a", "b"], ["PET", "CT"], {"smooth_across": 1}, "smoothing across slices is for one"),
         (["a", "b"], ["PET", "CT"], {"preset": "paper"}, "fuses one moving volume"),
         (["a"], ["PET"], {"name": "fdg"}, "leave --name out"),
     ],

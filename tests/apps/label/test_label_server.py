@@ -189,7 +189,7 @@ def test_several_volumes_at_once(running: Server, volumes: Path, tmp_path: Path)
         ({"image2": ["two_pet", "a_pet"]}, "2 of the moving volumes are PET; tell them apart"),
         ({"modality": ["PET", "CT"]}, "'two_t1' has no CT by name; there are a_pet (PET)"),
         ({"image2": ["two_pet", "two_t1"]}, "two_t1 is given twice"),
-        ({"modality": "all", "samples": 2}, "several samples are for one moving volume"),
+        ({"modality": "all", "smooth_across": 1}, "smoothing across slices is for one moving"),
     ],
 )
 def test_several_that_do_not_go_together(

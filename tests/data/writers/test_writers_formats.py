@@ -17,7 +17,7 @@ from run_cases import NOTICE, saved_prior
 from monai_ddfm.data.writers.formats import FORMATS, VOLUME_NAMES, format_named
 from monai_ddfm.data.writers.maps import Maps
 from monai_ddfm.errors import InputError
-from monai_ddfm.sources import Moved, as_sources
+from monai_ddfm.sources import Moved, as_sources, sources_of
 from monai_ddfm.workflow import FusionResult, fuse
 
 
@@ -68,6 +68,33 @@ def test_same_maps_same_bytes(results: dict[str, FusionResult], tmp_path: Path) 
     assert image.GetOrigin() == (-5.0, -6.0, 7.0)
     assert image.GetSpacing() == (2.0, 3.0, 4.0)
     assert image.GetMetaData("ddfm_components") == "fused fixed moving_registered"
+
+
+def test_the_stability_of_each_weight_is_a_component(tmp_path: Path) -> None:
+    one = MetaTensor(torch.rand(1, 4, 5, 6), affine=torch.eye(4))
+    moved = tuple(
+        Moved(source=source, volume=one, weight=one, stability=one - number)
+        for number, source in enumerate(sources_of(["a", "b"], ["PET", "CT"]))
+    )
+    maps = Maps(fixed=one, fused=one, moved=moved, spread={"fused_std": one})
+    write = FORMATS["nrrd"].write
+    assert write is not None
+    write(maps, lambda file: tmp_path / file)
+    image = sitk.ReadImage(str(tmp_path / "fusion.nrrd"))
+    names = image.GetMetaData("ddfm_components").split()
+    assert names == [
+        "fused",
+        "weight_pet",
+        "weight_ct",
+        "fused_std",
+        "weight_stability_pet",
+        "weight_stability_ct",
+        "fixed",
+        "moving_registered_pet",
+        "moving_registered_ct",
+    ]
+    voxels = sitk.GetArrayFromImage(image)[..., names.index("weight_stability_ct")].T
+    np.testing.assert_array_equal(voxels, (one - 1)[0])
 
 
 def test_a_format_is_a_row() -> None:
