@@ -185,23 +185,23 @@ class Balance:
         InputError: if a parameter is out of range.
     """
 
-    texture_scale: float = 1.11
-    texture_share: float = 0.9
-    texture_grain: float = 0.036
-    scales: tuple[float, ...] = (0.8, 2.2, 4.8, 8.7)
-    crossover: float = 2.2
-    sharing: float = 4.8
+    texture_scale: float = 1.1
+    texture_share: float = 0.85
+    texture_grain: float = 0.029
+    scales: tuple[float, ...] = (0.67, 2.35, 4.3, 7.0)
+    crossover: float = 2.35
+    sharing: float = 4.3
     resolution: float = 1.0
     window: float = 9.0
-    lean: float = 1.0
-    fine_rest: float = 0.385
-    rest_share: float = 0.475
-    gains: tuple[float, ...] = (8.0, 6.7, 2.5, 2.75)
-    ceiling: float = 0.0165
-    steepness: float = 3.0
-    grain: float = 0.009
+    lean: float = 0.945
+    fine_rest: float = 0.415
+    rest_share: float = 0.435
+    gains: tuple[float, ...] = (9.7, 5.7, 2.47, 2.49)
+    ceiling: float = 0.0145
+    steepness: float = 3.17
+    grain: float = 0.0089
     deviation_floor: float = 0.004
-    largest_ratio: float = 2.18
+    largest_ratio: float = 2.25
     finding: float = 0.81
     finding_width: float = 0.09
     finding_share: float = 0.82
