@@ -56,7 +56,7 @@ def result() -> dict[str, Any]:
         # A CPU without bfloat16 takes a quarter of a minute for each large product.
         patch.setitem(machine._SIDES, "cpu", 256)
         patch.setitem(machine._BATCHES, "cpu", 1)
-        return benchmark_speed(synthetic_volume(64, 4), RecordingNet(), options)
+        return benchmark_speed(synthetic_volume(32, 4), RecordingNet(), options)
 
 
 def test_the_plain_loop_and_ours_agree_in_work_and_result(result: dict[str, Any]) -> None:
@@ -185,11 +185,11 @@ def test_sizes_types_and_batches(
     network = CountingNet()
     monkeypatch.setattr(scan, "perf_counter", lambda: float(network.calls))
     monkeypatch.setattr(scan, "_REPEATS", 1)  # by this clock all are equal
-    rows = scan_sizes(network, CPU, sizes=(32, 48), batches=(1, 2), bfloat16=True)
+    rows = scan_sizes(network, CPU, sizes=(16, 24), batches=(1, 2), bfloat16=True)
     found = [(row["size"], row["dtype"], row["batch"]) for row in rows]
     types = ("float32", "bfloat16")
     assert found == [
-        (size, dtype, batch) for size in (32, 48) for dtype in types for batch in (1, 2)
+        (size, dtype, batch) for size in (16, 24) for dtype in types for batch in (1, 2)
     ]
     for row in rows:
         # A CPU takes slices one by one.
@@ -197,7 +197,7 @@ def test_sizes_types_and_batches(
         assert row["seconds per slice-step"] == 1
         assert 0 < row["network share"] <= 1
     write_speed_benchmark({**result, "sizes": rows}, tmp_path)
-    assert "| 48 x 48 | bfloat16 | 2 |" in (tmp_path / "benchmark-speed.md").read_text()
+    assert "| 24 x 24 | bfloat16 | 2 |" in (tmp_path / "benchmark-speed.md").read_text()
 
 
 def test_a_whole_run_by_stages(result: dict[str, Any], tmp_path: Path) -> None:
