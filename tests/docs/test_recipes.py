@@ -112,7 +112,8 @@ def done(loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory) -> Pat
     assert [words[0] for words in calls] == ["fuse", "fuse", "evaluate", "fuse"]
     calls[2] += ["--json", "figures.json"]
     for words in calls:
-        words.extend(["--steps", "2"] if words[0] == "fuse" else [])  # like any other, sooner
+        if words[0] == "fuse":  # like any other, sooner; a forked process has no GPU
+            words.extend(["--steps", "2", "--device", "cpu"])
     for name, volume in zip(("t1", "pet"), volumes(1), strict=True):
         save(folder / f"{name}.nii.gz", volume)
     (ended,) = loaded.run([Run(call_all, (copy, calls), folder)], said=folder)

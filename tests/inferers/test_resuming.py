@@ -162,6 +162,7 @@ def call(subject: DemoSubject, out: Path, *, steps: int, prior: Path | None = No
     files = ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
     options = ["--registration", "none", "--steps", str(steps), "--batch-size", "1"]
     options += ["--preset", "gain"]  # which takes as many steps as it is told
+    options += ["--device", "cpu"]  # a forked process has no GPU
     options += ["--prior", str(prior)] if prior else []
     words = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
     return [*words, *options, "-o", str(out)]

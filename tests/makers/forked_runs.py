@@ -1,7 +1,8 @@
 """Processes of their own that need not load anything, for loading takes longer than most runs.
 
 Before the first test, when all tests are loaded and nothing has been computed, the tests' process
-forks one that waits. Whatever is to run in a process of its own is forked from that one.
+forks one that waits. Whatever is to run in a process of its own is forked from that one. None of
+them may use a GPU, which does not outlive a fork.
 """
 
 from __future__ import annotations
@@ -83,6 +84,12 @@ def module(name: str, *arguments: str) -> None:
     """Be ``python -m NAME ARGUMENTS``, to its end."""
     sys.argv = [name, *arguments]
     runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def script(path: str, *arguments: str) -> None:
+    """Be ``python PATH ARGUMENTS``, to its end."""
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
 
 
 def _files(said: Path, number: int) -> list[Path]:
