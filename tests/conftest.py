@@ -41,7 +41,8 @@ LONG = (
     *("test_packaging.py", "bundle/test_bundle_command.py", "workflow/test_workflow.py"),
     *("workflow/test_end_to_end.py", "workflow/test_several.py", "workflow/test_dicom_output.py"),
     *("apps/cohort/test_cohort_jobs.py", "attack/test_attack_identity.py"),
-    *("training/test_training_bundle.py", "inferers/test_sharing.py", "cli/test_cli.py"),
+    *("training/test_training_bundle.py", "transforms/test_registration_turned.py"),
+    *("cli/test_cli.py", "inferers/test_resuming.py"),
     *("apps/cohort/test_cohort_group.py", "apps/demo/test_demo_head.py"),
     *("apps/benchmark/test_benchmark_resuming.py", "apps/benchmark/test_benchmark_curves.py"),
 )
