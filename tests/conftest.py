@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from browsers import chromium
+from forked_runs import LoadedProcess
 from golden_runs import golden_network, golden_run
 from hypothesis import settings
 from run_cases import demo_subject, saved_prior
@@ -26,6 +27,8 @@ settings.load_profile("repository")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+LOADED = pytest.StashKey[LoadedProcess]()
+
 # With pytest-xdist, the programs that tests start share the cores too.
 WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if WORKERS > 1:
@@ -38,7 +41,8 @@ LONG = (
     *("test_packaging.py", "bundle/test_bundle_command.py", "workflow/test_workflow.py"),
     *("workflow/test_end_to_end.py", "workflow/test_several.py", "workflow/test_dicom_output.py"),
     *("apps/cohort/test_cohort_jobs.py", "attack/test_attack_identity.py"),
-    *("training/test_training_bundle.py", "inferers/test_sharing.py", "cli/test_cli.py"),
+    *("training/test_training_bundle.py", "transforms/test_registration_turned.py"),
+    *("cli/test_cli.py", "inferers/test_resuming.py"),
     *("apps/cohort/test_cohort_group.py", "apps/demo/test_demo_head.py"),
     *("apps/benchmark/test_benchmark_resuming.py", "apps/benchmark/test_benchmark_curves.py"),
 )
@@ -59,6 +63,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: (long.get(str(item.path), len(LONG)), -sizes[item.path], str(item.path))
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Fork what the fixture `loaded` is, where a test asks for it, before any other test runs."""
+    wanted = any("loaded" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not session.config.option.collectonly:
+        session.config.stash[LOADED] = LoadedProcess()
+
+
+@pytest.fixture(scope="session")
+def loaded(pytestconfig: pytest.Config) -> Iterator[LoadedProcess]:
+    """A process that has everything loaded; what runs beside the tests is forked from it."""
+    process = pytestconfig.stash[LOADED]
+    yield process
+    process.end()
 
 
 @pytest.fixture(scope="session", autouse=True)

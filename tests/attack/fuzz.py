@@ -129,7 +129,7 @@ def end_of(path: Path, kind: str, seed: int, log: Path) -> Ending:
     return Ending(kind, seed, told, seconds, used.ru_maxrss // 1024)
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run; the exit status is 1 if anything ended as it must not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--quick", action="store_true", help="what takes long, once")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     folder, kept = chosen.folder.absolute(), chosen.folder.absolute() / "kept"
     for made in (folder / "seeds", folder / "work", kept):
         made.mkdir(parents=True, exist_ok=True)

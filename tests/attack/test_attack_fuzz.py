@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from forked_runs import LoadedProcess, Run
+from fuzz import main
 from mutants import mutant
 from seeds import is_sound
 
-HERE = Path(__file__).parent
 MUTANTS = int(os.environ.get("ATTACK_MUTANTS", "1500"))
 
 
-def fuzz(folder: Path, *options: str) -> dict:
-    makers = HERE.parent / "makers"
-    places = [str(HERE.parents[1]), str(makers), *os.environ.get("PYTHONPATH", "").split(":")]
-    done = subprocess.run(
-        [sys.executable, str(HERE / "fuzz.py"), str(folder), *options],
-        env={**os.environ, "PYTHONPATH": ":".join(filter(None, places)), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False, timeout=5400,
-    )  # fmt: skip
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+def fuzz(loaded: LoadedProcess, folder: Path, *options: str) -> dict:
+    run = Run(read_mutants, (folder, *options), folder)
+    (ended,) = loaded.run([run], said=folder, seconds=5400)
+    assert ended.status == 0, (ended.stdout + ended.stderr)[-3000:]
     return json.loads((folder / "endings.json").read_text())
 
 
+def read_mutants(*arguments: object) -> None:
+    """Be ``python fuzz.py ARGUMENTS``."""
+    sys.exit(main([*map(str, arguments)]))
+
+
 @pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few(loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of some mutants that have been read, with the sound files they were made from."""
     folder = tmp_path_factory.mktemp("few")
-    fuzz(folder, "--quick", "--count", "90", "--seed", "77")
+    fuzz(loaded, folder, "--quick", "--count", "90", "--seed", "77")
     return folder
 
 
@@ -44,8 +44,8 @@ def test_a_few_mutants(few: Path) -> None:
 
 
 @pytest.mark.slow
-def test_mutants(tmp_path: Path) -> None:
-    found = fuzz(tmp_path, "--count", str(MUTANTS), "--seed", "1")["summary"]
+def test_mutants(loaded: LoadedProcess, tmp_path: Path) -> None:
+    found = fuzz(loaded, tmp_path, "--count", str(MUTANTS), "--seed", "1")["summary"]
     print(json.dumps(found))
     assert found["mutants"] >= MUTANTS
     assert set(found["endings"]) <= {"result", "sentence"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bundle_parts import BUNDLE, INFERENCE
-from forked_runs import forked_runs
+from forked_runs import LoadedProcess, Run, module
 from run_cases import NOTICE
 
 from monai_ddfm.apps.demo import DemoSubject
@@ -43,16 +43,20 @@ def words(folder: Path, pet: DemoSubject, *arguments: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(pet: DemoSubject, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+def runs(
+    pet: DemoSubject, loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Any]:
     """MONAI's command as it should be called and with two mistakes, side by side."""
     base = tmp_path_factory.mktemp("runs")
     told = {name: REFUSED[name][0] for name in QUICK}
     fixed = os.path.relpath(pet.fixed, base / "right")
     told["right"] = ["--fixed", fixed, "--preset", "reference", "--amp", "true"]
-    calls = {base / name: words(base / name, pet, *more) for name, more in told.items()}
-    said = tmp_path_factory.mktemp("said")
-    ended = forked_runs("monai.bundle", calls, base=said, env=ENVIRONMENT)
-    return {folder.name: run for folder, run in ended.items()}
+    calls = [
+        Run(module, ("monai.bundle", *words(base / name, pet, *more)), base / name)
+        for name, more in told.items()
+    ]
+    ended = loaded.run(calls, said=tmp_path_factory.mktemp("said"))
+    return {run.folder.name: run for run in ended}
 
 
 def test_the_command_of_monai_fuses_from_another_folder(runs: Mapping[str, Any]) -> None:

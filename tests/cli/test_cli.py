@@ -70,7 +70,7 @@ def test_every_option_arrives(pet: DemoSubject, tmp_path: Path, prior: Path) -> 
         "fixed_series": "T1",
         "moving_series": "PET",
         "moving_frames": "0",
-        "spacing": 6.0,
+        "spacing": 12.0,
         "slice_along": "coronal",
         "registration": str(identity(tmp_path / "identity.tfm")),
         "registration_start": "centers",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +16,12 @@ import numpy as np
 import pytest
 from cohort_makers import save, volumes
 from doc_pages import ROOT, blocks
+from forked_runs import LoadedProcess, Run
 from scipy import ndimage
 
 PAGE = ROOT / "CONTRIBUTING.md"
 PROGRAM = "monai-ddfm "
 RECIPES = ("A modality", "A rectifier", "A figure of merit", "An output format")
-# One process for all commands: most of its time goes into starting.
-RUN = """
-import json, sys
-from monai_ddfm.cli import main
-for words in json.load(open("commands.json")):
-    sys.argv = ["monai-ddfm", *words]
-    try:
-        main()
-    except SystemExit as ended:
-        assert not ended.code, words
-"""
 
 
 def recipe(heading: str, folder: Path) -> Path:
@@ -90,8 +79,22 @@ def commands(page: Path) -> Iterator[list[str]]:
                 assert all((ROOT / word).exists() for word in words[2:]), line
 
 
+def call_all(copy: Path, calls: list[list[str]]) -> None:
+    """Call the program of a copy of the package with these words, one after the other."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "monai_ddfm"]:
+        del sys.modules[name]
+    sys.path.insert(0, str(copy))
+    cli = importlib.import_module("monai_ddfm.cli")
+    assert Path(cli.__file__ or "").is_relative_to(copy)
+    for words in calls:
+        sys.argv = [PROGRAM.strip(), *words]
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert not ended.value.code, words
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def done(loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where all recipes have been followed and tried, one after the other."""
     folder = tmp_path_factory.mktemp("recipes")
     copy = folder / "copy"
@@ -109,17 +112,12 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert [words[0] for words in calls] == ["fuse", "fuse", "evaluate", "fuse"]
     calls[2] += ["--json", "figures.json"]
     for words in calls:
-        words.extend(["--steps", "2"] if words[0] == "fuse" else [])  # like any other, sooner
+        if words[0] == "fuse":  # like any other, sooner; a forked process has no GPU
+            words.extend(["--steps", "2", "--device", "cpu"])
     for name, volume in zip(("t1", "pet"), volumes(1), strict=True):
         save(folder / f"{name}.nii.gz", volume)
-    (folder / "commands.json").write_text(json.dumps(calls))
-    ended = subprocess.run(
-        [sys.executable, "-c", RUN],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (ended,) = loaded.run([Run(call_all, (copy, calls), folder)], said=folder)
+    assert ended.status == 0, ended.stdout + ended.stderr
     return folder
 
 

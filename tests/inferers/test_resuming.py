@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forked_runs import LoadedProcess, Run, module
 from run_cases import RecordingNet, command, heeding_ctrl_c, one_sentence
 from torch import Tensor
 
@@ -160,6 +162,7 @@ def call(subject: DemoSubject, out: Path, *, steps: int, prior: Path | None = No
     files = ["--fixed", str(subject.fixed), "--moving", str(subject.moving)]
     options = ["--registration", "none", "--steps", str(steps), "--batch-size", "1"]
     options += ["--preset", "gain"]  # which takes as many steps as it is told
+    options += ["--device", "cpu"]  # a forked process has no GPU
     options += ["--prior", str(prior)] if prior else []
     words = [sys.executable, "-m", "monai_ddfm", "fuse", *files, "--modality", "PET"]
     return [*words, *options, "-o", str(out)]
@@ -181,7 +184,21 @@ def wait_for_slices(process: subprocess.Popen[str], out: Path, count: int) -> No
         time.sleep(0.01)
 
 
+def interrupted(out: Path, words: list[str]) -> None:
+    """Be the program, and get a Ctrl-C when two slices are finished."""
+
+    def press() -> None:
+        while len(list(out.glob(".ddfm-work-*/*.npz"))) < 2:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # pytest-xdist ignores it
+    threading.Thread(target=press, daemon=True).start()
+    module("monai_ddfm", *words)
+
+
 def test_ctrl_c_says_how_to_go_on(
+    loaded: LoadedProcess,
     pet: DemoSubject,
     prior: Path,
     tmp_path: Path,
@@ -189,18 +206,14 @@ def test_ctrl_c_says_how_to_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     out = tmp_path / "out"
-    words = call(pet, out, steps=16, prior=prior)
-    process = start(words)
-    wait_for_slices(process, out, 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    # Either is 130 to a shell: where Ctrl-C has passed through eval, as MONAI's configurations do,
-    # Python ends by the signal itself.
-    assert process.returncode in {130, -signal.SIGINT}, err[-2000:]
+    words = call(pet, out, steps=16, prior=prior)[3:]
+    (ended,) = loaded.run([Run(interrupted, (out, words), tmp_path)], said=tmp_path)
+    err = ended.stderr
+    assert ended.status == 130, err[-2000:]
     assert "the same command goes on" in err
     assert one_sentence(err.splitlines(keepends=True)[-1])
     assert [path.name for path in out.iterdir() if not path.name.startswith(".ddfm-work")] == []
-    status, _, err = command(capfd, *words[3:])
+    status, _, err = command(capfd, *words)
     assert status == 0, err
     told = [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
     assert any("going on where an earlier run stopped" in text for text in told)

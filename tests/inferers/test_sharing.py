@@ -5,29 +5,29 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rank_fusion import name_of_run, volume
+from forked_runs import LoadedProcess, Run
+from rank_fusion import be, name_of_run, volume
 from run_cases import RecordingNet, demo_subject
 
 from monai_ddfm.inferers import DDFMInferer
 from monai_ddfm.utils.hashes import sha256_of
 from monai_ddfm.workflow import bundle_root, fuse
 
-PROGRAM = Path(__file__).parents[1] / "makers" / "rank_fusion.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def ranks(loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes has."""
     folder = tmp_path_factory.mktemp("ranks")
-    call = [sys.executable, PROGRAM, "2", folder]
-    assert subprocess.run(call, env=ENVIRONMENT, timeout=600, check=False).returncode == 0
+    runs = [Run(be, (rank, 2, folder), folder) for rank in range(2)]
+    for ended in loaded.run(runs, said=folder):
+        assert ended.status == 0, ended.stderr
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

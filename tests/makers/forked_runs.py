@@ -1,20 +1,24 @@
-"""Runs of a module as a program, each in a process of its own, without loading it each time.
+"""Processes of their own that need not load anything, for loading takes longer than most runs.
 
-``python forked_runs.py RUNS.json`` loads the module and forks a process for every run: in its
-folder, with its arguments, and with files for what it says.
+Before the first test, when all tests are loaded and nothing has been computed, the tests' process
+forks one that waits. Whatever is to run in a process of its own is forked from that one. None of
+them may use a GPU, which does not outlive a fork.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
+import logging
 import os
 import runpy
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
+
+import torch
 
 
 class Ended(NamedTuple):
@@ -26,52 +30,110 @@ class Ended(NamedTuple):
     status: int
 
 
-def forked_runs(
-    module: str, runs: Mapping[Path, Sequence[str]], *, base: Path, env: Mapping[str, str]
-) -> dict[Path, Ended]:
-    """Run ``python -m module`` in every folder with these arguments, one beside the other.
+@dataclass(frozen=True)
+class Run:
+    """What a process is to do.
 
-    Args:
-        module: to run.
-        runs: arguments by folder.
-        base: a folder for what is said.
-        env: of the processes.
+    Attributes:
+        work: a function of a module, called with `arguments`.
+        arguments: its arguments.
+        folder: where it runs.
+        environment: variables beside those of the tests.
     """
-    listed = [[str(folder), *arguments] for folder, arguments in runs.items()]
-    (base / "runs.json").write_text(json.dumps(listed), encoding="utf-8")
-    call = [sys.executable, __file__, module, str(base / "runs.json")]
-    done = subprocess.run(call, env=env, capture_output=True, text=True, timeout=600, check=True)
-    found = {}
-    for number, (folder, status) in enumerate(zip(runs, json.loads(done.stdout), strict=True)):
-        said = ((base / f"{number}.{name}").read_text(encoding="utf-8") for name in ("out", "err"))
-        found[folder] = Ended(folder, *said, status)
-    return found
+
+    work: Callable[..., Any]
+    arguments: Sequence[Any]
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def _become(module: str, folder: str, arguments: list[str], said: list[Path]) -> NoReturn:
-    """Be the program, to its end."""
-    for stream, path in zip((1, 2), said, strict=True):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
-    os.chdir(folder)
-    sys.argv = [module, *arguments]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-    sys.exit(0)
+class LoadedProcess:
+    """The process that others are forked from; begins with this object."""
+
+    def __init__(self) -> None:
+        self._ours, theirs = Pipe()
+        self._child = os.fork()
+        if not self._child:
+            self._ours.close()
+            _serve(theirs)
+        theirs.close()
+
+    def run(self, runs: Sequence[Run], said: Path, *, seconds: float = 600) -> list[Ended]:
+        """Do these, one beside the other.
+
+        Args:
+            runs: what to do.
+            said: a folder for what is said.
+            seconds: they may take at most.
+        """
+        self._ours.send((runs, said))
+        assert self._ours.poll(seconds), f"not done after {seconds:.0f} s"
+        found = []
+        for number, (run, status) in enumerate(zip(runs, self._ours.recv(), strict=True)):
+            told = (path.read_text(encoding="utf-8") for path in _files(said, number))
+            found.append(Ended(run.folder, *told, status))
+        return found
+
+    def end(self) -> None:
+        """Have the process end."""
+        self._ours.close()
+        os.waitpid(self._child, 0)
 
 
-def main(module: str, listed: str) -> None:
-    """Run all, and print their statuses."""
-    importlib.import_module(module)
-    base = Path(listed).parent
-    children = []
-    for number, (folder, *arguments) in enumerate(json.loads(Path(listed).read_text("utf-8"))):
-        child = os.fork()
-        if not child:
-            said = [base / f"{number}.{name}" for name in ("out", "err")]
-            _become(module, folder, arguments, said)
-        children.append(child)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(json.dumps(statuses))
+def module(name: str, *arguments: str) -> None:
+    """Be ``python -m NAME ARGUMENTS``, to its end."""
+    sys.argv = [name, *arguments]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def script(path: str, *arguments: str) -> None:
+    """Be ``python PATH ARGUMENTS``, to its end."""
+    sys.argv = [path, *arguments]
+    runpy.run_path(path, run_name="__main__")
+
+
+def _files(said: Path, number: int) -> list[Path]:
+    return [said / f"{number}.{name}" for name in ("out", "err")]
+
+
+def _serve(theirs: Connection) -> NoReturn:
+    """Fork a process for every run that is asked for, until the tests' process ends."""
+    try:
+        while True:
+            runs, said = theirs.recv()
+            children = []
+            for number, run in enumerate(runs):
+                child = os.fork()
+                if not child:
+                    _do(run, _files(said, number))
+                children.append(child)
+            theirs.send([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+    except EOFError:
+        os._exit(0)
+    finally:
+        os._exit(1)  # never back into the tests
+
+
+def _do(run: Run, said: Sequence[Path]) -> NoReturn:
+    """Do it, and end as a process of its own would."""
+    status: Any = 1
+    try:
+        for stream, path in zip((1, 2), said, strict=True):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+        sys.stdout, sys.stderr = (os.fdopen(stream, "w", encoding="utf-8") for stream in (1, 2))
+        logging.root.handlers.clear()  # those of pytest
+        os.chdir(run.folder)
+        os.environ |= run.environment
+        torch.set_num_threads(1)
+        run.work(*run.arguments)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    finally:
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else bool(status))

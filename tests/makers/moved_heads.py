@@ -19,10 +19,15 @@ FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 AXES = (72.0, 92.0, 66.0)  # half axes of the head, mm
 
 
+def radius_of(points: np.ndarray) -> np.ndarray:
+    """1 on the surface of the head, more beyond it."""
+    return np.sqrt(sum((points[..., a] / AXES[a]) ** 2 for a in range(3)))
+
+
 def tissues(points: np.ndarray) -> dict[str, np.ndarray]:
     """A head without symmetry, as functions of the place [..., 3] in LPS mm."""
     rng = np.random.default_rng(5)
-    radius = np.sqrt(sum((points[..., a] / AXES[a]) ** 2 for a in range(3)))
+    radius = radius_of(points)
     waves = sum(
         np.cos(points @ rng.normal(0, 2 * math.pi / 45, 3) + rng.uniform(0, 6)) for _ in range(8)
     )
@@ -69,7 +74,9 @@ def head(
         matrix = transform_matrix(to_head)
         points = points @ matrix[:3, :3].T + matrix[:3, 3]
     levels = CONTRASTS[modality]
-    values = sum(levels[name] * mask for name, mask in tissues(points).items())
+    inside = radius_of(points) < 1
+    values = np.zeros(inside.shape)
+    values[inside] = sum(levels[name] * mask for name, mask in tissues(points[inside]).items())
     values = values.reshape(shape[0], 2, shape[1], 2, shape[2], 2).mean(axis=(1, 3, 5))
     values = values + noise * max(levels.values()) * np.random.default_rng(1).normal(size=shape)
     if modality == "CT":

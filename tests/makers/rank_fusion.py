@@ -1,12 +1,7 @@
-"""Several processes that share a volume; run by `test_sharing.py`.
-
-``python rank_fusion.py WORLD FOLDER`` loads the package, forks them, and leaves what each has.
-"""
+"""Several processes that share a volume; run by `test_sharing.py`."""
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -33,7 +28,7 @@ def name_of_run() -> str:
 
 
 def be(rank: int, world: int, folder: Path) -> None:
-    torch.set_num_threads(1)
+    """Be one of the processes, and leave what it has."""
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder / 'meet'}", rank=rank, world_size=world
     )
@@ -42,19 +37,3 @@ def be(rank: int, world: int, folder: Path) -> None:
     found = {"fused": fused, "evaluations": len(network.seen), "name": name_of_run()}
     torch.save(found, folder / f"{rank}.pt")
     distributed.destroy_process_group()
-
-
-def main() -> None:
-    world, folder, children = int(sys.argv[1]), Path(sys.argv[2]), []
-    for rank in range(world):
-        child = os.fork()
-        if not child:
-            be(rank, world, folder)
-            sys.exit(0)
-        children.append(child)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    sys.exit(max(map(abs, statuses)))
-
-
-if __name__ == "__main__":
-    main()

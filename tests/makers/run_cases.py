@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import SimpleITK as sitk
 import torch
+from cohort_makers import SCALE, volumes
 from torch import Tensor
 
-from monai_ddfm.apps.demo import DemoSubject, make_demo
+from monai_ddfm.apps.demo import DemoSubject, write_demo_dicom
+from monai_ddfm.apps.demo.modalities import rigid_truth
+from monai_ddfm.apps.demo.subject import write_volume
 from monai_ddfm.cli import main
 from monai_ddfm.networks import ADMUNet
 from monai_ddfm.networks.priors import save_prior
@@ -88,9 +92,22 @@ def scratch() -> Path:
 
 @functools.cache
 def demo(modality: str) -> DemoSubject:
-    """A coarse demo subject as NIfTI and DICOM, made once; for reading only."""
-    folder = scratch() / f"demo-{modality}"
-    return make_demo(folder, modality=modality, scale=4, dicom=True)
+    """A demo subject, coarser than any user's, as NIfTI and DICOM; made once, for reading only."""
+    folder, name = scratch() / f"demo-{modality}", modality.lower()
+    made = DemoSubject(
+        fixed=folder / "t1.nii.gz",
+        moving=folder / f"{name}.nii.gz",
+        modality=modality,
+        truth=folder / f"{name}_to_t1_truth.tfm",
+        seed=0,
+        scale=SCALE,
+    )
+    folder.mkdir()
+    for path, volume in zip((made.fixed, made.moving), volumes(0, modality), strict=True):
+        write_volume(volume, path)
+    sitk.WriteTransform(rigid_truth(0, modality), str(made.truth))
+    fixed, moving = write_demo_dicom(made, folder)
+    return replace(made, fixed_dicom=fixed, moving_dicom=moving)
 
 
 def demo_subject(base: Path, modality: str = "PET", *, dicom: bool = False) -> DemoSubject:

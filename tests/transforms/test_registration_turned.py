@@ -27,6 +27,21 @@ from monai_ddfm.transforms.similarity import JointHistogram, working_image, work
 from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
+@pytest.fixture(scope="module")
+def fixed() -> MetaTensor:
+    return head("MR")
+
+
+@pytest.fixture(scope="module")
+def moved_pet() -> MetaTensor:
+    return head("PET", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
+
+
+@pytest.fixture(scope="module")
+def moved_ct() -> MetaTensor:
+    return head("CT", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
+
+
 def turn(axis: tuple[float, float, float], degrees: float, center: np.ndarray) -> sitk.Transform:
     made = sitk.VersorRigid3DTransform(axis, np.radians(degrees))
     made.SetCenter(center.tolist())
@@ -34,11 +49,9 @@ def turn(axis: tuple[float, float, float], degrees: float, center: np.ndarray) -
 
 
 @pytest.mark.parametrize(("axis", "degrees"), [((0.0, 1.0, 0.0), 180.0), ((0.0, 0.0, 1.0), 180.0)])
-def test_a_head_that_lies_the_other_way_round_is_turned_and_told(axis, degrees):
-    fixed = head("MR")
-    moving = head("PET", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
+def test_a_head_that_lies_the_other_way_round_is_turned_and_told(axis, degrees, fixed, moved_pet):
     move = turn(axis, degrees, np.zeros(3))
-    out = RegisterRigid()(turned_by(moving, move), fixed)
+    out = RegisterRigid()(turned_by(moved_pet, move), fixed)
     assert tre(transform_of(out), sitk.CompositeTransform([move, rigid()])) < 2
     notes = report(out)
     assert notes["status"] == "warn"
@@ -48,12 +61,10 @@ def test_a_head_that_lies_the_other_way_round_is_turned_and_told(axis, degrees):
     assert notes["rival_turn_deg"] > 30
 
 
-def test_two_orientations_that_fit_alike_are_never_ok():
+def test_two_orientations_that_fit_alike_are_never_ok(fixed, moved_ct):
     """The shells of this CT are an ellipsoid's: turned by half, they fit as well."""
-    fixed = head("MR")
-    moving = head("CT", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
     move = turn((0.0, 0.0, 1.0), 180.0, np.zeros(3))
-    notes = report(RegisterRigid(refuse=False)(turned_by(moving, move), fixed))
+    notes = report(RegisterRigid(refuse=False)(turned_by(moved_ct, move), fixed))
     assert notes["status"] == "refuse"
     assert any("fits nearly as well (dependence" in reason for reason in notes["reasons"])
 
@@ -90,16 +101,14 @@ def test_patients_that_lay_differently_are_a_note(fixed_lies, moving_lies, count
     assert all(fixed_lies in note and moving_lies in note for note in notes)
 
 
-def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not():
-    fixed = head("MR")
-    moving = head("CT", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
-    right = report(RegisterRigid(refuse=False)(moving, fixed))
+def test_a_wrong_voxel_size_is_told_and_a_right_one_is_not(fixed, moved_ct):
+    right = report(RegisterRigid(refuse=False)(moved_ct, fixed))
     assert not any("in one direction" in reason for reason in right["reasons"])
     assert right["wanted_stretch"] == pytest.approx([1.0, 1.0], abs=0.04)
-    affine = moving.affine.clone()
+    affine = moved_ct.affine.clone()
     affine[:3, 0] *= 1.1
-    kept = {key: value for key, value in moving.meta.items() if key != "affine"}
-    wide = MetaTensor(moving.as_tensor(), affine=affine, meta=kept)
+    kept = {key: value for key, value in moved_ct.meta.items() if key != "affine"}
+    wide = MetaTensor(moved_ct.as_tensor(), affine=affine, meta=kept)
     told = report(RegisterRigid(refuse=False)(wide, fixed))
     assert told["status"] != "ok"
     assert told["wanted_stretch"][0] == pytest.approx(1.1, abs=0.03)

@@ -118,8 +118,8 @@ def subject(shared: Path) -> Path:
 
 
 def test_a_real_grid_at_low_resolution(subject: Path, tmp_path: Path) -> None:
-    fixed = coarser(subject / "t1.nii.gz", tmp_path / "t1.nii.gz", (4.0, 4.0, 4.0))
-    moving = coarser(subject / "pet_moved.nii.gz", tmp_path / "pet.nii.gz", (5.0, 5.0, 5.0))
+    fixed = coarser(subject / "t1.nii.gz", tmp_path / "t1.nii.gz", (5.0, 5.0, 5.0))
+    moving = coarser(subject / "pet_moved.nii.gz", tmp_path / "pet.nii.gz", (6.0, 6.0, 6.0))
     result = fuse(
         fixed,
         moving,

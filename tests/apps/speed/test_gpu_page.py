@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from forked_runs import Ended, LoadedProcess, Run, script
 
 REPO = Path(__file__).resolve().parents[3]
 SCRIPT = REPO / ".ci" / "gpu"
 
 
-def gpu(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
-    )
+@pytest.fixture
+def gpu(loaded: LoadedProcess, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ended]:
+    """Call the command, from the repository."""
+
+    def call(*arguments: object) -> Ended:
+        words = (str(SCRIPT), *map(str, arguments))
+        run = Run(script, words, REPO, {"PYTHONPATH": str(REPO)})
+        (ended,) = loaded.run([run], said=tmp_path_factory.mktemp("said"))
+        return ended
+
+    return call
 
 
 def measured(**rows: float) -> dict[str, Any]:
@@ -63,9 +65,9 @@ def test_the_page_says_where_and_when_and_compares_with_the_plain_loop() -> None
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_nothing_is_written(tmp_path: Path) -> None:
+def test_without_a_gpu_nothing_is_written(gpu: Callable[..., Ended], tmp_path: Path) -> None:
     done = gpu(tmp_path / "gpu.md")
-    assert done.returncode == 1
+    assert done.status == 1
     assert done.stderr == (
         "error: PyTorch finds no GPU here; run this on a machine that has one.\n"
     )
@@ -73,10 +75,12 @@ def test_without_a_gpu_nothing_is_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_way_is_gone_on_a_cpu_into_another_file(tmp_path: Path) -> None:
+def test_the_whole_way_is_gone_on_a_cpu_into_another_file(
+    gpu: Callable[..., Ended], tmp_path: Path
+) -> None:
     page = tmp_path / "cpu.md"
     done = gpu(page, "--device", "cpu", "--quick")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     text = page.read_text()
     assert "tests collected" in text
     assert (
@@ -84,5 +88,5 @@ def test_the_whole_way_is_gone_on_a_cpu_into_another_file(tmp_path: Path) -> Non
     )
     assert "| plain loop, float32 |" in text
     refused = gpu("--device", "cpu")
-    assert refused.returncode == 1
+    assert refused.status == 1
     assert "name another" in refused.stderr

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 import sys
 from datetime import datetime
 from importlib import metadata
@@ -46,8 +47,8 @@ def mri_file(path: Path) -> Path:
     return path
 
 
-def make_case(folder: Path, *, color: bool = True) -> dict:
-    """A case as it stands at the end of the chain."""
+def make_case(folder: Path, *, color: bool = True, several: bool = True) -> dict:
+    """A case as it stands at the end of the chain; with or without color, and several samples."""
     fixed = LoadVolume()(mri_file(folder / "mri.nii.gz"))
     moving = fixed.clone().flip(3) * 0.01 + 0.5
     moving.meta["units"] = "SUVbw"
@@ -59,9 +60,10 @@ def make_case(folder: Path, *, color: bool = True) -> dict:
     add_report(moving, "registration", {"verdict": "ok"})
     case = {"fixed": fixed, "moving": moving, "fused": fused, "weight": weight}
     case |= {"image": scaled, "pred": torch.cat([fused * 2 - 1, weight])}
-    case |= {"fused_std": weight * 0.1, "weight_stability": 1 - weight}
-    case |= {"fused_low": fused * 0.9, "fused_high": fused}
-    case["moving_recovered"] = moving * 1.1
+    if several:
+        case |= {"fused_std": weight * 0.1, "weight_stability": 1 - weight}
+        case |= {"fused_low": fused * 0.9, "fused_high": fused}
+        case["moving_recovered"] = moving * 1.1
     if color:
         pet = apply_color_table(luminance.flip(3).as_tensor(), color_table("plasma"), dim=0)
         case["fused_rgb"] = merge_chroma(fused.as_tensor(), pet, dim=0)
@@ -78,21 +80,35 @@ def case(tmp_path):
 
 
 @pytest.fixture
+def few(tmp_path):
+    """A case of few volumes, whose pictures are drawn sooner."""
+    return make_case(tmp_path, color=False, several=False)
+
+
+@pytest.fixture
 def out(tmp_path):
     return tmp_path / "out put ü"
 
 
-def test_all_files_are_left_where_the_summary_says(case, out):
-    summary = save(out, case)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A case that has been saved: itself, its folder and the summary; for reading only."""
+    folder = tmp_path_factory.mktemp("saved")
+    case, out = make_case(folder), folder / "out put ü"
+    return case, out, save(out, case)
+
+
+def test_all_files_are_left_where_the_summary_says(saved):
+    _, out, summary = saved
     assert sorted(summary["files"]) == sorted((*OUTPUT_NAMES, MARKER))
     assert sorted(summary["files"].values()) == sorted(str(path) for path in out.iterdir())
     assert summary["notice"] == NOTICE
 
 
-def test_volumes_lie_on_the_grid_of_the_mri(case, out, tmp_path):
-    save(out, case)
-    mri = nib.load(tmp_path / "mri.nii.gz")
-    itk_mri = sitk.ReadImage(str(tmp_path / "mri.nii.gz"))
+def test_volumes_lie_on_the_grid_of_the_mri(saved):
+    _, out, _ = saved
+    mri = nib.load(out.parent / "mri.nii.gz")
+    itk_mri = sitk.ReadImage(str(out.parent / "mri.nii.gz"))
     for path in out.glob("*.nii.gz"):
         image = nib.load(path)
         np.testing.assert_array_equal(image.affine, mri.affine)
@@ -105,8 +121,8 @@ def test_volumes_lie_on_the_grid_of_the_mri(case, out, tmp_path):
         assert read.GetDirection() == itk_mri.GetDirection()
 
 
-def test_values_are_read_back(case, out):
-    save(out, case)
+def test_values_are_read_back(saved):
+    case, out, _ = saved
     keys = {"fused": "fused", "weight": "weight", "moving_registered": "moving"}
     for name, key in {**keys, "moving_recovered": "moving_recovered"}.items():
         image = nib.load(out / f"{name}.nii.gz")
@@ -122,10 +138,10 @@ def test_values_are_read_back(case, out):
     assert Image.open(out / "preview.png").size[0] > 1000
 
 
-def test_a_grey_fusion_has_no_file_in_color_and_removes_that_of_an_earlier_run(case, out, tmp_path):
-    save(out, case)
+def test_a_grey_fusion_has_no_file_in_color_and_removes_that_of_an_earlier_run(saved, few, out):
+    shutil.copytree(saved[1], out)
     assert (out / "fused_rgb.nii.gz").exists()
-    summary = save(out, make_case(tmp_path, color=False), modality="CT")
+    summary = save(out, few, modality="CT")
     assert "fused_rgb.nii.gz" not in summary["files"]
     assert not (out / "fused_rgb.nii.gz").exists()
 
@@ -137,30 +153,30 @@ def test_a_moving_volume_in_color_stays_in_color(case, out):
     np.testing.assert_array_equal(written.numpy(), case["moving"].numpy().round())
 
 
-def test_luminance_beyond_the_range_is_clipped_and_counted(case, out):
-    case["fused"][0, 0, 0, 0], case["fused"][0, 0, 0, 1] = 1.5, -0.25
-    save(out, case)
+def test_luminance_beyond_the_range_is_clipped_and_counted(few, out):
+    few["fused"][0, 0, 0, 0], few["fused"][0, 0, 0, 1] = 1.5, -0.25
+    save(out, few)
     written = nib.load(out / "fused.nii.gz").get_fdata()
     assert (written.min(), written.max()) == (0, 1)
     found = json.loads((out / MARKER).read_text())["fused"]
     assert found == {"smallest": -0.25, "largest": 1.5, "clipped_voxels": 2}
 
 
-def test_what_the_chain_has_clipped_is_in_the_record(case, out):
-    fused = case["fused"] * 2 - 1
+def test_what_the_chain_has_clipped_is_in_the_record(few, out):
+    fused = few["fused"] * 2 - 1
     fused[0, 0, 0, :3] = 1.5
-    case["pred"], case["image"] = fused, torch.cat([fused, fused])
-    case |= CheckBoundd()(case)
-    case["fused"] = (fused.clamp(-1, 1) + 1) / 2  # as the configuration has it
-    save(out, case)
+    few["pred"], few["image"] = fused, torch.cat([fused, fused])
+    few |= CheckBoundd()(few)
+    few["fused"] = (fused.clamp(-1, 1) + 1) / 2  # as the configuration has it
+    save(out, few)
     assert json.loads((out / MARKER).read_text())["fused"]["clipped_voxels"] == 3
 
 
-def test_equal_cases_give_equal_bytes(case, tmp_path):
-    save(tmp_path / "a", case)
-    save(tmp_path / "b", case)
+def test_equal_cases_give_equal_bytes(saved, tmp_path):
+    case, out, _ = saved
+    save(tmp_path, case)
     for name in set(OUTPUT_NAMES) - {"report.html"}:  # it shows the record, which tells times
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
 
 
 @pytest.mark.parametrize("fault", ["shape", "affine", "nan"])
@@ -189,10 +205,11 @@ def test_the_folder_is_tried_before_anything_is_computed(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "name"), [(10_000, r"weight\.nii\.gz"), (50_000, r"preview\.png")]
 )
-def test_when_the_disk_refuses_earlier_results_stay(case, out, limit, name):
+def test_when_the_disk_refuses_earlier_results_stay(saved, out, limit, name):
     resource = pytest.importorskip("resource")
-    case["weight"] = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
-    save(out, case)
+    noise = torch.rand(1, *SHAPE, generator=torch.Generator().manual_seed(0))
+    case = saved[0] | {"weight": noise}
+    shutil.copytree(saved[1], out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
@@ -204,7 +221,7 @@ def test_when_the_disk_refuses_earlier_results_stay(case, out, limit, name):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_a_configuration_shares_one_record(case, out):
+def test_a_configuration_shares_one_record(few, out):
     parser = ConfigParser(
         {
             "record": {"_target_": "monai_ddfm.data.writers.RunRecord", "options": {"seed": 3}},
@@ -227,15 +244,15 @@ def test_a_configuration_shares_one_record(case, out):
             },
         }
     )
-    summary = parser.get_parsed_content("chain")(case)["outputs"]
+    summary = parser.get_parsed_content("chain")(few)["outputs"]
     assert list(summary["seconds"]) == ["sampling", "other", "writing", "total"]
     assert json.loads((out / MARKER).read_text())["options"]["seed"] == 3
 
 
-def test_one_line_says_where_the_pictures_are(case, out, caplog):
-    case = CheckBoundd()(case)
+def test_one_line_says_where_the_pictures_are(few, out, caplog):
+    few = CheckBoundd()(few)
     with caplog.at_level(logging.INFO, logger="monai_ddfm"):
-        save(out, case)
+        save(out, few)
     (line,) = (record.getMessage() for record in caplog.records)
     assert str(out / "preview.png") in line
     assert re.search(r"largest excess over the sources: \d", line)
@@ -285,11 +302,11 @@ def test_the_provenance_is_complete(case, out, tmp_path):
     assert found["memory"]["peak_device_bytes"] is None
 
 
-def test_the_next_case_has_times_of_its_own(case, tmp_path):
+def test_the_next_case_has_times_of_its_own(few, tmp_path):
     record = RunRecord()
     record.mark("loading")
-    save(tmp_path / "a", case, record=record)
-    save(tmp_path / "b", case, record=record)
+    save(tmp_path / "a", few, record=record)
+    save(tmp_path / "b", few, record=record)
     first, second = (json.loads((tmp_path / n / MARKER).read_text()) for n in "ab")
     assert "loading" in first["seconds"]
     assert "loading" not in second["seconds"]
