@@ -187,7 +187,7 @@ class Balance:
 
     texture_scale: float = 1.1
     texture_share: float = 0.85
-    texture_grain: float = 0.029
+    texture_grain: float = 0.0275
     scales: tuple[float, ...] = (0.67, 2.35, 4.3, 7.0)
     crossover: float = 2.35
     sharing: float = 4.3
@@ -198,7 +198,7 @@ class Balance:
     rest_share: float = 0.435
     gains: tuple[float, ...] = (9.7, 5.7, 2.47, 2.49)
     ceiling: float = 0.0145
-    steepness: float = 3.17
+    steepness: float = 3.1
     grain: float = 0.0089
     deviation_floor: float = 0.004
     largest_ratio: float = 2.25
