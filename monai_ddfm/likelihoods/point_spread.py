@@ -51,6 +51,17 @@ class Blur:
         """Return the adjoint of H, of an image [M_1, M_2, M_3]."""
         return _apply(image, [None if k is None else k.T for k in self.matrices])
 
+    def diagonal(self, weights: Tensor) -> Tensor:
+        """Return the diagonal of H^T W H.
+
+        Args:
+            weights: the diagonal of W, [M_1, M_2, M_3].
+
+        Returns:
+            [N_1, N_2, N_3].
+        """
+        return _apply(weights, [None if k is None else k.T.square() for k in self.matrices])
+
 
 def _apply(image: Tensor, matrices: Sequence[Tensor | None]) -> Tensor:
     first, second, third = matrices

@@ -56,6 +56,14 @@ def test_the_adjoint_is_exact_whatever_the_shapes() -> None:
     assert float((blur(x) * y).sum()) == pytest.approx(float((x * blur.adjoint(y)).sum()))
 
 
+def test_the_diagonal_is_that_of_the_written_out_operator() -> None:
+    blur = gaussian_blur(SHAPE, SPACING, (4.0, 0.0, 5.0), like=torch.zeros(0).double())
+    weights = torch.rand(SHAPE, generator=torch.Generator().manual_seed(1)).double()
+    units = torch.eye(weights.numel()).double().reshape(-1, *SHAPE)
+    expected = torch.stack([(blur(one).square() * weights).sum() for one in units])
+    np.testing.assert_allclose(blur.diagonal(weights).flatten(), expected, rtol=1e-12)
+
+
 def test_no_width_is_no_blur() -> None:
     image = torch.rand(SHAPE)
     assert torch.equal(gaussian_blur(SHAPE, SPACING, 0.0, like=image)(image), image)
