@@ -144,9 +144,9 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         eta = _ETA if self.eta is None else self.eta
         first = self._seeded(0, eta)(inputs, network, *args, **kwargs)
         notes, first = _notes(first), first.as_subclass(Tensor)
-        told = first.shape[1]  # luminance and shares
-        merged = first.new_zeros((first.shape[0], 2 * told, *first.shape[2:]), dtype=torch.float32)
-        mean, squares = merged[:, :told], merged[:, told:]
+        plain = first.shape[1]  # channels of a plain fusion: luminance and shares
+        merged = first.new_zeros((first.shape[0], 2 * plain, *first.shape[2:]), dtype=torch.float32)
+        mean, squares = merged[:, :plain], merged[:, plain:]
         mean.copy_(first)
         del first
         for number in range(1, self.samples):
@@ -168,10 +168,10 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
         fusion = self._seeded(0, self.eta)(inputs, network, *args, **kwargs)
         notes, fusion = _notes(fusion), fusion.as_subclass(Tensor)
         noises = _noises(notes)
-        told = fusion.shape[1]  # luminance and shares
-        shape = (fusion.shape[0], 2 * told + 2, *fusion.shape[2:])
+        plain = fusion.shape[1]  # channels of a plain fusion: luminance and shares
+        shape = (fusion.shape[0], 2 * plain + 2, *fusion.shape[2:])
         merged = fusion.new_zeros(shape, dtype=torch.float32)
-        merged[:, :told] = fusion
+        merged[:, :plain] = fusion
         del fusion
         for number in range(1, self.samples + 1):
             inferer = self._seeded(number, self.eta)
@@ -180,7 +180,7 @@ class EnsembleInferer(Inferer):  # type: ignore[misc]
             for rows in slabs(merged.shape[2:]):
                 _add(sample[:, :, rows], merged[:, :, rows])
             del sample  # before the next one is made
-        for channel in range(told, 2 * told):
+        for channel in range(plain, 2 * plain):
             merged[:, channel] = _pooled(merged[:, channel] / self.samples, self.inferer.axis)
         for rows in slabs(merged.shape[2:]):
             _conclude(merged[:, :, rows], self.samples)
@@ -243,8 +243,8 @@ def _include(sample: Tensor, mean: Tensor, squares: Tensor, *, count: int) -> No
 
 def _add(sample: Tensor, merged: Tensor) -> None:
     """Add a draw's squared distances from luminance and shares to the channels behind them."""
-    told = sample.shape[1]
-    merged[:, told : 2 * told] += (sample - merged[:, :told]).square()
+    plain = sample.shape[1]
+    merged[:, plain : 2 * plain] += (sample - merged[:, :plain]).square()
 
 
 def _pooled(squares: Tensor, axis: int) -> Tensor:
@@ -263,12 +263,12 @@ def _pooled(squares: Tensor, axis: int) -> Tensor:
 
 def _conclude(merged: Tensor, count: int) -> None:
     """Make of the mean squares of `count` draws the deviation, stabilities, and the interval."""
-    told = merged.shape[1] // 2 - 1
-    fused, squares = merged[:, 0], merged[:, told + 1 : 2 * told]
-    deviation = merged[:, told].sqrt()
+    plain = merged.shape[1] // 2 - 1
+    fused, of_shares = merged[:, 0], merged[:, plain + 1 : 2 * plain]
+    deviation = merged[:, plain].sqrt()
     reach = deviations_of(_COVERAGE, count) * deviation
-    merged[:, told] = deviation
-    squares.copy_(torch.erf(RIGHT_WITHIN / (2 * squares).sqrt().clamp_min(_LEAST_DEVIATION)))
+    merged[:, plain] = deviation
+    of_shares.copy_(torch.erf(RIGHT_WITHIN / (2 * of_shares).sqrt().clamp_min(_LEAST_DEVIATION)))
     merged[:, -2] = (fused - reach).clamp_min(-1)
     merged[:, -1] = (fused + reach).clamp_max(1)
 

@@ -282,20 +282,20 @@ class SplitEnsembled(Transform):  # type: ignore[misc]
         """
         case = dict(data)
         pred = case[self.pred_key]
-        told = 1 + len(self.stability_keys)  # luminance and shares
-        if len(pred) not in (told, 2 * told, 2 * told + 2):
+        plain = 1 + len(self.stability_keys)  # channels of a plain fusion: luminance and shares
+        if len(pred) not in (plain, 2 * plain, 2 * plain + 2):
             raise ValueError(
-                f"expected {told}, {2 * told} or {2 * told + 2} channels, got {tuple(pred.shape)}"
+                f"expected {plain}, {2 * plain} or {2 * plain + 2} channels, got {tuple(pred.shape)}"
             )
-        if len(pred) == told:
+        if len(pred) == plain:
             return case
         # Copies, so that no part keeps the memory of all of them.
-        case[self.pred_key] = pred[:told].clone()
+        case[self.pred_key] = pred[:plain].clone()
         # The luminance comes in [-1, 1] and is written in [0, 1].
-        case[self.std_key] = pred[told : told + 1] / 2
-        for channel, key in enumerate(self.stability_keys, start=told + 1):
+        case[self.std_key] = pred[plain : plain + 1] / 2
+        for channel, key in enumerate(self.stability_keys, start=plain + 1):
             case[key] = pred[channel : channel + 1].clone()
-        if len(pred) > 2 * told:
+        if len(pred) > 2 * plain:
             case[self.low_key] = (pred[-2:-1] + 1) / 2
             case[self.high_key] = (pred[-1:] + 1) / 2
         return case

@@ -41,17 +41,6 @@ from monai_ddfm.utils.reports import reports_of
 
 
 @pytest.fixture(scope="module")
-def fixed() -> MetaTensor:
-    return head("MR")
-
-
-@pytest.fixture(scope="module")
-def moved_pet() -> MetaTensor:
-    """The head moved by `rigid()`: points of the PET, mapped to points of the head."""
-    return head("PET", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
-
-
-@pytest.fixture(scope="module")
 def registered(fixed, moved_pet) -> MetaTensor:
     return RegisterRigid()(moved_pet, fixed)
 

@@ -28,16 +28,6 @@ from monai_ddfm.transforms.simpleitk_bridge import scalar_image
 
 
 @pytest.fixture(scope="module")
-def fixed() -> MetaTensor:
-    return head("MR")
-
-
-@pytest.fixture(scope="module")
-def moved_pet() -> MetaTensor:
-    return head("PET", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
-
-
-@pytest.fixture(scope="module")
 def moved_ct() -> MetaTensor:
     return head("CT", spacing=6.0, shape=(48, 50, 44), to_head=rigid().GetInverse())
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -29,47 +30,40 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., DemoSubj
 
 
 @pytest.fixture(scope="module")
-def three(
+def fuse_three(
     subjects: Callable[..., DemoSubject], tmp_path_factory: pytest.TempPathFactory
-) -> FusionResult:
-    pet, ct = subjects("PET"), subjects("CT")
-    folder = tmp_path_factory.mktemp("three")
-    (folder / "bids").mkdir()
-    return fuse(
-        pet.fixed,
-        [pet.moving, ct.moving],
-        modality=["PET", "CT"],
-        output_dir=folder / "out",
-        steps=2,
-        registration="none",
-        device="cpu",
-        noise_margin=0,
-        bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
-    )
+) -> Callable[..., FusionResult]:
+    """Fuses an MRI with PET and CT; takes further options."""
+
+    def run(name: str, **options: Any) -> FusionResult:
+        pet, ct = subjects("PET"), subjects("CT")
+        folder = tmp_path_factory.mktemp(name)
+        (folder / "bids").mkdir()
+        return fuse(
+            pet.fixed,
+            [pet.moving, ct.moving],
+            modality=["PET", "CT"],
+            output_dir=folder / "out",
+            steps=2,
+            registration="none",
+            device="cpu",
+            noise_margin=0,
+            bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
+            **options,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="module")
-def sampled(
-    three: FusionResult,
-    subjects: Callable[..., DemoSubject],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> FusionResult:
+def three(fuse_three: Callable[..., FusionResult]) -> FusionResult:
+    return fuse_three("three")
+
+
+@pytest.fixture(scope="module")
+def sampled(fuse_three: Callable[..., FusionResult]) -> FusionResult:
     """The same with two samples."""
-    pet, ct = subjects("PET"), subjects("CT")
-    folder = tmp_path_factory.mktemp("sampled")
-    (folder / "bids").mkdir()
-    return fuse(
-        pet.fixed,
-        [pet.moving, ct.moving],
-        modality=["PET", "CT"],
-        output_dir=folder / "out",
-        samples=2,
-        steps=2,
-        registration="none",
-        device="cpu",
-        noise_margin=0,
-        bids={"root": folder / "bids", "subject": "01"},  # type: ignore[typeddict-item]
-    )
+    return fuse_three("sampled", samples=2)
 
 
 def values(result: FusionResult, name: str) -> np.ndarray:
