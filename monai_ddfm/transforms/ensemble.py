@@ -283,9 +283,10 @@ class SplitEnsembled(Transform):  # type: ignore[misc]
         case = dict(data)
         pred = case[self.pred_key]
         plain = 1 + len(self.stability_keys)  # channels of a plain fusion: luminance and shares
-        if len(pred) not in (plain, 2 * plain, 2 * plain + 2):
+        known = (plain, 2 * plain, 2 * plain + 2)
+        if len(pred) not in known:
             raise ValueError(
-                f"expected {plain}, {2 * plain} or {2 * plain + 2} channels, got {tuple(pred.shape)}"
+                "expected {}, {} or {} channels, got {}".format(*known, tuple(pred.shape))
             )
         if len(pred) == plain:
             return case
